@@ -1,0 +1,104 @@
+#include "client.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void fail(const char *format, ...) {
+        va_list args;
+
+        va_start(args, format);
+        fputs("raw: ", stderr);
+        vfprintf(stderr, format, args);
+        fputc('\n', stderr);
+        va_end(args);
+        exit(1);
+}
+
+void check(rd_kafka_resp_err_t err, const char *what) {
+        if (err)
+                fail("%s: %s", what, rd_kafka_err2str(err));
+}
+
+static void set(rd_kafka_conf_t *conf, const char *key, const char *value) {
+        char why[512];
+
+        if (rd_kafka_conf_set(conf, key, value, why, sizeof why))
+                fail("%s", why);
+}
+
+/* Sets one "key=value". */
+static void set_line(rd_kafka_conf_t *conf, const char *line) {
+        const char *equals = strchr(line, '=');
+        char key[128];
+
+        if (!equals || (size_t)(equals - line) >= sizeof key)
+                fail("key=value is expected: %s", line);
+        memcpy(key, line, (size_t)(equals - line));
+        key[equals - line] = '\0';
+        set(conf, key, equals + 1);
+}
+
+static void set_file(rd_kafka_conf_t *conf, const char *folder, const char *name) {
+        char path[4096], line[512];
+        FILE *file;
+
+        snprintf(path, sizeof path, "%s/%s", folder, name);
+        if (!(file = fopen(path, "r")))
+                fail("cannot read %s", path);
+        while (fgets(line, sizeof line, file)) {
+                line[strcspn(line, "\n")] = '\0';
+                if (line[0] != '\0' && line[0] != '#')
+                        set_line(conf, line);
+        }
+        fclose(file);
+}
+
+rd_kafka_conf_t *client_conf(const struct options *o, rd_kafka_type_t type) {
+        int producer = type == RD_KAFKA_PRODUCER;
+        const struct properties *own = producer ? &o->producer : &o->consumer;
+        const char *name = producer ? "producer.conf" : "consumer.conf";
+        rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+        rd_kafka_conf_set_log_cb(conf, NULL);
+        set(conf, "bootstrap.servers", o->bootstrap);
+        if (o->settings)
+                set_file(conf, o->settings, name);
+        for (size_t i = 0; i < own->count; i++)
+                set_line(conf, own->lines[i]);
+        return conf;
+}
+
+static rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf) {
+        char why[512];
+        rd_kafka_t *rk = rd_kafka_new(type, conf, why, sizeof why);
+
+        if (!rk)
+                fail("%s", why);
+        return rk;
+}
+
+rd_kafka_t *producer_new(rd_kafka_conf_t *conf, report_cb report, void *opaque) {
+        rd_kafka_conf_set_opaque(conf, opaque);
+        rd_kafka_conf_set_dr_msg_cb(conf, report);
+        return client_new(RD_KAFKA_PRODUCER, conf);
+}
+
+rd_kafka_t *consumer_new(rd_kafka_conf_t *conf) {
+        char group[64];
+
+        snprintf(group, sizeof group, "bench-raw-%ld", (long)getpid());
+        set(conf, "group.id", group);
+        return client_new(RD_KAFKA_CONSUMER, conf);
+}
+
+rd_kafka_topic_partition_list_t *all_partitions(const struct options *o) {
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(o->partitions);
+
+        for (int32_t p = 0; p < o->partitions; p++)
+                rd_kafka_topic_partition_list_add(list, o->topic, p)->offset =
+                        RD_KAFKA_OFFSET_BEGINNING;
+        return list;
+}

@@ -1,0 +1,121 @@
+#include "options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+        "usage: raw COMMAND -b BOOTSTRAP -t TOPIC [options]\n"
+        "\n"
+        "commands\n"
+        "  create         create TOPIC with -p partitions and wait for its leaders\n"
+        "  delete         delete TOPIC\n"
+        "  fill           put -n messages into TOPIC, the same number in each partition\n"
+        "  count          print the number of messages in TOPIC\n"
+        "  produce        one message a call\n"
+        "  produce-batch  -B messages a call\n"
+        "  produce-sync   -T threads, each waits for the report of each message\n"
+        "  consume-batch  -B messages a call, from un-forwarded partition queues\n"
+        "  consume-poll   one message a call\n"
+        "  latency        one message every -i ms, produce call to consumption\n"
+        "  idle           CPU of a group member without traffic, over -S seconds\n"
+        "\n"
+        "options\n"
+        "  -w NAME   workload name in the result (default: the command)\n"
+        "  -d DIR    librdkafka properties: DIR/producer.conf, DIR/consumer.conf\n"
+        "  -P K=V    one property of the producer, stronger than the file's\n"
+        "  -C K=V    one property of the consumer, stronger than the file's\n"
+        "  -n N      messages                 -s BYTES  value size\n"
+        "  -p N      partitions (4)           -T N      threads (64)\n"
+        "  -B N      messages a call (1000)   -S N      seconds (5)\n"
+        "  -i MS     interval (10)\n";
+
+static void fail_usage(const char *why) {
+        fprintf(stderr, "raw: %s\n%s", why, usage);
+        exit(2);
+}
+
+/* A positive number, or the end of the program. */
+static int64_t positive(const char *text) {
+        char *end;
+        long long value = strtoll(text, &end, 10);
+
+        if (*text == '\0' || *end != '\0' || value <= 0)
+                fail_usage("a positive number is expected");
+        return value;
+}
+
+static void add_property(struct properties *properties, const char *text) {
+        if (!strchr(text, '='))
+                fail_usage("-P and -C expect key=value");
+        if (properties->count == MAX_PROPERTIES)
+                fail_usage("too many properties");
+        properties->lines[properties->count++] = text;
+}
+
+static void parse_one(struct options *o, int letter, const char *arg) {
+        switch (letter) {
+        case 'b':
+                o->bootstrap = arg;
+                break;
+        case 't':
+                o->topic = arg;
+                break;
+        case 'w':
+                o->workload = arg;
+                break;
+        case 'd':
+                o->settings = arg;
+                break;
+        case 'P':
+                add_property(&o->producer, arg);
+                break;
+        case 'C':
+                add_property(&o->consumer, arg);
+                break;
+        case 'n':
+                o->messages = positive(arg);
+                break;
+        case 's':
+                o->value_size = (size_t)positive(arg);
+                break;
+        case 'p':
+                o->partitions = (int)positive(arg);
+                break;
+        case 'T':
+                o->threads = (int)positive(arg);
+                break;
+        case 'B':
+                o->batch = (int)positive(arg);
+                break;
+        case 'S':
+                o->seconds = (int)positive(arg);
+                break;
+        case 'i':
+                o->interval_ms = (int)positive(arg);
+                break;
+        default:
+                fail_usage("unknown option");
+        }
+}
+
+void options_parse(struct options *o, int argc, char **argv) {
+        int letter;
+
+        *o = (struct options){.messages = 100000,
+                              .value_size = 100,
+                              .partitions = 4,
+                              .threads = 64,
+                              .batch = 1000,
+                              .seconds = 5,
+                              .interval_ms = 10};
+        if (argc < 2)
+                fail_usage("a command is expected");
+        o->command = o->workload = argv[1];
+        optind = 2;
+        while ((letter = getopt(argc, argv, "b:t:w:d:P:C:n:s:p:T:B:S:i:")) != -1)
+                parse_one(o, letter, optarg);
+        if (!o->bootstrap || !o->topic)
+                fail_usage("-b and -t are needed");
+}

@@ -1,0 +1,92 @@
+/*
+ * Answers at once, answers later, events: the ways out of the core that are
+ * not on the hot path.
+ */
+#include <string.h>
+
+#include "client.h"
+#include "mem.h"
+
+bool cr_tag_set(cr_tag_t *tag, cr_recipient_t to, const void *bytes, size_t size) {
+        *tag = (cr_tag_t){.to = size ? to : 0, .size = size};
+        if (!size)
+                return true;
+        tag->bytes = cr_copy(bytes, size);
+        if (!tag->bytes)
+                *tag = (cr_tag_t){0};
+        return tag->bytes != NULL;
+}
+
+void cr_tag_clear(cr_tag_t *tag) {
+        cr_free(tag->bytes);
+        *tag = (cr_tag_t){0};
+}
+
+void cr_answer(cr_client_t *client, cr_reply_t *reply, cr_writer_t *out) {
+        reply->buf = cr_writer_finish(out, client->ops, &reply->size);
+        reply->failed = reply->buf == NULL;
+}
+
+void cr_answer_error(cr_client_t *client, cr_reply_t *reply, const cr_error_t *error) {
+        cr_writer_t out = cr_writer();
+        cr_write_error(&out, error);
+        cr_answer(client, reply, &out);
+}
+
+void cr_answer_own(cr_client_t *client, cr_reply_t *reply, const char *name, const char *text) {
+        cr_error_t error;
+        cr_error_own(&error, name, "%s", text);
+        cr_answer_error(client, reply, &error);
+}
+
+void cr_answer_malformed(cr_client_t *client, cr_reply_t *reply) {
+        cr_answer_own(client, reply, "malformed_command",
+                      "the command's argument is not of the form the driver expects");
+}
+
+void cr_answer_no_memory(cr_client_t *client, cr_reply_t *reply) {
+        cr_answer_own(client, reply, "no_memory", "the driver could not allocate memory");
+}
+
+void cr_reply_buf(cr_client_t *client, cr_tag_t *tag, cr_buf_t *buf, size_t size) {
+        if (tag->to && buf) {
+                cr_packet_t packet = {.kind = CR_PACKET_REPLY,
+                                      .tag = tag->bytes,
+                                      .tag_size = tag->size,
+                                      .bytes = buf,
+                                      .size = size};
+                client->ops->send(client->host, tag->to, &packet);
+        }
+        if (buf)
+                client->ops->buf_release(buf);
+        cr_tag_clear(tag);
+}
+
+void cr_reply_writer(cr_client_t *client, cr_tag_t *tag, cr_writer_t *out) {
+        size_t size;
+        cr_buf_t *buf = cr_writer_finish(out, client->ops, &size);
+        cr_reply_buf(client, tag, buf, size);
+}
+
+void cr_reply_ok(cr_client_t *client, cr_tag_t *tag) {
+        cr_writer_t out = cr_writer();
+        cr_write_atom(&out, "ok");
+        cr_reply_writer(client, tag, &out);
+}
+
+void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error) {
+        cr_writer_t out = cr_writer();
+        cr_write_error(&out, error);
+        cr_reply_writer(client, tag, &out);
+}
+
+void cr_send_event(cr_client_t *client, cr_writer_t *out) {
+        size_t size;
+        cr_buf_t *buf = cr_writer_finish(out, client->ops, &size);
+        cr_packet_t packet = {.kind = CR_PACKET_EVENT, .bytes = buf, .size = size};
+        if (!buf)
+                return;
+        if (client->owner)
+                client->ops->send(client->host, client->owner, &packet);
+        client->ops->buf_release(buf);
+}

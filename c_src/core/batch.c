@@ -1,0 +1,79 @@
+#include "batch.h"
+
+#include "bytes.h"
+#include "commands.h"
+
+/* Flags, offset, timestamp, sizes of key and value. */
+#define FIXED_SIZE (1 + 8 + 8 + 4 + 4)
+
+static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message) {
+        rd_kafka_headers_t *headers = NULL;
+        if (rd_kafka_message_headers(message, &headers))
+                return NULL;
+        return headers;
+}
+
+static size_t headers_size(const rd_kafka_headers_t *headers) {
+        const char *name;
+        const void *value;
+        size_t size, total = 2;
+        for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+                total += 2 + strlen(name) + 4 + (value ? size : 0);
+        return total;
+}
+
+static size_t packed_size(const rd_kafka_message_t *message) {
+        const rd_kafka_headers_t *headers = headers_of(message);
+        return FIXED_SIZE + message->key_len + message->len + (headers ? headers_size(headers) : 0);
+}
+
+static void put_headers(unsigned char **to, const rd_kafka_headers_t *headers) {
+        const char *name;
+        const void *value;
+        size_t size;
+        cr_put_uint(to, rd_kafka_header_cnt(headers), 2);
+        for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++) {
+                cr_put_uint(to, strlen(name), 2);
+                cr_put_bytes(to, name, strlen(name));
+                cr_put_uint(to, value ? size : UINT32_MAX, 4);
+                cr_put_bytes(to, value, value ? size : 0);
+        }
+}
+
+static void put_message(unsigned char **to, const rd_kafka_message_t *message) {
+        const rd_kafka_headers_t *headers = headers_of(message);
+        rd_kafka_timestamp_type_t type;
+        int64_t timestamp = rd_kafka_message_timestamp(message, &type);
+        unsigned flags = (message->key ? CR_MESSAGE_KEY : 0u) |
+                         (message->payload ? CR_MESSAGE_VALUE : 0u) |
+                         (headers ? CR_MESSAGE_HEADERS : 0u) | (unsigned)type << 4;
+        cr_put_uint(to, flags, 1);
+        cr_put_uint(to, (uint64_t)message->offset, 8);
+        cr_put_uint(to, (uint64_t)timestamp, 8);
+        cr_put_uint(to, message->key_len, 4);
+        cr_put_uint(to, message->len, 4);
+        cr_put_bytes(to, message->key, message->key_len);
+        cr_put_bytes(to, message->payload, message->len);
+        if (headers)
+                put_headers(to, headers);
+}
+
+cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
+                        uint32_t count, size_t max_bytes, uint32_t *packed, size_t *size) {
+        cr_buf_t *buf;
+        unsigned char *to;
+        *size = packed_size(messages[0]);
+        for (*packed = 1; *packed < count; ++*packed) {
+                size_t more = packed_size(messages[*packed]);
+                if (*size + more > max_bytes)
+                        break;
+                *size += more;
+        }
+        buf = ops->buf_new(*size);
+        if (!buf)
+                return NULL;
+        to = ops->buf_bytes(buf);
+        for (uint32_t i = 0; i < *packed; i++)
+                put_message(&to, messages[i]);
+        return buf;
+}

@@ -1,0 +1,14 @@
+/* Packs consumed messages into one block: the format is in commands.h. */
+#ifndef CREMA_BATCH_H
+#define CREMA_BATCH_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "host.h"
+
+/* Packs as many of the messages, from the first on, as go into max_bytes, but
+ * one at least. Returns an owned block, or NULL without memory. */
+cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
+                        uint32_t count, size_t max_bytes, uint32_t *packed, size_t *size);
+
+#endif

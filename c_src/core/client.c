@@ -1,0 +1,119 @@
+#include "client.h"
+
+#include "cluster.h"
+#include "delivery.h"
+#include "group.h"
+#include "mem.h"
+
+/* What one wake-up may serve, in messages, before it lets others run. */
+#define DRAIN_BUDGET 10000
+
+cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
+        cr_client_t *client = cr_alloc(sizeof(*client));
+        if (!client)
+                return NULL;
+        if (!cr_wake_init(&client->wake)) {
+                cr_free(client);
+                return NULL;
+        }
+        client->ops = ops;
+        client->host = host;
+        client->reap.run = cr_reaper_run;
+        atomic_init(&client->closing, false);
+        cr_source_init(&client->news, &client->wake, client);
+        cr_source_init(&client->finished, &client->wake, client);
+        pthread_mutex_init(&client->finished_lock, NULL);
+        client->finished_last = &client->finished_first;
+        cr_lane_init(&client->life, client);
+        cr_lane_init(&client->group_lane, client);
+        cr_lane_init(&client->flush_lane, client);
+        ops->watch(host, client->wake.fd);
+        return client;
+}
+
+void cr_client_free(cr_client_t *client) {
+        const cr_host_ops_t *ops = client->ops;
+        void *host = client->host;
+        cr_delivery_destroy(client->delivery);
+        cr_group_destroy(client->group);
+        cr_cluster_destroy(client->cluster);
+        cr_tag_clear(&client->close_tag);
+        cr_lane_destroy(&client->life);
+        cr_lane_destroy(&client->group_lane);
+        cr_lane_destroy(&client->flush_lane);
+        pthread_mutex_destroy(&client->finished_lock);
+        cr_wake_destroy(&client->wake);
+        cr_free(client);
+        ops->gone(host);
+}
+
+void cr_client_close(cr_client_t *client) {
+        atomic_store(&client->closing, true);
+        cr_wake_drop_fd(&client->wake);
+        /* Whatever has run jobs has a life lane: OPEN starts it first. So the
+         * submit cannot fail, and without a lane there is nothing to reap. */
+        if (!client->life.started) {
+                cr_reply_ok(client, &client->close_tag);
+                cr_client_free(client);
+                return;
+        }
+        (void)cr_lane_submit(&client->life, &client->reap);
+}
+
+void cr_client_job_done(cr_client_t *client, cr_job_t *job) {
+        pthread_mutex_lock(&client->finished_lock);
+        job->next = NULL;
+        *client->finished_last = job;
+        client->finished_last = &job->next;
+        pthread_mutex_unlock(&client->finished_lock);
+        cr_source_mark(&client->finished);
+}
+
+void cr_client_serve_finished(cr_client_t *client) {
+        cr_job_t *job, *next;
+        pthread_mutex_lock(&client->finished_lock);
+        job = client->finished_first;
+        client->finished_first = NULL;
+        client->finished_last = &client->finished_first;
+        pthread_mutex_unlock(&client->finished_lock);
+        for (; job; job = next) {
+                next = job->next;
+                job->done(client, job);
+        }
+}
+
+void cr_client_drain(cr_client_t *client) {
+        unsigned spent = 0;
+        cr_source_t *source;
+        cr_wake_acknowledge(&client->wake);
+        client->logs_in_drain = 0;
+        while (spent < DRAIN_BUDGET && (source = cr_wake_take(&client->wake))) {
+                if (source == &client->finished)
+                        cr_client_serve_finished(client);
+                else if (source == &client->news)
+                        spent += cr_client_serve_news(client, DRAIN_BUDGET - spent);
+                else
+                        spent += cr_slot_serve(client, source->of);
+        }
+        if (client->delivery)
+                cr_delivery_send_grouped(client);
+        cr_wake_again(&client->wake);
+}
+
+bool cr_client_wants_sweep(const cr_client_t *client) {
+        return client->kind == CR_KIND_CONSUMER;
+}
+
+void cr_client_sweep(cr_client_t *client) {
+        if (client->state == CR_OPEN && client->group)
+                cr_source_mark(&client->news);
+}
+
+void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
+        if (client->delivery)
+                cr_delivery_recipient_gone(client, gone);
+        if (client->group)
+                cr_group_recipient_gone(client, gone);
+        if (client->close_tag.to == gone)
+                cr_tag_clear(&client->close_tag);
+}

@@ -1,0 +1,94 @@
+#include "cluster.h"
+
+#include "client.h"
+#include "mem.h"
+#include "rdkafka_compat.h"
+
+struct cr_cluster {
+        rd_kafka_mock_cluster_t *mock; /* owned; freed before the rd_kafka_t */
+};
+
+cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int brokers) {
+        cr_cluster_t *cluster = cr_alloc(sizeof(*cluster));
+        if (!cluster)
+                return NULL;
+        cluster->mock = rd_kafka_mock_cluster_new(rk, brokers);
+        if (!cluster->mock) {
+                cr_free(cluster);
+                return NULL;
+        }
+        return cluster;
+}
+
+void cr_cluster_destroy(cr_cluster_t *cluster) {
+        if (!cluster)
+                return;
+        if (cluster->mock)
+                rd_kafka_mock_cluster_destroy(cluster->mock);
+        cr_free(cluster);
+}
+
+const char *cr_cluster_bootstrap(const cr_cluster_t *cluster) {
+        return rd_kafka_mock_cluster_bootstraps(cluster->mock);
+}
+
+typedef struct topic_job {
+        cr_job_t job;
+        cr_tag_t tag;
+        rd_kafka_mock_cluster_t *mock;
+        char *topic; /* owned */
+        int partitions;
+        rd_kafka_resp_err_t err;
+} topic_job_t;
+
+/* @locality life lane: the request waits for the mock's own thread */
+static void run_topic(cr_client_t *client, cr_job_t *job) {
+        topic_job_t *topic = (topic_job_t *)job;
+        (void)client;
+        topic->err = rd_kafka_mock_topic_create(topic->mock, topic->topic, topic->partitions, 1);
+}
+
+static void done_topic(cr_client_t *client, cr_job_t *job) {
+        topic_job_t *topic = (topic_job_t *)job;
+        cr_error_t error = {0};
+        if (topic->err) {
+                cr_error_code(&error, topic->err, NULL);
+                cr_reply_error(client, &topic->tag, &error);
+        } else {
+                cr_reply_ok(client, &topic->tag);
+        }
+        cr_free(topic->topic);
+        cr_free(topic);
+}
+
+void cr_do_MOCK_TOPIC(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        topic_job_t *job;
+        cr_text_t tag, topic;
+        int64_t partitions;
+        if (!cr_read_tuple(&term, 3)) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        tag = cr_read_binary(&term);
+        topic = cr_read_binary(&term);
+        partitions = cr_read_integer(&term);
+        if (!cr_reader_done(&term) || partitions < 1 || partitions > 100000) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        job = cr_alloc(sizeof(*job));
+        if (job) {
+                *job = (topic_job_t){.job = {.run = run_topic, .done = done_topic},
+                                     .mock = client->cluster->mock,
+                                     .topic = cr_copy(topic.bytes, topic.size),
+                                     .partitions = (int)partitions};
+                if (job->topic && cr_tag_set(&job->tag, in->caller, tag.bytes, tag.size) &&
+                    cr_lane_submit(&client->life, &job->job))
+                        return;
+                cr_tag_clear(&job->tag);
+                cr_free(job->topic);
+                cr_free(job);
+        }
+        cr_answer_no_memory(client, reply);
+}

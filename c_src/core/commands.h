@@ -1,0 +1,118 @@
+/*
+ * The one table of commands. From it come the enum and the dispatch of the
+ * core, the trace names, and (by gen/commands_hrl.c) the Erlang constants and
+ * the hash by which a driver and an Erlang side of different versions refuse
+ * each other.
+ *
+ * A row: name, number, kinds of client that know it, form of its argument.
+ *
+ * Arguments and answers of form TERM are external terms. A command that is
+ * answered later carries a tag (an external term, as a binary); the answer is
+ * then a packet {Tag, Bytes}. An answer at once is the return value: empty
+ * for ok, else an external term, {ok, _} or {error, _}.
+ *
+ *   HELLO        Hash:64                              ok | {error, driver_version}
+ *   OPEN         {Tag, Kind, [{Key, Value}], Options} later: ok | {error, _}
+ *   CLOSE        Tag                                  later, when destroyed: ok
+ *   INFO         (none)                               {ok, [{Name, Integer}]}
+ *   RUNTIME      (none)                               {ok, [{Name, Value}]}
+ *   ERROR_NAME   Code                                 {ok, {Name, Text}}
+ *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Partitions}]}}
+ *   WATERMARKS   {Tag, Topic, Partition, Millis}      later: {ok, {Low, High}}
+ *   PRODUCE      packed, below                        ok | {error, _} | wait
+ *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
+ *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
+ *   FLUSH        Tag                                  later: ok
+ *   PURGE        (none)                               ok; each message is reported
+ *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
+ *   TAKE         Slot:64                              the caller is the slot's worker now
+ *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
+ *   ACK          Slot:64, (From:64, To:64)+           ok | {error, stale_assignment}
+ *   RELEASE      (none)                               event {released, _, _} follows
+ *   COMMIT       Tag                                  later: ok | {error, _}
+ *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
+ *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
+ *
+ * PRODUCE, packed, all numbers big-endian (src/port/crema_packet.erl packs it,
+ * produce_decode.c unpacks it):
+ *
+ *   Mode:8 (0 no report, 1 kept until awaited, 2 waiting, 3 sent)
+ *   Policy:8 (0 refuse when full, 1 wait when full)
+ *   Call:64 (the caller's number for it; sent reports: the first tag)
+ *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
+ *   Count:32, then per message
+ *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
+ *              32 the value is not here but in the vector behind the command)
+ *     [TopicSize:16, Topic]  else the topic of the message before
+ *     Partition:32/signed    -1: the partitioner chooses
+ *     [Timestamp:64]
+ *     [KeySize:32, Key]
+ *     [ValueSize:32, Value]
+ *     [Headers:16, (NameSize:16, Name, ValueSize:32/signed (-1 null), Value)*]
+ *
+ * A delivery report: Error:16/signed, Status:8, Partition:32/signed,
+ * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each.
+ *
+ * A consumed message in a batch: Flags:8 (1 key, 2 value, 4 headers, bits 4-5
+ * type of the timestamp), Offset:64, Timestamp:64/signed, KeySize:32,
+ * ValueSize:32, Key, Value, [Headers as above].
+ */
+#ifndef CREMA_COMMANDS_H
+#define CREMA_COMMANDS_H
+
+#define CR_PROTOCOL_REVISION 1
+
+#define CR_COMMANDS(ROW)                                                       \
+        ROW(HELLO, 1, ANY, PACKED)                                             \
+        ROW(OPEN, 2, NEW, TERM)                                                \
+        ROW(CLOSE, 3, ANY, PACKED)                                             \
+        ROW(INFO, 4, OPENED, NONE)                                             \
+        ROW(RUNTIME, 5, ANY, NONE)                                             \
+        ROW(ERROR_NAME, 6, ANY, TERM)                                          \
+        ROW(METADATA, 7, CLIENT, TERM)                                         \
+        ROW(WATERMARKS, 8, CLIENT, TERM)                                       \
+        ROW(PRODUCE, 16, PRODUCER, PACKED)                                     \
+        ROW(AWAIT, 17, PRODUCER, PACKED)                                       \
+        ROW(CANCEL, 18, PRODUCER, PACKED)                                      \
+        ROW(FLUSH, 19, PRODUCER, PACKED)                                       \
+        ROW(PURGE, 20, PRODUCER, NONE)                                         \
+        ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                     \
+        ROW(TAKE, 33, CONSUMER, PACKED)                                        \
+        ROW(DEMAND, 34, CONSUMER, PACKED)                                      \
+        ROW(ACK, 35, CONSUMER, PACKED)                                         \
+        ROW(RELEASE, 36, CONSUMER, NONE)                                       \
+        ROW(COMMIT, 37, CONSUMER, PACKED)                                      \
+        ROW(SLOTS, 38, CONSUMER, NONE)                                         \
+        ROW(MOCK_TOPIC, 48, CLUSTER, TERM)
+
+/* Fixed numbers of the packed formats, for both sides. */
+#define CR_CONSTANTS(ROW)                                                      \
+        ROW(MODE_NONE, 0)                                                      \
+        ROW(MODE_KEEP, 1)                                                      \
+        ROW(MODE_WAIT, 2)                                                      \
+        ROW(MODE_SEND, 3)                                                      \
+        ROW(POLICY_REFUSE, 0)                                                  \
+        ROW(POLICY_WAIT, 1)                                                    \
+        ROW(MESSAGE_KEY, 1)                                                    \
+        ROW(MESSAGE_VALUE, 2)                                                  \
+        ROW(MESSAGE_HEADERS, 4)                                                \
+        ROW(MESSAGE_TIMESTAMP, 8)                                              \
+        ROW(MESSAGE_TOPIC, 16)                                                 \
+        ROW(MESSAGE_VALUE_BEHIND, 32)                                          \
+        ROW(CANCEL_REPORTS, 0)                                                 \
+        ROW(CANCEL_ADMISSION, 1)                                               \
+        ROW(CANCEL_FLUSH, 2)                                                   \
+        ROW(REPORT_SIZE, 23)                                                   \
+        ROW(STATUS_NOT_PERSISTED, 0)                                           \
+        ROW(STATUS_POSSIBLY_PERSISTED, 1)                                      \
+        ROW(STATUS_PERSISTED, 2)
+
+#define CR_COMMAND_ENUM(name, number, kinds, form) CR_CMD_##name = number,
+typedef enum cr_command { CR_COMMANDS(CR_COMMAND_ENUM) CR_CMD_MAX } cr_command_t;
+#undef CR_COMMAND_ENUM
+
+#define CR_CONSTANT_ENUM(name, number) CR_##name = number,
+enum cr_constant { CR_CONSTANTS(CR_CONSTANT_ENUM) CR_CONSTANT_END };
+#undef CR_CONSTANT_ENUM
+
+#endif

@@ -1,0 +1,345 @@
+#include "delivery.h"
+
+#include "mem.h"
+
+cr_delivery_t *cr_delivery_new(const cr_options_t *options) {
+        cr_delivery_t *delivery = cr_alloc(sizeof(*delivery));
+        if (!delivery)
+                return NULL;
+        delivery->options = *options;
+        TAILQ_INIT(&delivery->pending);
+        TAILQ_INIT(&delivery->kept);
+        TAILQ_INIT(&delivery->waiters);
+        LIST_INIT(&delivery->flushes);
+        atomic_init(&delivery->flush_stop, false);
+        return delivery;
+}
+
+/* The call an entry stands in. */
+static cr_call_t *call_of(cr_entry_t *entry) {
+        cr_entry_t *first = entry - entry->index;
+        return (cr_call_t *)(void *)((char *)first - offsetof(cr_call_t, entries));
+}
+
+static void caller_free(cr_caller_t *caller) {
+        cr_map_clear(&caller->calls);
+        cr_free(caller->grouped);
+        cr_free(caller);
+}
+
+void cr_delivery_destroy(cr_delivery_t *delivery) {
+        cr_call_t *call;
+        cr_caller_t *caller;
+        size_t at = 0;
+        if (!delivery)
+                return;
+        while ((call = TAILQ_FIRST(&delivery->kept))) {
+                TAILQ_REMOVE(&delivery->kept, call, in_delivery);
+                cr_free(call);
+        }
+        while ((caller = cr_map_next(&delivery->callers, &at)))
+                caller_free(caller);
+        cr_map_clear(&delivery->callers);
+        cr_topics_destroy(delivery);
+        cr_free(delivery->scratch);
+        cr_free(delivery->batch);
+        cr_free(delivery);
+}
+
+cr_caller_t *cr_delivery_caller(cr_delivery_t *delivery, cr_recipient_t recipient) {
+        cr_caller_t *caller = cr_map_get(&delivery->callers, recipient);
+        if (caller || !(caller = cr_alloc(sizeof(*caller))))
+                return caller;
+        caller->recipient = recipient;
+        LIST_INIT(&caller->all);
+        if (!cr_map_put(&delivery->callers, recipient, caller)) {
+                cr_free(caller);
+                return NULL;
+        }
+        return caller;
+}
+
+static bool can_be_awaited(const cr_call_t *call) {
+        return call->mode == CR_MODE_KEEP || call->mode == CR_MODE_WAIT;
+}
+
+cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
+                       uint32_t count) {
+        cr_call_t *call = cr_alloc(sizeof(*call) + count * sizeof(call->entries[0]));
+        if (!call)
+                return NULL;
+        call->mode = mode;
+        call->id = id;
+        call->count = count;
+        call->left = count + 1;
+        for (uint32_t i = 0; i < count; i++)
+                call->entries[i].index = i;
+        if (caller && can_be_awaited(call) && !cr_map_put(&caller->calls, id, call)) {
+                cr_free(call);
+                return NULL;
+        }
+        if (caller) {
+                call->caller = caller;
+                LIST_INSERT_HEAD(&caller->all, call, in_caller);
+        }
+        call->sequence = ++delivery->sequence;
+        TAILQ_INSERT_TAIL(&delivery->pending, call, in_delivery);
+        return call;
+}
+
+static void call_free(cr_call_t *call) {
+        if (call->caller) {
+                if (can_be_awaited(call))
+                        cr_map_remove(&call->caller->calls, call->id);
+                LIST_REMOVE(call, in_caller);
+        }
+        cr_tag_clear(&call->tag);
+        cr_free(call);
+}
+
+static void put_report(unsigned char **to, const cr_entry_t *entry) {
+        cr_put_uint(to, (uint16_t)entry->error, 2);
+        cr_put_uint(to, entry->status, 1);
+        cr_put_uint(to, (uint32_t)entry->partition, 4);
+        cr_put_uint(to, (uint64_t)entry->offset, 8);
+        cr_put_uint(to, (uint64_t)entry->timestamp, 8);
+}
+
+/* All reports of a complete call in one block; NULL when there is no memory. */
+static cr_buf_t *reports_of(cr_client_t *client, const cr_call_t *call, size_t *size) {
+        cr_buf_t *buf = client->ops->buf_new((size_t)call->count * CR_REPORT_SIZE);
+        unsigned char *to;
+        *size = (size_t)call->count * CR_REPORT_SIZE;
+        if (!buf)
+                return NULL;
+        to = client->ops->buf_bytes(buf);
+        for (uint32_t i = 0; i < call->count; i++)
+                put_report(&to, &call->entries[i]);
+        return buf;
+}
+
+static void forget_oldest(cr_delivery_t *delivery) {
+        cr_call_t *call = TAILQ_FIRST(&delivery->kept);
+        TAILQ_REMOVE(&delivery->kept, call, in_delivery);
+        delivery->kept_count--;
+        call_free(call);
+}
+
+static void keep(cr_delivery_t *delivery, cr_call_t *call) {
+        call->kept = true;
+        TAILQ_INSERT_TAIL(&delivery->kept, call, in_delivery);
+        if (++delivery->kept_count > (uint64_t)delivery->options.max_unclaimed)
+                forget_oldest(delivery);
+}
+
+void cr_call_release(cr_client_t *client, cr_call_t *call) {
+        if (--call->left)
+                return;
+        TAILQ_REMOVE(&client->delivery->pending, call, in_delivery);
+        if (call->caller && call->mode == CR_MODE_KEEP) {
+                keep(client->delivery, call);
+                return;
+        }
+        if (call->caller && call->mode == CR_MODE_WAIT) {
+                size_t size;
+                cr_buf_t *buf = reports_of(client, call, &size);
+                cr_reply_buf(client, &call->tag, buf, size);
+        }
+        call_free(call);
+}
+
+/* Adds a report to what its caller gets at the end of the drain. */
+static void group_report(cr_delivery_t *delivery, const cr_call_t *call, const cr_entry_t *entry) {
+        cr_caller_t *caller = call->caller;
+        const size_t size = 8 + CR_REPORT_SIZE;
+        unsigned char *to;
+        if (caller->grouped_room - caller->grouped_size < size) {
+                size_t room = caller->grouped_room ? caller->grouped_room * 2 : 64 * size;
+                unsigned char *grown = cr_realloc(caller->grouped, room);
+                if (!grown)
+                        return; /* without memory a report is lost, not the VM */
+                caller->grouped = grown;
+                caller->grouped_room = room;
+        }
+        to = caller->grouped + caller->grouped_size;
+        cr_put_uint(&to, call->id + entry->index, 8);
+        put_report(&to, entry);
+        caller->grouped_size += size;
+        if (!caller->dirty) {
+                caller->dirty = true;
+                caller->next_dirty = delivery->dirty;
+                delivery->dirty = caller;
+        }
+}
+
+void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t error,
+                     uint8_t status, int32_t partition, int64_t offset, int64_t timestamp) {
+        cr_delivery_t *delivery = client->delivery;
+        cr_call_t *call = call_of(entry);
+        entry->error = (int16_t)error;
+        entry->status = status;
+        entry->partition = partition;
+        entry->offset = offset;
+        entry->timestamp = timestamp;
+        if (entry->value)
+                client->ops->buf_release(entry->value);
+        entry->value = NULL;
+        delivery->messages--;
+        delivery->bytes -= entry->cost;
+        delivery->reported++;
+        if (call->mode == CR_MODE_SEND && call->caller)
+                group_report(delivery, call, entry);
+        cr_call_release(client, call);
+}
+
+static uint8_t status_of(const rd_kafka_message_t *message) {
+        switch (rd_kafka_message_status(message)) {
+        case RD_KAFKA_MSG_STATUS_PERSISTED:
+                return CR_STATUS_PERSISTED;
+        case RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED:
+                return CR_STATUS_POSSIBLY_PERSISTED;
+        case RD_KAFKA_MSG_STATUS_NOT_PERSISTED:
+                break;
+        }
+        return CR_STATUS_NOT_PERSISTED;
+}
+
+void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
+        cr_entry_report(client, message->_private, message->err, status_of(message),
+                        message->partition, message->offset,
+                        rd_kafka_message_timestamp(message, NULL));
+}
+
+static void send_grouped(cr_client_t *client, cr_caller_t *caller) {
+        cr_buf_t *buf = client->ops->buf_new(caller->grouped_size);
+        if (buf) {
+                cr_packet_t packet = {.kind = CR_PACKET_REPORTS, .bytes = buf};
+                packet.size = caller->grouped_size;
+                memcpy(client->ops->buf_bytes(buf), caller->grouped, caller->grouped_size);
+                client->ops->send(client->host, caller->recipient, &packet);
+                client->ops->buf_release(buf);
+        }
+        caller->grouped_size = 0;
+}
+
+void cr_delivery_send_grouped(cr_client_t *client) {
+        cr_caller_t *caller;
+        while ((caller = client->delivery->dirty)) {
+                client->delivery->dirty = caller->next_dirty;
+                caller->dirty = false;
+                send_grouped(client, caller);
+        }
+}
+
+void cr_delivery_advance(cr_client_t *client) {
+        cr_admission_serve(client);
+        cr_flush_serve(client);
+}
+
+void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
+        cr_delivery_t *delivery = client->delivery;
+        cr_caller_t *caller;
+        cr_call_t *call;
+        cr_admission_drop(client, gone);
+        cr_flush_drop(client, gone);
+        /* Nothing is dirty between drains: see cr_client_drain(). */
+        caller = cr_map_remove(&delivery->callers, gone);
+        if (!caller)
+                return;
+        while ((call = LIST_FIRST(&caller->all))) {
+                if (call->kept) {
+                        TAILQ_REMOVE(&delivery->kept, call, in_delivery);
+                        delivery->kept_count--;
+                        call_free(call);
+                } else {
+                        LIST_REMOVE(call, in_caller);
+                        call->caller = NULL;
+                        cr_tag_clear(&call->tag);
+                }
+        }
+        caller_free(caller);
+}
+
+/* The call of that caller and number that can be awaited, or NULL. */
+static cr_call_t *find_call(cr_client_t *client, cr_recipient_t recipient, uint64_t id) {
+        cr_caller_t *caller = cr_map_get(&client->delivery->callers, recipient);
+        return caller && id ? cr_map_get(&caller->calls, id) : NULL;
+}
+
+static void answer_kept(cr_client_t *client, cr_call_t *call, cr_reply_t *reply) {
+        reply->buf = reports_of(client, call, &reply->size);
+        reply->failed = reply->buf == NULL;
+        if (reply->failed)
+                return;
+        TAILQ_REMOVE(&client->delivery->kept, call, in_delivery);
+        client->delivery->kept_count--;
+        call_free(call);
+}
+
+void cr_do_AWAIT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint64_t id = cr_take_u64(&bytes);
+        size_t tag_size = bytes.size - bytes.at;
+        cr_call_t *call = bytes.failed ? NULL : find_call(client, in->caller, id);
+        if (bytes.failed || !tag_size)
+                cr_answer_malformed(client, reply);
+        else if (!call)
+                cr_answer_own(client, reply, "unknown_reference",
+                              "no report is kept under this reference: it was fetched before, "
+                              "forgotten (max_unclaimed), or made by another process");
+        else if (call->kept)
+                answer_kept(client, call, reply);
+        else if (call->mode == CR_MODE_WAIT)
+                cr_answer_own(client, reply, "already_awaited", "somebody waits for it already");
+        else if (!cr_tag_set(&call->tag, in->caller, bytes.data + bytes.at, tag_size))
+                cr_answer_no_memory(client, reply);
+        else
+                call->mode = CR_MODE_WAIT;
+}
+
+/* Waiting for reports is given up: they are kept instead. A call that is not
+ * found has been answered: the packet is with the caller already. */
+static void cancel_reports(cr_client_t *client, const cr_input_t *in, cr_bytes_t *bytes,
+                           cr_reply_t *reply) {
+        cr_call_t *call = find_call(client, in->caller, cr_take_u64(bytes));
+        if (bytes->failed || bytes->at != bytes->size) {
+                cr_answer_malformed(client, reply);
+        } else if (call && call->mode == CR_MODE_WAIT) {
+                cr_tag_clear(&call->tag);
+                call->mode = CR_MODE_KEEP;
+        } else {
+                cr_answer_own(client, reply, "not_waiting", "it has been answered");
+        }
+}
+
+void cr_do_CANCEL(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint8_t what = cr_take_u8(&bytes);
+        const unsigned char *tag = bytes.failed ? NULL : bytes.data + bytes.at;
+        size_t size = bytes.size - bytes.at;
+        bool found;
+        if (bytes.failed || what > CR_CANCEL_FLUSH) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        if (what == CR_CANCEL_REPORTS) {
+                cancel_reports(client, in, &bytes, reply);
+                return;
+        }
+        found = what == CR_CANCEL_FLUSH ? cr_flush_cancel(client, in, tag, size)
+                                        : cr_admission_cancel(client, in, tag, size);
+        if (!found)
+                cr_answer_own(client, reply, "not_waiting", "it has been answered");
+}
+
+void cr_do_PURGE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        rd_kafka_resp_err_t err =
+                rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                                   RD_KAFKA_PURGE_F_NON_BLOCKING);
+        cr_error_t error;
+        (void)in;
+        if (!err)
+                return;
+        cr_error_code(&error, err, NULL);
+        cr_answer_error(client, reply, &error);
+}

@@ -1,0 +1,141 @@
+/*
+ * From accepted message to delivery report.
+ *
+ * A call is what one PRODUCE brought: its messages, in order, and one report
+ * for each. The report of a message is made in cr_delivery_report(), from
+ * librdkafka's. What then happens to it was fixed when the call was made:
+ * dropped, kept until awaited, sent when the call is complete (waiting), or
+ * gathered with others for the same caller and sent at the end of the drain.
+ *
+ * Ownership: the delivery owns its calls, callers, waiters and topic handles.
+ * A call is freed when its last message is reported and the reports have gone
+ * where they belong; a message's librdkafka opaque is its entry in the call.
+ */
+#ifndef CREMA_DELIVERY_H
+#define CREMA_DELIVERY_H
+
+#include <librdkafka/rdkafka.h>
+
+#include <sys/queue.h>
+
+#include "client.h"
+#include "map.h"
+#include "options.h"
+
+typedef struct cr_call cr_call_t;
+typedef struct cr_caller cr_caller_t;
+
+typedef struct cr_entry {
+        uint32_t index; /* in its call: leads back to it */
+        int32_t partition;
+        int64_t offset;
+        int64_t timestamp;
+        int16_t error;
+        uint8_t status;
+        uint64_t cost;   /* bytes counted against the limit */
+        cr_buf_t *value; /* owned until the report; NULL: librdkafka has a copy */
+} cr_entry_t;
+
+struct cr_call {
+        TAILQ_ENTRY(cr_call) in_delivery; /* pending or kept */
+        LIST_ENTRY(cr_call) in_caller;
+        cr_caller_t *caller; /* NULL: nobody hears of it */
+        uint64_t id;
+        uint64_t sequence; /* of acceptance, for flush */
+        uint8_t mode;
+        bool kept; /* complete, in the list of kept ones */
+        cr_tag_t tag; /* MODE_WAIT */
+        uint32_t count;
+        uint32_t left; /* unreported, plus one while it is being enqueued */
+        cr_entry_t entries[];
+};
+
+struct cr_caller {
+        cr_recipient_t recipient;
+        cr_map_t calls; /* by id: those that can be awaited or cancelled */
+        LIST_HEAD(, cr_call) all;
+        unsigned char *grouped; /* reports to send at the end of the drain */
+        size_t grouped_size, grouped_room;
+        bool dirty;
+        cr_caller_t *next_dirty;
+};
+
+typedef struct cr_topic {
+        struct cr_topic *next; /* with the same hash */
+        rd_kafka_topic_t *rkt;
+        size_t size;
+        char name[];
+} cr_topic_t;
+
+TAILQ_HEAD(cr_calls, cr_call);
+TAILQ_HEAD(cr_waiters, cr_waiter);
+
+typedef struct cr_flush_waiter {
+        LIST_ENTRY(cr_flush_waiter) link;
+        cr_tag_t tag;
+        uint64_t sequence; /* answered when all calls before it are reported */
+} cr_flush_waiter_t;
+
+typedef struct cr_delivery {
+        cr_options_t options;
+        uint64_t messages, bytes;    /* accepted and unreported */
+        uint64_t accepted, reported; /* since the client was opened */
+        uint64_t sequence;
+        struct cr_calls pending; /* in the order of acceptance */
+        struct cr_calls kept;    /* complete and unclaimed, oldest first */
+        uint64_t kept_count;
+        cr_map_t callers; /* by recipient */
+        cr_caller_t *dirty;
+        cr_map_t topics; /* by hash of the name */
+        struct cr_waiters waiters; /* for a place, in the order of arrival */
+        uint64_t waiting;
+        LIST_HEAD(, cr_flush_waiter) flushes;
+        cr_job_t flush_job;
+        bool flush_running;
+        atomic_bool flush_stop; /* read by the flush lane */
+        struct cr_message *scratch; /* of the command that is being decoded */
+        size_t scratch_room;
+        rd_kafka_message_t *batch;
+        size_t batch_room;
+} cr_delivery_t;
+
+cr_delivery_t *cr_delivery_new(const cr_options_t *options);
+/* Drops what is left without a report: the reaper has drained before. */
+void cr_delivery_destroy(cr_delivery_t *delivery);
+
+/* The caller's record, made if need be; NULL when there is no memory. */
+cr_caller_t *cr_delivery_caller(cr_delivery_t *delivery, cr_recipient_t recipient);
+/* A call of that many messages, accepted; NULL when there is no memory. */
+cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
+                       uint32_t count);
+/* One place less to wait for; may free the call. */
+void cr_call_release(cr_client_t *client, cr_call_t *call);
+/* The message at entry is final. */
+void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t error,
+                     uint8_t status, int32_t partition, int64_t offset, int64_t timestamp);
+/* Makes the delivery report of a message that librdkafka reports. */
+void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
+/* Sends what has been gathered for each caller: at the end of a drain. */
+void cr_delivery_send_grouped(cr_client_t *client);
+/* After reports: admits who waits for a place, answers who waits for a flush. */
+void cr_delivery_advance(cr_client_t *client);
+void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone);
+
+/* produce_topic.c: the handle of a topic, made once; NULL and *error. */
+cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, cr_error_t *error);
+void cr_topics_destroy(cr_delivery_t *delivery);
+
+/* admission.c: waiters for a place. */
+void cr_admission_serve(cr_client_t *client);
+void cr_admission_drop(cr_client_t *client, cr_recipient_t gone);
+/* True when it was still waiting: then no answer comes. */
+bool cr_admission_cancel(cr_client_t *client, const cr_input_t *in, const void *tag, size_t size);
+/* Refuses everyone who waits: the client is closing. */
+void cr_admission_refuse_all(cr_client_t *client);
+/* flush.c */
+void cr_flush_serve(cr_client_t *client);
+void cr_flush_drop(cr_client_t *client, cr_recipient_t gone);
+void cr_flush_refuse_all(cr_client_t *client);
+bool cr_flush_cancel(cr_client_t *client, const cr_input_t *in, const void *tag, size_t size);
+
+#endif

@@ -1,0 +1,205 @@
+#include "group.h"
+
+#include "mem.h"
+
+cr_group_t *cr_group_new(const cr_options_t *options) {
+        cr_group_t *group = cr_alloc(sizeof(*group));
+        if (!group)
+                return NULL;
+        group->options = *options;
+        if (group->options.batch_messages > CR_SLOT_PULL)
+                group->options.batch_messages = CR_SLOT_PULL;
+        return group;
+}
+
+void cr_group_clear(cr_group_t *group) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at)))
+                rd_kafka_queue_destroy(cr_slot_destroy(slot));
+        cr_map_clear(&group->slots);
+}
+
+void cr_group_destroy(cr_group_t *group) {
+        if (!group)
+                return;
+        cr_map_clear(&group->slots);
+        if (group->revoked)
+                rd_kafka_topic_partition_list_destroy(group->revoked);
+        cr_free(group);
+}
+
+static cr_slot_t *find_slot(cr_group_t *group, const char *topic, int32_t partition) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (!slot->revoked && slot->partition == partition &&
+                    strcmp(slot->topic, topic) == 0)
+                        return slot;
+        }
+        return NULL;
+}
+
+/* {revoked, [Slot], Lost} */
+static void tell_revoked(cr_client_t *client, bool lost) {
+        cr_writer_t out = cr_writer();
+        cr_slot_t *slot;
+        size_t at = 0;
+        cr_write_tuple(&out, 3);
+        cr_write_atom(&out, "revoked");
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
+                if (!slot->revoked)
+                        continue;
+                cr_write_list(&out, 1);
+                cr_write_integer(&out, (int64_t)slot->id);
+        }
+        cr_write_list_end(&out);
+        cr_write_bool(&out, lost);
+        cr_send_event(client, &out);
+}
+
+static void revoke(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions) {
+        cr_group_t *group = client->group;
+        int slots = 0;
+        group->revoked = rd_kafka_topic_partition_list_copy(partitions);
+        group->lost = rd_kafka_assignment_lost(client->rk);
+        for (int i = 0; i < partitions->cnt; i++) {
+                cr_slot_t *slot = find_slot(group, partitions->elems[i].topic,
+                                            partitions->elems[i].partition);
+                if (!slot)
+                        continue;
+                cr_slot_revoke(slot);
+                slots++;
+        }
+        if (slots)
+                tell_revoked(client, group->lost); /* the owner drains, then RELEASE */
+        else
+                cr_group_release(client);
+}
+
+void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
+                        const rd_kafka_topic_partition_list_t *partitions) {
+        client->group->rebalances++;
+        if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+                cr_group_assign(client, partitions);
+        else
+                revoke(client, partitions);
+}
+
+void cr_do_RELEASE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        (void)in;
+        if (client->group->revoked)
+                cr_group_release(client);
+        else
+                cr_answer_own(client, reply, "wrong_state", "nothing is being revoked");
+}
+
+void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
+                              const char *text) {
+        cr_writer_t out = cr_writer();
+        cr_error_t error;
+        cr_error_code(&error, err, text);
+        cr_write_tuple(&out, 4);
+        cr_write_atom(&out, "partition_error");
+        cr_write_text(&out, slot->topic);
+        cr_write_integer(&out, slot->partition);
+        cr_write_error(&out, &error);
+        cr_send_event(client, &out);
+}
+
+void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
+                if (slot->worker != gone)
+                        continue;
+                slot->worker = 0;
+                slot->credit = 0;
+        }
+}
+
+static void answer_stale(cr_client_t *client, cr_reply_t *reply) {
+        cr_answer_own(client, reply, "stale_assignment",
+                      "the partition was assigned anew since this message was delivered: its "
+                      "owner of today gets it again");
+}
+
+void cr_do_TAKE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint64_t id = cr_take_u64(&bytes);
+        cr_slot_t *slot = bytes.failed || !id ? NULL : cr_map_get(&client->group->slots, id);
+        if (bytes.failed || bytes.at != bytes.size) {
+                cr_answer_malformed(client, reply);
+        } else if (!slot || slot->revoked) {
+                answer_stale(client, reply);
+        } else {
+                slot->worker = in->caller;
+                slot->credit = 0;
+                cr_slot_redeliver(slot);
+        }
+}
+
+void cr_do_DEMAND(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint64_t id = cr_take_u64(&bytes);
+        uint32_t more = cr_take_u32(&bytes);
+        cr_slot_t *slot = bytes.failed || !id ? NULL : cr_map_get(&client->group->slots, id);
+        if (bytes.failed || bytes.at != bytes.size) {
+                cr_answer_malformed(client, reply);
+        } else if (!slot || slot->worker != in->caller) {
+                answer_stale(client, reply);
+        } else {
+                slot->credit = more > UINT32_MAX - slot->credit ? UINT32_MAX : slot->credit + more;
+                (void)cr_slot_serve(client, slot);
+        }
+}
+
+void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint64_t id = cr_take_u64(&bytes);
+        cr_slot_t *slot = bytes.failed || !id ? NULL : cr_map_get(&client->group->slots, id);
+        if (bytes.failed || bytes.size == bytes.at || (bytes.size - bytes.at) % 16) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        if (!slot) {
+                answer_stale(client, reply);
+                return;
+        }
+        while (bytes.at < bytes.size) {
+                int64_t from = cr_take_i64(&bytes);
+                int64_t to = cr_take_i64(&bytes);
+                if (!cr_window_ack(&slot->window, from, to)) {
+                        cr_answer_no_memory(client, reply);
+                        return;
+                }
+        }
+        cr_slot_store(slot);
+}
+
+static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
+        cr_write_tuple(out, 7);
+        cr_write_integer(out, (int64_t)slot->id);
+        cr_write_text(out, slot->topic);
+        cr_write_integer(out, slot->partition);
+        cr_write_integer(out, slot->delivered);
+        cr_write_integer(out, slot->stored);
+        cr_write_integer(out, (int64_t)slot->window.unacked);
+        cr_write_bool(out, slot->worker != 0);
+}
+
+/* {ok, [{Slot, Topic, Partition, Delivered, Stored, Unacknowledged, HasWorker}]} */
+void cr_do_SLOTS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_writer_t out = cr_writer();
+        cr_slot_t *slot;
+        size_t at = 0;
+        (void)in;
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "ok");
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
+                cr_write_list(&out, 1);
+                write_slot(&out, slot);
+        }
+        cr_write_list_end(&out);
+        cr_answer(client, reply, &out);
+}

@@ -1,0 +1,63 @@
+/*
+ * A member of a consumer group: its slots, and its part in rebalances.
+ *
+ * A rebalance goes: librdkafka tells; what is taken away is drained by the
+ * owner's side, which then says RELEASE; a job on the group lane commits and
+ * answers librdkafka. What is given is prepared by a job too (start offsets
+ * are resolved and committed before the first delivery), and becomes slots
+ * when that is done. librdkafka tells of one rebalance at a time.
+ */
+#ifndef CREMA_GROUP_H
+#define CREMA_GROUP_H
+
+#include "client.h"
+#include "map.h"
+#include "options.h"
+#include "slot.h"
+
+typedef enum cr_start { CR_START_EARLIEST, CR_START_LATEST, CR_START_ERROR, CR_START_TIME } cr_start_t;
+
+typedef struct cr_group {
+        cr_options_t options;
+        cr_map_t slots;   /* by id */
+        cr_start_t start; /* where a partition without a committed offset begins */
+        int64_t start_time;
+        cr_start_t out_of_range; /* where one begins whose offset is gone */
+        bool subscribed;
+        rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
+        bool lost;                                /* ... and without a commit */
+        unsigned rebalances;
+} cr_group_t;
+
+cr_group_t *cr_group_new(const cr_options_t *options);
+/* @precondition no slots are left: the reaper has taken them */
+void cr_group_destroy(cr_group_t *group);
+
+/* librdkafka's rebalance event. */
+void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
+                        const rd_kafka_topic_partition_list_t *partitions);
+/* An error of one partition, told to the owner. */
+void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
+                              const char *text);
+void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone);
+/* Destroys all slots, and their queues: part of the end. @locality reaper */
+void cr_group_clear(cr_group_t *group);
+
+/* group_assign.c: prepares what was given and answers librdkafka. */
+void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions);
+/* group_release.c: commits, answers librdkafka. Takes group->revoked. */
+void cr_group_release(cr_client_t *client);
+/* group_reset.c: the slot's offset is out of range. */
+void cr_group_reset(cr_client_t *client, cr_slot_t *slot);
+
+/* group_jobs.c, for the jobs above. @locality group lane */
+/* Commits and waits for the result, in slices; _NO_OFFSET counts as done. */
+rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
+                                   const rd_kafka_topic_partition_list_t *offsets, int millis);
+/* assign() or incremental_assign(), as the protocol demands. */
+void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
+                      cr_error_t *error);
+void cr_answer_revoke(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
+                      cr_error_t *error);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * Jobs of the group lane that the user asks for (SUBSCRIBE, COMMIT), and what
+ * all jobs of that lane share.
+ */
+#include "group.h"
+#include "mem.h"
+
+rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
+                                   const rd_kafka_topic_partition_list_t *offsets, int millis) {
+        rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
+        rd_kafka_resp_err_t err = rd_kafka_commit_queue(client->rk, offsets, queue, NULL, NULL);
+        rd_kafka_event_t *event = NULL;
+        for (int spent = 0; !err && !event && spent < millis; spent += CR_SLICE_MS) {
+                if (cr_client_closing(client))
+                        break;
+                event = rd_kafka_queue_poll(queue, CR_SLICE_MS);
+        }
+        if (event)
+                err = rd_kafka_event_error(event);
+        else if (!err)
+                err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if (event)
+                rd_kafka_event_destroy(event);
+        rd_kafka_queue_destroy(queue);
+        return err == RD_KAFKA_RESP_ERR__NO_OFFSET ? RD_KAFKA_RESP_ERR_NO_ERROR : err;
+}
+
+static bool cooperative(rd_kafka_t *rk) {
+        const char *protocol = rd_kafka_rebalance_protocol(rk);
+        return protocol && strcmp(protocol, "COOPERATIVE") == 0;
+}
+
+void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
+                      cr_error_t *error) {
+        rd_kafka_resp_err_t err;
+        if (cooperative(rk))
+                cr_error_take(error, rd_kafka_incremental_assign(rk, partitions));
+        else if ((err = rd_kafka_assign(rk, partitions)))
+                cr_error_code(error, err, NULL);
+}
+
+void cr_answer_revoke(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
+                      cr_error_t *error) {
+        rd_kafka_resp_err_t err;
+        if (cooperative(rk))
+                cr_error_take(error, rd_kafka_incremental_unassign(rk, partitions));
+        else if ((err = rd_kafka_assign(rk, NULL)))
+                cr_error_code(error, err, NULL);
+}
+
+typedef struct ask_job {
+        cr_job_t job;
+        cr_tag_t tag;
+        rd_kafka_topic_partition_list_t *topics; /* owned; NULL for a commit */
+        rd_kafka_resp_err_t err;
+} ask_job_t;
+
+/* @locality group lane */
+static void run_ask(cr_client_t *client, cr_job_t *job) {
+        ask_job_t *ask = (ask_job_t *)job;
+        ask->err = ask->topics ? rd_kafka_subscribe(client->rk, ask->topics)
+                               : cr_commit_wait(client, NULL, 600000);
+}
+
+static void ask_free(ask_job_t *ask) {
+        if (ask->topics)
+                rd_kafka_topic_partition_list_destroy(ask->topics);
+        cr_tag_clear(&ask->tag);
+        cr_free(ask);
+}
+
+static void done_ask(cr_client_t *client, cr_job_t *job) {
+        ask_job_t *ask = (ask_job_t *)job;
+        cr_error_t error;
+        if (ask->err) {
+                cr_error_code(&error, ask->err, NULL);
+                cr_reply_error(client, &ask->tag, &error);
+        } else {
+                cr_reply_ok(client, &ask->tag);
+        }
+        ask_free(ask);
+}
+
+/* Takes the topics. */
+static void submit(cr_client_t *client, cr_recipient_t to, cr_text_t tag,
+                   rd_kafka_topic_partition_list_t *topics, cr_reply_t *reply) {
+        ask_job_t *ask = cr_alloc(sizeof(*ask));
+        if (!ask) {
+                if (topics)
+                        rd_kafka_topic_partition_list_destroy(topics);
+                cr_answer_no_memory(client, reply);
+                return;
+        }
+        ask->job = (cr_job_t){.run = run_ask, .done = done_ask};
+        ask->topics = topics;
+        if (cr_tag_set(&ask->tag, to, tag.bytes, tag.size) &&
+            cr_lane_submit(&client->group_lane, &ask->job))
+                return;
+        ask_free(ask);
+        cr_answer_no_memory(client, reply);
+}
+
+/* earliest | latest | error | Millis */
+static cr_start_t read_start(cr_reader_t *term, int64_t *time) {
+        cr_reader_t integer = *term;
+        char name[16];
+        *time = cr_read_integer(&integer);
+        if (!integer.failed) {
+                *term = integer;
+                return CR_START_TIME;
+        }
+        cr_read_atom(term, name, sizeof(name));
+        if (strcmp(name, "earliest") == 0)
+                return CR_START_EARLIEST;
+        if (strcmp(name, "latest") == 0)
+                return CR_START_LATEST;
+        if (strcmp(name, "error") != 0)
+                term->failed = true;
+        return CR_START_ERROR;
+}
+
+static rd_kafka_topic_partition_list_t *read_topics(cr_reader_t *term) {
+        int count = cr_read_list(term);
+        rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(count);
+        for (int i = 0; i < count && !term->failed; i++) {
+                cr_text_t text = cr_read_binary(term);
+                char *topic = cr_copy(text.bytes, text.size);
+                if (!topic || strlen(topic) != text.size)
+                        term->failed = true;
+                else
+                        rd_kafka_topic_partition_list_add(topics, topic, RD_KAFKA_PARTITION_UA);
+                cr_free(topic);
+        }
+        cr_read_list_end(term, count);
+        return topics;
+}
+
+void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        rd_kafka_topic_partition_list_t *topics;
+        cr_start_t start, out_of_range;
+        int64_t time, unused;
+        cr_text_t tag;
+        if (!cr_read_tuple(&term, 4)) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        tag = cr_read_binary(&term);
+        topics = read_topics(&term);
+        start = read_start(&term, &time);
+        out_of_range = read_start(&term, &unused);
+        if (!cr_reader_done(&term) || out_of_range == CR_START_TIME) {
+                rd_kafka_topic_partition_list_destroy(topics);
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        client->group->start = start;
+        client->group->start_time = time;
+        client->group->out_of_range = out_of_range;
+        client->group->subscribed = true;
+        submit(client, in->caller, tag, topics, reply);
+}
+
+void cr_do_COMMIT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_text_t tag = {.bytes = (const char *)in->data, .size = in->size};
+        if (in->size)
+                submit(client, in->caller, tag, NULL, reply);
+        else
+                cr_answer_malformed(client, reply);
+}

@@ -1,0 +1,83 @@
+#include "lane.h"
+
+#include <signal.h>
+
+#include "client.h"
+
+void cr_lane_init(cr_lane_t *lane, cr_client_t *client) {
+        *lane = (cr_lane_t){.client = client};
+        lane->last = &lane->first;
+        pthread_mutex_init(&lane->lock, NULL);
+        pthread_cond_init(&lane->more, NULL);
+}
+
+void cr_lane_destroy(cr_lane_t *lane) {
+        pthread_cond_destroy(&lane->more);
+        pthread_mutex_destroy(&lane->lock);
+}
+
+/* The next job, waited for; NULL when the lane is to end. */
+static cr_job_t *take(cr_lane_t *lane) {
+        cr_job_t *job;
+        pthread_mutex_lock(&lane->lock);
+        while (!lane->first && !lane->stop)
+                pthread_cond_wait(&lane->more, &lane->lock);
+        job = lane->first;
+        if (job) {
+                lane->first = job->next;
+                if (!lane->first)
+                        lane->last = &lane->first;
+        }
+        pthread_mutex_unlock(&lane->lock);
+        return job;
+}
+
+static void *lane_main(void *arg) {
+        cr_lane_t *lane = arg;
+        cr_job_t *job;
+        while ((job = take(lane))) {
+                bool last = job->done == NULL;
+                job->run(lane->client, job);
+                if (last)
+                        return NULL; /* the client, and this lane, are no more */
+                cr_client_job_done(lane->client, job);
+        }
+        return NULL;
+}
+
+/* The emulator's signals are not for our threads. */
+static bool start(cr_lane_t *lane) {
+        sigset_t all, before;
+        int failed;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        failed = pthread_create(&lane->thread, NULL, lane_main, lane);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        lane->started = !failed;
+        return lane->started;
+}
+
+bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job) {
+        if (job->done && cr_client_closing(lane->client))
+                return false;
+        if (!lane->started && !start(lane))
+                return false;
+        pthread_mutex_lock(&lane->lock);
+        job->next = NULL;
+        *lane->last = job;
+        lane->last = &job->next;
+        pthread_cond_signal(&lane->more);
+        pthread_mutex_unlock(&lane->lock);
+        return true;
+}
+
+void cr_lane_join(cr_lane_t *lane) {
+        if (!lane->started)
+                return;
+        pthread_mutex_lock(&lane->lock);
+        lane->stop = true;
+        pthread_cond_signal(&lane->more);
+        pthread_mutex_unlock(&lane->lock);
+        pthread_join(lane->thread, NULL);
+        lane->started = false;
+}

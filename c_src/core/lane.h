@@ -1,0 +1,48 @@
+/*
+ * Threads for what blocks. A lane is one thread that runs jobs one after
+ * another; a client has one for its own life and the user's queries, one for
+ * its consumer group, and one for flushing, so that none of these waits for
+ * another. A lane's thread starts with its first job.
+ *
+ * A job's run() is called on the lane and may use the rd_kafka_t and the job,
+ * nothing else of the client, in pieces of at most CR_SLICE_MS so that it
+ * sees cr_client_closing() soon. Its done() is called later under the host's
+ * lock, or by the reaper; it answers whoever asked and frees the job.
+ */
+#ifndef CREMA_LANE_H
+#define CREMA_LANE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#define CR_SLICE_MS 100
+
+typedef struct cr_client cr_client_t;
+typedef struct cr_job cr_job_t;
+
+struct cr_job {
+        cr_job_t *next;
+        void (*run)(cr_client_t *client, cr_job_t *job);
+        void (*done)(cr_client_t *client, cr_job_t *job); /* NULL: run() ends the lane */
+};
+
+typedef struct cr_lane {
+        cr_client_t *client; /* set once */
+        pthread_t thread;
+        bool started; /* under the host's lock */
+        pthread_mutex_t lock;
+        pthread_cond_t more;
+        cr_job_t *first; /* under lock, as all below */
+        cr_job_t **last;
+        bool stop;
+} cr_lane_t;
+
+void cr_lane_init(cr_lane_t *lane, cr_client_t *client);
+void cr_lane_destroy(cr_lane_t *lane);
+/* False when the thread could not be started, or the client is closing; the
+ * job is then not taken. */
+bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job);
+/* Lets the queued jobs run to their end and joins the thread. */
+void cr_lane_join(cr_lane_t *lane);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * Memory of the core, in one place so that a test can let the N-th request
+ * fail. Zeroed when new; NULL when there is none.
+ */
+#ifndef CREMA_MEM_H
+#define CREMA_MEM_H
+
+#include <stddef.h>
+
+void *cr_alloc(size_t size);
+void *cr_realloc(void *block, size_t size);
+void cr_free(void *block);
+/* A copy of size bytes with a zero byte behind. */
+void *cr_copy(const void *bytes, size_t size);
+
+#endif

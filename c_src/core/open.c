@@ -1,0 +1,197 @@
+/*
+ * OPEN: from a list of properties to a running client. Every property is set,
+ * and all faults are answered together, before anything is started. The part
+ * that may take long (TLS set-up, threads) runs on the life lane.
+ */
+#include <string.h>
+
+#include "client.h"
+#include "cluster.h"
+#include "delivery.h"
+#include "group.h"
+#include "mem.h"
+#include "options.h"
+#include "rdkafka_compat.h"
+
+#define EVENTS                                                                 \
+        (RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |      \
+         RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT)
+
+typedef struct open_job {
+        cr_job_t job;
+        cr_tag_t tag;
+        cr_kind_t kind;
+        cr_options_t options;
+        rd_kafka_conf_t *conf; /* until rd_kafka_new() takes it */
+        rd_kafka_t *rk;
+        cr_error_t error;
+        cr_writer_t faults; /* the elements only, counted below */
+        int fault_count;
+} open_job_t;
+
+static void open_job_free(open_job_t *open) {
+        if (open->conf)
+                rd_kafka_conf_destroy(open->conf);
+        if (open->faults.x.buff)
+                ei_x_free(&open->faults.x);
+        cr_tag_clear(&open->tag);
+        cr_free(open);
+}
+
+/* @locality life lane */
+static void run_open(cr_client_t *client, cr_job_t *job) {
+        open_job_t *open = (open_job_t *)job;
+        char text[512];
+        bool consumer = open->kind == CR_KIND_CONSUMER;
+        (void)client;
+        open->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, open->conf, text,
+                                sizeof(text));
+        if (open->rk)
+                open->conf = NULL;
+        else
+                cr_error_code(&open->error, rd_kafka_last_error(), text);
+}
+
+static bool make_parts(cr_client_t *client, const cr_options_t *options) {
+        switch (client->kind) {
+        case CR_KIND_PRODUCER:
+                return (client->delivery = cr_delivery_new(options)) != NULL;
+        case CR_KIND_CONSUMER:
+                return (client->group = cr_group_new(options)) != NULL;
+        case CR_KIND_CLUSTER:
+                return (client->cluster = cr_cluster_new(client->rk, (int)options->brokers)) != NULL;
+        case CR_KIND_NONE:
+                break;
+        }
+        return false;
+}
+
+static void done_open(cr_client_t *client, cr_job_t *job) {
+        open_job_t *open = (open_job_t *)job;
+        cr_writer_t out;
+        if (!open->rk) {
+                client->state = CR_NEW;
+                cr_reply_error(client, &open->tag, &open->error);
+                open_job_free(open);
+                return;
+        }
+        client->rk = open->rk;
+        client->kind = open->kind;
+        if (client->kind == CR_KIND_CONSUMER) {
+                rd_kafka_poll_set_consumer(client->rk);
+                client->queue = rd_kafka_queue_get_consumer(client->rk);
+        } else {
+                client->queue = rd_kafka_queue_get_main(client->rk);
+        }
+        rd_kafka_set_log_queue(client->rk, client->queue);
+        rd_kafka_queue_cb_event_enable(client->queue, (void (*)(rd_kafka_t *, void *))cr_source_event,
+                                       &client->news);
+        cr_source_mark(&client->news);
+        client->state = CR_OPEN;
+        out = cr_writer();
+        if (make_parts(client, &open->options)) {
+                cr_write_tuple(&out, 2);
+                cr_write_atom(&out, "ok");
+                cr_write_text(&out, client->cluster ? cr_cluster_bootstrap(client->cluster) : "");
+        } else {
+                client->kind = CR_KIND_NONE;
+                cr_error_own(&open->error, "no_memory", "the client could not be set up");
+                cr_write_error(&out, &open->error);
+        }
+        cr_reply_writer(client, &open->tag, &out);
+        open_job_free(open);
+}
+
+static void add_fault(open_job_t *open, cr_text_t key, const char *text) {
+        open->fault_count++;
+        cr_write_list(&open->faults, 1);
+        cr_write_tuple(&open->faults, 2);
+        cr_write_binary(&open->faults, key.bytes, key.size);
+        cr_write_text(&open->faults, text);
+}
+
+/* One property. An empty value unsets, as rd_kafka_conf_set() has it. */
+static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
+        char text[512] = "not enough memory";
+        char *name = cr_copy(key.bytes, key.size);
+        char *setting = cr_copy(value.bytes, value.size);
+        if (!name || !setting || strlen(name) != key.size)
+                add_fault(open, key, "not a property name");
+        else if (strlen(setting) != value.size)
+                add_fault(open, key, "the value contains a zero byte");
+        else if (rd_kafka_conf_set(open->conf, name, setting, text, sizeof(text)) !=
+                 RD_KAFKA_CONF_OK)
+                add_fault(open, key, text);
+        if (setting)
+                memset(setting, 0, value.size); /* it may have been a password */
+        cr_free(setting);
+        cr_free(name);
+}
+
+static cr_kind_t kind_of(const char *name) {
+        if (strcmp(name, "producer") == 0)
+                return CR_KIND_PRODUCER;
+        if (strcmp(name, "consumer") == 0)
+                return CR_KIND_CONSUMER;
+        return strcmp(name, "cluster") == 0 ? CR_KIND_CLUSTER : CR_KIND_NONE;
+}
+
+/* False when the term is not as the table of commands says. */
+static bool read_open(open_job_t *open, const cr_input_t *in) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        char kind[16];
+        cr_text_t tag;
+        int count;
+        if (!cr_read_tuple(&term, 4))
+                return false;
+        tag = cr_read_binary(&term);
+        cr_read_atom(&term, kind, sizeof(kind));
+        open->kind = kind_of(kind);
+        count = cr_read_list(&term);
+        for (int i = 0; i < count && cr_read_tuple(&term, 2); i++) {
+                cr_text_t key = cr_read_binary(&term);
+                cr_text_t value = cr_read_binary(&term);
+                if (!term.failed)
+                        set_property(open, key, value);
+        }
+        cr_read_list_end(&term, count);
+        return cr_options_read(&open->options, &term) && cr_reader_done(&term) &&
+               open->kind != CR_KIND_NONE && cr_tag_set(&open->tag, in->caller, tag.bytes, tag.size);
+}
+
+/* {error, [{Key, Text}]}: all of them. */
+static void answer_faults(cr_client_t *client, open_job_t *open, cr_reply_t *reply) {
+        cr_writer_t out = cr_writer();
+        cr_write_list_end(&open->faults);
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "error");
+        if (open->faults.failed || ei_x_append(&out.x, &open->faults.x) < 0)
+                out.failed = true;
+        cr_answer(client, reply, &out);
+}
+
+void cr_do_OPEN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        open_job_t *open = cr_alloc(sizeof(*open));
+        if (!open || !(open->conf = rd_kafka_conf_new())) {
+                cr_free(open);
+                cr_answer_no_memory(client, reply);
+                return;
+        }
+        open->job.run = run_open;
+        open->job.done = done_open;
+        open->faults.failed = ei_x_new(&open->faults.x) < 0;
+        rd_kafka_conf_set_events(open->conf, EVENTS);
+        if (!read_open(open, in)) {
+                cr_answer_malformed(client, reply);
+        } else if (open->fault_count) {
+                answer_faults(client, open, reply);
+        } else {
+                client->owner = in->caller;
+                client->state = CR_OPENING;
+                if (cr_lane_submit(&client->life, &open->job))
+                        return;
+                client->state = CR_NEW;
+                cr_answer_own(client, reply, "no_thread", "the system gave no thread");
+        }
+        open_job_free(open);
+}

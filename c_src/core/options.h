@@ -1,0 +1,24 @@
+/*
+ * Small numeric options of a client, by name: [{<<"max_messages">>, 100000}].
+ * Each kind of client has its own table of them.
+ */
+#ifndef CREMA_OPTIONS_H
+#define CREMA_OPTIONS_H
+
+#include "term.h"
+
+typedef struct cr_options {
+        int64_t max_messages;  /* producer: accepted and unreported */
+        int64_t max_bytes;     /* producer: kept alive by these */
+        int64_t max_unclaimed; /* producer: reports that nobody fetches */
+        int64_t copy_below;    /* producer: smaller values are copied */
+        int64_t batch_messages; /* consumer: most in one batch */
+        int64_t batch_bytes;    /* consumer: most in one batch, but one message */
+        int64_t brokers;        /* cluster */
+} cr_options_t;
+
+/* Reads the list over the defaults; false and the reader failed when a name
+ * is unknown or a number is not above 0. */
+bool cr_options_read(cr_options_t *options, cr_reader_t *in);
+
+#endif

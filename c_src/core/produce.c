@@ -1,0 +1,170 @@
+/*
+ * Accepts messages: from here on each of them gets exactly one report.
+ *
+ * Runs of messages for one topic go to librdkafka in one call where that
+ * takes all they carry (rd_kafka_produce_batch() knows neither headers nor
+ * timestamps); the rest one by one.
+ */
+#include "produce.h"
+
+#include "mem.h"
+
+static void refuse(cr_client_t *client, cr_entry_t *entry, const cr_message_t *message,
+                   rd_kafka_resp_err_t err) {
+        cr_entry_report(client, entry, err, CR_STATUS_NOT_PERSISTED, message->partition,
+                        RD_KAFKA_OFFSET_INVALID, -1);
+}
+
+static bool batchable(const cr_message_t *message) {
+        return !message->headers.size && !message->timestamp && !message->value_buf;
+}
+
+/* The number of messages from the first on that one call may take. */
+static uint32_t run_length(const cr_message_t *messages, uint32_t count) {
+        uint32_t length = 0;
+        while (length < count && batchable(&messages[length]) &&
+               messages[length].topic == messages[0].topic)
+                length++;
+        return length;
+}
+
+/* librdkafka's messages want pointers to what is not const. It does not write
+ * through them. */
+static void *unconst(const void *pointer) {
+        union {
+                const void *from;
+                void *to;
+        } both = {.from = pointer};
+        return both.to;
+}
+
+static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
+        rd_kafka_message_t *grown;
+        if (count <= delivery->batch_room)
+                return true;
+        grown = cr_realloc(delivery->batch, count * sizeof(*grown));
+        if (!grown)
+                return false;
+        delivery->batch = grown;
+        delivery->batch_room = count;
+        return true;
+}
+
+/* @precondition batch_room(count) */
+static void produce_run(cr_client_t *client, const cr_message_t *messages, cr_entry_t *entries,
+                        uint32_t count) {
+        rd_kafka_message_t *batch = client->delivery->batch;
+        for (uint32_t i = 0; i < count; i++) {
+                batch[i] = (rd_kafka_message_t){.payload = unconst(messages[i].value),
+                                                .len = messages[i].value_size,
+                                                .key = unconst(messages[i].key),
+                                                .key_len = messages[i].key_size,
+                                                .partition = messages[i].partition,
+                                                ._private = &entries[i]};
+        }
+        rd_kafka_produce_batch(messages->topic->rkt, RD_KAFKA_PARTITION_UA,
+                               RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_PARTITION, batch, (int)count);
+        for (uint32_t i = 0; i < count; i++) {
+                if (batch[i].err)
+                        refuse(client, &entries[i], &messages[i], batch[i].err);
+        }
+}
+
+/* NULL when there is no memory. */
+static rd_kafka_headers_t *headers_of(const cr_message_t *message) {
+        rd_kafka_headers_t *headers = rd_kafka_headers_new(message->header_count);
+        cr_bytes_t bytes = message->headers;
+        for (uint16_t i = 0; i < message->header_count; i++) {
+                uint16_t name_size = cr_take_u16(&bytes);
+                const char *name = (const char *)cr_take(&bytes, name_size);
+                int32_t size = cr_take_i32(&bytes);
+                const void *value = size < 0 ? NULL : cr_take(&bytes, (size_t)size);
+                rd_kafka_header_add(headers, name, name_size, value, size < 0 ? 0 : size);
+        }
+        return headers;
+}
+
+/*
+ * rd_kafka_produceva() with a list of headers of our own: with single headers
+ * librdkafka 2.0.2 crashes on an unknown partition. On success the list is
+ * librdkafka's, on failure it is still ours.
+ */
+static void produce_full(cr_client_t *client, const cr_message_t *message, cr_entry_t *entry) {
+        rd_kafka_headers_t *headers = message->header_count ? headers_of(message) : NULL;
+        rd_kafka_error_t *failed;
+        rd_kafka_vu_t fields[8] = {
+                {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = message->topic->rkt},
+                {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = message->partition},
+                {.vtype = RD_KAFKA_VTYPE_MSGFLAGS,
+                 .u.i = message->value_buf ? 0 : RD_KAFKA_MSG_F_COPY},
+                {.vtype = RD_KAFKA_VTYPE_VALUE,
+                 .u.mem = {.ptr = unconst(message->value), .size = message->value_size}},
+                {.vtype = RD_KAFKA_VTYPE_KEY,
+                 .u.mem = {.ptr = unconst(message->key), .size = message->key_size}},
+                {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = message->timestamp},
+                {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = entry},
+                {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers}};
+        failed = rd_kafka_produceva(client->rk, fields, headers ? 8 : 7);
+        if (!failed)
+                return;
+        if (headers)
+                rd_kafka_headers_destroy(headers);
+        refuse(client, entry, message, rd_kafka_error_code(failed));
+        rd_kafka_error_destroy(failed);
+}
+
+static void produce_one(cr_client_t *client, const cr_message_t *message, cr_entry_t *entry) {
+        int flags = message->value_buf ? 0 : RD_KAFKA_MSG_F_COPY;
+        if (message->headers.size || message->timestamp)
+                produce_full(client, message, entry);
+        else if (rd_kafka_produce(message->topic->rkt, message->partition, flags,
+                                  unconst(message->value), message->value_size, message->key,
+                                  message->key_size, entry))
+                refuse(client, entry, message, rd_kafka_last_error());
+}
+
+/* The call holds a place of its own meanwhile, so that it outlives messages
+ * that are refused at once. */
+static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t *messages) {
+        uint32_t at = 0;
+        while (at < call->count) {
+                uint32_t run = run_length(&messages[at], call->count - at);
+                if (run > 1 && batch_room(client->delivery, run)) {
+                        produce_run(client, &messages[at], &call->entries[at], run);
+                        at += run;
+                } else {
+                        produce_one(client, &messages[at], &call->entries[at]);
+                        at++;
+                }
+        }
+        cr_call_release(client, call);
+}
+
+bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
+                       cr_error_t *error) {
+        cr_delivery_t *delivery = client->delivery;
+        bool heard = produce->mode != CR_MODE_NONE && recipient;
+        cr_caller_t *caller = heard ? cr_delivery_caller(delivery, recipient) : NULL;
+        cr_call_t *call;
+        cr_error_own(error, "no_memory", "no memory for %u messages", produce->count);
+        if (heard && !caller)
+                return false;
+        if (caller && produce->mode != CR_MODE_SEND && cr_map_get(&caller->calls, produce->call)) {
+                cr_error_own(error, "malformed_command", "the call's number is in use");
+                return false;
+        }
+        call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count);
+        if (!call)
+                return false;
+        if (produce->mode == CR_MODE_WAIT)
+                (void)cr_tag_set(&call->tag, recipient, produce->tag, produce->tag_size);
+        for (uint32_t i = 0; i < produce->count; i++) {
+                call->entries[i].cost = produce->messages[i].cost;
+                call->entries[i].value = produce->messages[i].value_buf;
+        }
+        delivery->messages += produce->count;
+        delivery->bytes += produce->cost;
+        delivery->accepted += produce->count;
+        produce_all(client, call, produce->messages);
+        return true;
+}

@@ -1,0 +1,167 @@
+/*
+ * Questions to the cluster that librdkafka only answers by blocking: they run
+ * on the life lane. INFO, which blocks on nothing, stands here as well.
+ */
+#include "delivery.h"
+#include "group.h"
+#include "mem.h"
+
+typedef struct query_job {
+        cr_job_t job;
+        cr_tag_t tag;
+        char *topic; /* owned; "" asks for all */
+        int32_t partition;
+        int millis;
+        int64_t low, high;
+        const struct rd_kafka_metadata *metadata; /* owned */
+        rd_kafka_resp_err_t err;
+} query_job_t;
+
+/* Each try is bounded, so that a close is not held up by a whole deadline. */
+#define TRY_MS 1000
+
+static int next_try(int left) {
+        return left < TRY_MS ? left : TRY_MS;
+}
+
+/* @locality life lane */
+static void run_metadata(cr_client_t *client, cr_job_t *job) {
+        query_job_t *query = (query_job_t *)job;
+        rd_kafka_topic_t *rkt = NULL;
+        if (query->topic[0] && !(rkt = rd_kafka_topic_new(client->rk, query->topic, NULL))) {
+                query->err = rd_kafka_last_error();
+                return;
+        }
+        do {
+                int millis = next_try(query->millis);
+                query->err = rd_kafka_metadata(client->rk, 0, rkt, &query->metadata, millis);
+                query->millis -= millis;
+        } while (query->err && query->millis > 0 && !cr_client_closing(client));
+        if (rkt)
+                rd_kafka_topic_destroy(rkt);
+}
+
+/* @locality life lane */
+static void run_watermarks(cr_client_t *client, cr_job_t *job) {
+        query_job_t *query = (query_job_t *)job;
+        do {
+                int millis = next_try(query->millis);
+                query->err = rd_kafka_query_watermark_offsets(client->rk, query->topic,
+                                                              query->partition, &query->low,
+                                                              &query->high, millis);
+                query->millis -= millis;
+        } while (query->err == RD_KAFKA_RESP_ERR__TIMED_OUT && query->millis > 0 &&
+                 !cr_client_closing(client));
+}
+
+static void query_free(query_job_t *query) {
+        if (query->metadata)
+                rd_kafka_metadata_destroy(query->metadata);
+        cr_tag_clear(&query->tag);
+        cr_free(query->topic);
+        cr_free(query);
+}
+
+static void write_metadata(cr_writer_t *out, const struct rd_kafka_metadata *metadata) {
+        cr_write_tuple(out, 2);
+        cr_write_integer(out, metadata->broker_cnt);
+        cr_write_list(out, metadata->topic_cnt);
+        for (int i = 0; i < metadata->topic_cnt; i++) {
+                cr_write_tuple(out, 2);
+                cr_write_text(out, metadata->topics[i].topic);
+                cr_write_integer(out, metadata->topics[i].partition_cnt);
+        }
+        cr_write_list_end(out);
+}
+
+static void done_query(cr_client_t *client, cr_job_t *job) {
+        query_job_t *query = (query_job_t *)job;
+        cr_writer_t out = cr_writer();
+        cr_error_t error;
+        if (query->err) {
+                cr_error_code(&error, query->err, NULL);
+                cr_write_error(&out, &error);
+        } else {
+                cr_write_tuple(&out, 2);
+                cr_write_atom(&out, "ok");
+                if (query->metadata) {
+                        write_metadata(&out, query->metadata);
+                } else {
+                        cr_write_tuple(&out, 2);
+                        cr_write_integer(&out, query->low);
+                        cr_write_integer(&out, query->high);
+                }
+        }
+        cr_reply_writer(client, &query->tag, &out);
+        query_free(query);
+}
+
+/* Reads what both queries share, and submits. */
+static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
+                void (*run)(cr_client_t *, cr_job_t *), cr_reply_t *reply) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        query_job_t *query = cr_alloc(sizeof(*query));
+        cr_text_t tag = {0}, topic = {0};
+        int64_t number = 0, millis = 0;
+        if (query && cr_read_tuple(&term, partition ? 4 : 3)) {
+                tag = cr_read_binary(&term);
+                topic = cr_read_binary(&term);
+                number = partition ? cr_read_integer(&term) : 0;
+                millis = cr_read_integer(&term);
+        }
+        if (query && (!cr_reader_done(&term) || millis < 0 || millis > INT32_MAX || number < 0 ||
+                      number > INT32_MAX || memchr(topic.bytes, 0, topic.size))) {
+                query_free(query);
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        if (query) {
+                query->job = (cr_job_t){.run = run, .done = done_query};
+                query->topic = cr_copy(topic.bytes, topic.size);
+                query->partition = (int32_t)number;
+                query->millis = (int)millis;
+                if (query->topic && cr_tag_set(&query->tag, in->caller, tag.bytes, tag.size) &&
+                    cr_lane_submit(&client->life, &query->job))
+                        return;
+                query_free(query);
+        }
+        cr_answer_no_memory(client, reply);
+}
+
+void cr_do_METADATA(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        ask(client, in, false, run_metadata, reply);
+}
+
+void cr_do_WATERMARKS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        ask(client, in, true, run_watermarks, reply);
+}
+
+static void write_pair(cr_writer_t *out, const char *name, uint64_t value) {
+        cr_write_list(out, 1);
+        cr_write_tuple(out, 2);
+        cr_write_atom(out, name);
+        cr_write_integer(out, (int64_t)value);
+}
+
+void cr_do_INFO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        const cr_delivery_t *delivery = client->delivery;
+        const cr_group_t *group = client->group;
+        cr_writer_t out = cr_writer();
+        (void)in;
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "ok");
+        if (delivery) {
+                write_pair(&out, "queue_messages", delivery->messages);
+                write_pair(&out, "queue_bytes", delivery->bytes);
+                write_pair(&out, "accepted", delivery->accepted);
+                write_pair(&out, "reported", delivery->reported);
+                write_pair(&out, "waiting_callers", delivery->waiting);
+                write_pair(&out, "unclaimed_reports", delivery->kept_count);
+        }
+        if (group) {
+                write_pair(&out, "slots", group->slots.count);
+                write_pair(&out, "rebalances", group->rebalances);
+        }
+        cr_write_list_end(&out);
+        cr_answer(client, reply, &out);
+}

@@ -1,0 +1,22 @@
+/*
+ * What differs between the librdkafkas we build with, asked once and here
+ * only: the rest of the core tests CR_HAVE_* as ordinary constants.
+ */
+#ifndef CREMA_RDKAFKA_COMPAT_H
+#define CREMA_RDKAFKA_COMPAT_H
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#if RD_KAFKA_VERSION < 0x020002ff
+#error "crema needs librdkafka 2.0.2 or later"
+#endif
+
+/* SCRAM that repeats the nonce as Kafka 4 demands (2.6.1, #4895). */
+#define CR_HAVE_SCRAM_KAFKA_4 (RD_KAFKA_VERSION >= 0x020601ff)
+/* The consumer group protocol of KIP-848, generally available (2.12). */
+#define CR_HAVE_CONSUMER_PROTOCOL (RD_KAFKA_VERSION >= 0x020c00ff)
+/* fetch.queue.backoff.ms (2.2): without it a full queue costs a second. */
+#define CR_HAVE_FETCH_QUEUE_BACKOFF (RD_KAFKA_VERSION >= 0x020200ff)
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * The end of a client, on its own thread: whatever waits here holds up nobody.
+ *
+ * The order, and why:
+ *   1. the other lanes end, and what they have done is answered;
+ *   2. a producer refuses who waits, purges, and serves until each accepted
+ *      message is reported; a consumer lets its slots go, answers a rebalance
+ *      that is still open, and closes, which commits what is stored and
+ *      leaves the group;
+ *   3. children before parents: topic handles, slots' queues, the queue, the
+ *      mock cluster, then the rd_kafka_t;
+ *   4. who asked hears of it, and the client is freed.
+ */
+#include "cluster.h"
+#include "delivery.h"
+#include "group.h"
+
+static atomic_uint alive;
+
+unsigned cr_reapers_alive(void) {
+        return atomic_load(&alive);
+}
+
+static void finish_producer(cr_client_t *client) {
+        cr_admission_refuse_all(client);
+        cr_flush_refuse_all(client);
+        rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                           RD_KAFKA_PURGE_F_NON_BLOCKING);
+        while (client->delivery->messages) {
+                cr_wake_wait(&client->wake, 10 * CR_SLICE_MS);
+                cr_source_mark(&client->news);
+                cr_client_drain(client);
+        }
+        cr_delivery_send_grouped(client);
+        cr_delivery_destroy(client->delivery);
+        client->delivery = NULL;
+}
+
+static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
+        cr_error_t ignored = {0};
+        const rd_kafka_topic_partition_list_t *partitions;
+        if (rd_kafka_event_type(event) != RD_KAFKA_EVENT_REBALANCE)
+                return;
+        partitions = rd_kafka_event_topic_partition_list(event);
+        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+                cr_answer_assign(client->rk, partitions, &ignored);
+        else
+                cr_answer_revoke(client->rk, partitions, &ignored);
+}
+
+static void finish_consumer(cr_client_t *client) {
+        rd_kafka_event_t *event;
+        cr_error_t error = {0};
+        cr_group_clear(client->group);
+        if (client->group->revoked)
+                cr_answer_revoke(client->rk, client->group->revoked, &error);
+        cr_error_take(&error, rd_kafka_consumer_close_queue(client->rk, client->queue));
+        while (!rd_kafka_consumer_closed(client->rk)) {
+                if (!(event = rd_kafka_queue_poll(client->queue, CR_SLICE_MS)))
+                        continue;
+                serve_close(client, event);
+                rd_kafka_event_destroy(event);
+        }
+}
+
+static void destroy_kafka(cr_client_t *client) {
+        rd_kafka_queue_cb_event_enable(client->queue, NULL, NULL);
+        rd_kafka_queue_destroy(client->queue);
+        client->queue = NULL;
+        cr_cluster_destroy(client->cluster);
+        client->cluster = NULL;
+        rd_kafka_destroy(client->rk);
+        client->rk = NULL;
+}
+
+/* @locality life lane, its last job */
+void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
+        (void)job;
+        atomic_fetch_add(&alive, 1);
+        cr_lane_join(&client->group_lane);
+        cr_lane_join(&client->flush_lane);
+        cr_client_serve_finished(client);
+        if (client->delivery)
+                finish_producer(client);
+        if (client->group)
+                finish_consumer(client);
+        if (client->rk)
+                destroy_kafka(client);
+        cr_reply_ok(client, &client->close_tag);
+        pthread_detach(client->life.thread);
+        cr_client_free(client);
+        atomic_fetch_sub(&alive, 1);
+}

@@ -1,0 +1,173 @@
+#include "slot.h"
+
+#include "batch.h"
+#include "group.h"
+#include "mem.h"
+
+/* Unique in the VM, whichever client: see slot.h. */
+static atomic_uint_fast64_t last_id;
+
+cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition,
+                       rd_kafka_queue_t *queue, int64_t start) {
+        cr_slot_t *slot = cr_alloc(sizeof(*slot));
+        if (slot)
+                slot->topic = cr_copy(topic, strlen(topic));
+        if (!slot || !slot->topic) {
+                cr_free(slot);
+                rd_kafka_queue_destroy(queue);
+                return NULL;
+        }
+        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        slot->client = client;
+        slot->partition = partition;
+        slot->queue = queue;
+        slot->stored = slot->delivered = start;
+        cr_window_init(&slot->window, client->ops);
+        cr_source_init(&slot->source, &client->wake, slot);
+        rd_kafka_queue_cb_event_enable(queue, (void (*)(rd_kafka_t *, void *))cr_source_event,
+                                       &slot->source);
+        return slot;
+}
+
+rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot) {
+        rd_kafka_queue_t *queue = slot->queue;
+        rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
+        cr_source_forget(&slot->source);
+        while (slot->held_at < slot->held_count)
+                rd_kafka_message_destroy(slot->held[slot->held_at++]);
+        cr_window_clear(&slot->window);
+        cr_free(slot->topic);
+        cr_free(slot);
+        return queue;
+}
+
+static void send_batch(cr_slot_t *slot, cr_buf_t *buf, size_t size, const unsigned char *mask,
+                       size_t mask_size) {
+        cr_packet_t packet = {.kind = CR_PACKET_BATCH,
+                              .slot = slot->id,
+                              .bytes = buf,
+                              .size = size,
+                              .mask = mask,
+                              .mask_size = mask_size};
+        slot->client->ops->send(slot->client->host, slot->worker, &packet);
+}
+
+/* Messages from the first held one on that are messages: not errors. */
+static uint32_t run_length(const cr_slot_t *slot, uint32_t most) {
+        uint32_t length = 0;
+        while (length < most && slot->held_at + length < slot->held_count &&
+               !slot->held[slot->held_at + length]->err)
+                length++;
+        return length;
+}
+
+/* Sends one batch of what is held; 0 when there was no memory for it: the
+ * messages stay held and the sweep tries again. */
+static uint32_t deliver(cr_slot_t *slot) {
+        const cr_options_t *options = &slot->client->group->options;
+        uint32_t most = slot->credit < options->batch_messages ? slot->credit
+                                                               : (uint32_t)options->batch_messages;
+        rd_kafka_message_t **from = &slot->held[slot->held_at];
+        int64_t offsets[CR_SLOT_PULL];
+        uint32_t count, run = run_length(slot, most);
+        size_t size;
+        cr_buf_t *buf = cr_batch_pack(slot->client->ops, from, run, (size_t)options->batch_bytes,
+                                      &count, &size);
+        if (!buf)
+                return 0;
+        for (uint32_t i = 0; i < count; i++)
+                offsets[i] = from[i]->offset;
+        if (!cr_window_add(&slot->window, buf, size, offsets, count)) {
+                slot->client->ops->buf_release(buf);
+                return 0;
+        }
+        slot->credit -= count;
+        slot->held_at += count;
+        slot->delivered = offsets[count - 1] + 1;
+        send_batch(slot, buf, size, NULL, 0);
+        slot->client->ops->buf_release(buf);
+        for (uint32_t i = 0; i < count; i++)
+                rd_kafka_message_destroy(from[i]);
+        return count;
+}
+
+/* What comes in a message's place when there is none. */
+static void take_error(cr_slot_t *slot) {
+        rd_kafka_message_t *message = slot->held[slot->held_at++];
+        if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+                cr_window_end(&slot->window, message->offset);
+                cr_slot_store(slot);
+        } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+                cr_group_reset(slot->client, slot);
+        } else {
+                cr_group_partition_error(slot->client, slot, message->err,
+                                         rd_kafka_message_errstr(message));
+        }
+        rd_kafka_message_destroy(message);
+}
+
+static bool pull(cr_slot_t *slot) {
+        uint32_t most = slot->credit < CR_SLOT_PULL ? slot->credit : CR_SLOT_PULL;
+        ssize_t count = rd_kafka_consume_batch_queue(slot->queue, 0, slot->held, most);
+        slot->held_at = 0;
+        slot->held_count = count > 0 ? (uint32_t)count : 0;
+        return count > 0;
+}
+
+unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
+        const unsigned budget = 2 * CR_SLOT_PULL;
+        unsigned spent = 1;
+        (void)client;
+        while (slot->worker && slot->credit && !slot->revoked) {
+                uint32_t sent;
+                if (slot->held_at == slot->held_count && !pull(slot))
+                        break;
+                if (spent >= budget) {
+                        cr_source_mark(&slot->source);
+                        break;
+                }
+                if (slot->held[slot->held_at]->err) {
+                        take_error(slot);
+                        continue;
+                }
+                sent = deliver(slot);
+                if (!sent)
+                        break;
+                spent += sent;
+        }
+        return spent;
+}
+
+void cr_slot_revoke(cr_slot_t *slot) {
+        cr_packet_t packet = {.kind = CR_PACKET_SLOT_END, .slot = slot->id};
+        slot->revoked = true;
+        if (slot->worker)
+                slot->client->ops->send(slot->client->host, slot->worker, &packet);
+}
+
+void cr_slot_redeliver(cr_slot_t *slot) {
+        cr_batch_t *batch;
+        TAILQ_FOREACH(batch, &slot->window.batches, link) {
+                size_t size = cr_batch_mask_size(batch);
+                unsigned char *mask = cr_alloc(size);
+                if (!mask)
+                        return; /* the worker's restart will be tried again */
+                cr_batch_mask(batch, mask);
+                send_batch(slot, batch->buf, batch->size, mask, size);
+                cr_free(mask);
+        }
+}
+
+void cr_slot_store(cr_slot_t *slot) {
+        int64_t position = cr_window_position(&slot->window);
+        rd_kafka_topic_partition_list_t *list;
+        if (position <= slot->stored)
+                return;
+        list = rd_kafka_topic_partition_list_new(1);
+        rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition)->offset = position;
+        /* Refused only when the partition is being taken away: what is not
+         * committed then goes to the next owner. */
+        if (!rd_kafka_offsets_store(slot->client->rk, list))
+                slot->stored = position;
+        rd_kafka_topic_partition_list_destroy(list);
+}

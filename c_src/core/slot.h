@@ -1,0 +1,53 @@
+/*
+ * A slot: one partition during one assignment. Its number is never used
+ * again, in the whole VM, so it is the generation that tokens and packets
+ * carry: whatever comes late finds no slot and is refused.
+ *
+ * The slot's queue is not forwarded to the consumer's: its messages are taken
+ * by demand of the slot's worker, and only so many.
+ */
+#ifndef CREMA_SLOT_H
+#define CREMA_SLOT_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "client.h"
+#include "window.h"
+
+/* Taken from librdkafka at once. What is more than the demand stays with
+ * librdkafka, what is more than a batch may hold stays here. */
+#define CR_SLOT_PULL 1000
+
+typedef struct cr_slot {
+        uint64_t id;
+        cr_client_t *client; /* set once */
+        char *topic;         /* owned */
+        int32_t partition;
+        rd_kafka_queue_t *queue; /* owned */
+        cr_source_t source;      /* of queue */
+        cr_recipient_t worker;   /* 0: none at the moment */
+        uint32_t credit;         /* messages the worker has asked for */
+        bool revoked;            /* nothing is delivered any more */
+        bool resetting;          /* its offset was out of range: see group_reset.c */
+        int64_t stored;          /* position stored last */
+        int64_t delivered;       /* behind the last message delivered */
+        cr_window_t window;
+        uint32_t held_at, held_count; /* pulled and not yet delivered */
+        rd_kafka_message_t *held[CR_SLOT_PULL];
+} cr_slot_t;
+
+/* Takes the queue, also when it fails (NULL: no memory). */
+cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition,
+                       rd_kafka_queue_t *queue, int64_t start);
+/* Gives the queue back to the caller, without its events, and frees the rest. */
+rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot);
+/* Delivers what is there and asked for; returns what it cost, in messages. */
+unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
+/* Nothing of the slot follows this: tells its worker so. */
+void cr_slot_revoke(cr_slot_t *slot);
+/* Delivers again what is delivered and not acknowledged. */
+void cr_slot_redeliver(cr_slot_t *slot);
+/* Stores the position, if it has moved, for the next commit. */
+void cr_slot_store(cr_slot_t *slot);
+
+#endif

@@ -1,0 +1,57 @@
+%% @private What producers and consumers share as children of a user's
+%% supervisor: specification, orderly stop, warnings.
+-module(crema_child).
+
+-export([spec/5, stop/2, log_warnings/1]).
+
+%% @doc The child specification. Options that parse are given to the child in
+%% their parsed form, in which secrets are functions: supervisors print the
+%% arguments of a child that fails. Others are kept as they are, redacted, so
+%% that the start tells what is wrong with them.
+-spec spec(
+    producer | consumer | cluster, module(), worker | supervisor, Options :: map() | list(), Shutdown
+) -> supervisor:child_spec() when Shutdown :: fun((map()) -> timeout()).
+spec(Scope, Module, Type, Options, Shutdown) ->
+    {Given, Name, Stop} =
+        case crema_options:parse(Scope, Options) of
+            {ok, Parsed} -> {Parsed, maps:get(name, Parsed), Shutdown(Parsed)};
+            {error, _} -> {crema_secret:redact(Options), undefined, 5000}
+        end,
+    #{
+        id => child_id(Module, Name),
+        start => {Module, start_link, [Given]},
+        type => Type,
+        shutdown => Stop
+    }.
+
+-spec child_id(module(), term()) -> term().
+child_id(Module, undefined) -> Module;
+child_id(_Module, Name) -> Name.
+
+%% @doc Stops the process of a client, and waits for it. The owner keeps the
+%% deadline; it is not this process's business.
+-spec stop(crema_registry:ref(), default | non_neg_integer()) -> ok.
+stop(Ref, Timeout) ->
+    case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
+        {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->
+            Monitor = erlang:monitor(process, Pid),
+            try
+                gen_server:call(Owner, {stop, Timeout}, infinity)
+            catch
+                exit:_ -> ok
+            end,
+            receive
+                {'DOWN', Monitor, process, Pid, _} -> ok
+            end;
+        _ ->
+            ok
+    end.
+
+-spec log_warnings(map()) -> ok.
+log_warnings(#{warnings := Warnings, name := Name}) ->
+    lists:foreach(
+        fun(Text) ->
+            logger:warning("crema ~0p: ~ts", [Name, Text], #{domain => [crema]})
+        end,
+        Warnings
+    ).

@@ -1,0 +1,201 @@
+%% @private What every process that owns a client does alike: open and close
+%% it, learn whether a broker can be reached, and turn what the driver tells
+%% into events, log lines and status: once per change of state, not per retry.
+-module(crema_client).
+
+-include("../port/crema_commands.hrl").
+
+-export([open/3, close/2, new/3, handle/2, tell/2, set/2, metadata/1]).
+
+-export_type([client/0]).
+
+-record(client, {
+    port :: port(),
+    kind :: crema_registry:kind(),
+    name :: term(),
+    status :: map(),
+    %% the metadata request that will tell when a broker is there
+    probe = none :: none | crema_port:tag(),
+    %% codes told since the last good news
+    told = #{} :: #{{crema_error:code(), binary()} => true}
+}).
+-opaque client() :: #client{}.
+
+%% How long one metadata request may wait; another follows.
+-define(PROBE_MS, 5000).
+
+%% @doc Opens a client, owned by the caller. Waits for librdkafka to set itself
+%% up, not for the network. What comes back beside the port is an embedded
+%% cluster's address.
+-spec open(producer | consumer | cluster, [{binary(), crema_properties:value()}], [
+    {binary(), integer()}
+]) -> {ok, port(), binary()} | crema_error:error().
+open(Kind, Properties, Options) ->
+    case crema_port:open(client) of
+        {ok, Port} ->
+            Command = fun(Tag) ->
+                {?CMD_OPEN, term_to_binary({Tag, Kind, revealed(Properties), Options})}
+            end,
+            case crema_port:ask(Port, Command, infinity, none) of
+                {ok, Address} ->
+                    {ok, Port, Address};
+                {error, _} = Error ->
+                    ok = crema_port:close(Port),
+                    Error
+            end;
+        Error ->
+            Error
+    end.
+
+%% Secrets become text here and nowhere earlier.
+-spec revealed([{binary(), crema_properties:value()}]) -> [{binary(), binary()}].
+revealed(Properties) ->
+    [{Key, reveal(Key, Value)} || {Key, Value} <- Properties].
+
+-spec reveal(binary(), crema_properties:value()) -> binary().
+reveal(Key, Value) ->
+    case crema_secret:reveal(Value) of
+        {ok, Text} ->
+            Text;
+        {error, _} ->
+            erlang:error({bad_secret, Key})
+    end.
+
+%% @doc Closes a client and waits until it is wholly gone, or until the deadline
+%% (`erlang:monotonic_time(millisecond)'): the reaper then finishes alone.
+-spec close(port(), Deadline :: integer()) -> ok.
+close(Port, Deadline) ->
+    Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
+    ok = crema_port:close(Port),
+    case Asked of
+        {ok, Ref} ->
+            receive
+                {Ref, _} -> ok
+            after max(50, Deadline - erlang:monotonic_time(millisecond)) -> ok
+            end;
+        {error, _} ->
+            ok
+    end.
+
+%% @doc The state of a client that was opened and registered.
+-spec new(crema_registry:kind(), port(), Name :: term()) -> client().
+new(Kind, Port, Name) ->
+    Status = #{kind => Kind, connected => false, fatal => false},
+    probe(#client{port = Port, kind = Kind, name = Name, status = Status}).
+
+%% @doc Asks the cluster for its brokers: the answer says that it is there.
+-spec probe(client()) -> client().
+probe(#client{probe = none} = Client) ->
+    Data = fun(Tag) -> term_to_binary({Tag, <<>>, ?PROBE_MS}) end,
+    case crema_port:ask_async(Client#client.port, ?CMD_METADATA, Data) of
+        {ok, Ref} -> Client#client{probe = Ref};
+        {error, _} -> Client
+    end;
+probe(Client) ->
+    Client.
+
+%% @doc Puts into the status, for `crema:status/1'.
+-spec set(map(), client()) -> client().
+set(Changes, #client{status = Status} = Client) ->
+    New = maps:merge(Status, Changes),
+    ok = crema_registry:set_status(self(), New),
+    Client#client{status = New}.
+
+%% @doc Metadata of every event of this client.
+-spec metadata(client()) -> map().
+metadata(#client{name = Name}) ->
+    #{client => self(), name => Name}.
+
+%% @doc Takes a message of the owner's mailbox. What is not for every client
+%% alike comes back decoded: `{other, Term}'.
+-spec handle(term(), client()) ->
+    {ok, client()} | {fatal, crema_error:reason(), client()} | {other, term(), client()} | unknown.
+handle({Ref, Bytes}, #client{probe = Ref} = Client) when is_reference(Ref) ->
+    case crema_port:answer(Bytes) of
+        {ok, _} -> {ok, connected(Client#client{probe = none})};
+        {error, {closed, _}} -> {ok, Client#client{probe = none}};
+        {error, Reason} -> {ok, probe(tell(Reason, Client#client{probe = none}))}
+    end;
+handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
+    case crema_port:answer(Bytes) of
+        {error, Reason} -> problem(Reason, Client);
+        {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
+        {statistics, Values} -> {ok, statistics(Values, Client)};
+        Other -> {other, Other, Client}
+    end;
+handle(_, _) ->
+    unknown.
+
+-spec connected(client()) -> client().
+connected(#client{status = #{connected := true}} = Client) ->
+    Client;
+connected(Client) ->
+    %% The status first: whoever hears the event may look at it.
+    New = set(#{connected => true}, Client#client{told = #{}}),
+    crema_events:execute([crema, client, connected], #{}, metadata(Client)),
+    New.
+
+-spec problem(crema_error:reason(), client()) ->
+    {ok, client()} | {fatal, crema_error:reason(), client()}.
+problem({_, #{fatal := true}} = Reason, Client) ->
+    crema_events:execute([crema, client, fatal], #{}, with_problem(Reason, Client)),
+    log_problem(error, Reason, Client),
+    {fatal, Reason, set(#{fatal => Reason, connected => false}, Client)};
+problem({all_brokers_down, _} = Reason, #client{status = #{connected := true}} = Client) ->
+    crema_events:execute([crema, client, disconnected], #{}, with_problem(Reason, Client)),
+    log_problem(warning, Reason, Client),
+    {ok, probe(set(#{connected => false}, Client))};
+problem(Reason, Client) ->
+    {ok, tell(Reason, Client)}.
+
+%% An error that is not news is not told again before the next good news.
+-spec tell(crema_error:reason(), client()) -> client().
+tell({timed_out, _}, Client) ->
+    Client;
+tell({Code, Details} = Reason, #client{told = Told} = Client) ->
+    Key = {Code, maps:get(topic, Details, <<>>)},
+    case Told of
+        #{Key := _} ->
+            Client;
+        _ ->
+            crema_events:execute([crema, client, error], #{}, with_problem(Reason, Client)),
+            log_problem(warning, Reason, Client),
+            set(#{last_error => Reason}, Client#client{told = Told#{Key => true}})
+    end.
+
+-spec with_problem(crema_error:reason(), client()) -> map().
+with_problem({Code, Details}, Client) ->
+    maps:merge(
+        (metadata(Client))#{code => Code, message => maps:get(message, Details, <<>>)},
+        maps:with([topic, partition], Details)
+    ).
+
+-spec log_problem(logger:level(), crema_error:reason(), client()) -> ok.
+log_problem(Level, Reason, #client{kind = Kind, name = Name}) ->
+    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, Name, crema_error:format(Reason)], #{
+        domain => [crema]
+    }).
+
+-spec log(integer(), binary(), binary(), non_neg_integer(), client()) -> client().
+log(Syslog, Facility, Text, Dropped, Client) ->
+    Level = level(Syslog),
+    Metadata = (metadata(Client))#{level => Level, facility => Facility, message => Text},
+    crema_events:execute([crema, client, log], #{dropped => Dropped}, Metadata),
+    logger:log(Level, "~ts: ~ts", [Facility, Text], #{domain => [crema, librdkafka]}),
+    Client.
+
+%% syslog's numbers. What librdkafka logs at 3 (connections refused and the
+%% like) reaches the owner as an error as well, and is told once there.
+-spec level(integer()) -> logger:level().
+level(0) -> emergency;
+level(1) -> alert;
+level(2) -> critical;
+level(N) when N =< 6 -> info;
+level(_) -> debug.
+
+-spec statistics([{atom(), integer()}], client()) -> client().
+statistics(Values, Client) ->
+    crema_events:execute(
+        [crema, client, statistics], maps:from_list(Values), metadata(Client)
+    ),
+    Client.

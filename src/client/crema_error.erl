@@ -1,0 +1,299 @@
+%% @doc crema's errors: `{error, {Code, Details}}' everywhere.
+%%
+%% `Code' is an atom: librdkafka's own name in lower case (`msg_timed_out') or
+%% one of crema's (`closed', `stale_assignment'). `Details' always has `message',
+%% which says what happened and what to do about it, and where they apply the
+%% other keys of {@link details()}.
+-module(crema_error).
+
+-export([make/3, from_kafka/3, code/1, hint/1, hints/0, format/1]).
+
+-export_type([error/0, reason/0, code/0, details/0, status/0]).
+
+-type code() :: atom().
+
+-type status() :: not_persisted | possibly_persisted | persisted.
+%% Whether a message is in the log: for the first a repeat cannot duplicate it.
+
+-type details() :: #{
+    message := binary(),
+    %% The same call may succeed later.
+    retriable => boolean(),
+    %% The client is of no more use and is rebuilt or stopped.
+    fatal => boolean(),
+    %% The transaction must be aborted; it may then be repeated.
+    abortable => boolean(),
+    status => status(),
+    topic => binary(),
+    partition => integer(),
+    %% The part of a message or of the options that is wrong.
+    field => term(),
+    %% The position of a wrong message in a call's list, from 0.
+    index => non_neg_integer(),
+    atom() => term()
+}.
+
+-type reason() :: {code(), details()}.
+-type error() :: {error, reason()}.
+
+%% The longest name librdkafka 2.15 has is of 39 characters.
+-define(MAX_NAME, 64).
+
+%% Hints shared by several codes. They are macros so that the tables below are
+%% literals: an error may be made for each of many thousand messages.
+-define(FATAL,
+    <<"The client cannot go on: outstanding messages are reported with their status.">>
+).
+-define(CREDENTIALS,
+    <<"Check sasl.mechanism, sasl.username and sasl.password (or the token), and that the broker "
+        "has this user for that mechanism.">>
+).
+-define(TOPIC,
+    <<"Create the topic, or correct its name; brokers create topics by themselves only when "
+        "auto.create.topics.enable is set there.">>
+).
+-define(LARGE,
+    <<"Send a smaller message, or raise message.max.bytes under kafka and on the broker (for one "
+        "topic: max.message.bytes).">>
+).
+-define(FENCED,
+    <<"Another client uses the same transactional.id: give each its own. The older one cannot go "
+        "on.">>
+).
+-define(PURGED,
+    <<"The client stopped or was purged before a broker acknowledged the message; status tells "
+        "whether it may be in the log.">>
+).
+-define(REPLICAS,
+    <<"Too few replicas are in sync for acks=all: check the brokers, or the topic's "
+        "min.insync.replicas.">>
+).
+
+%% @doc An error. The hint of the code, if there is one, is appended to the
+%% message (once). `Extra' holds the other details; a `message' in it is ignored.
+-spec make(code(), Message :: unicode:chardata(), Extra :: map()) -> error().
+make(Code, Message, Extra) when is_atom(Code), is_map(Extra) ->
+    {error, {Code, Extra#{message => advise(text(Message), hint(Code))}}}.
+
+%% @doc The error for one of librdkafka's: its name (`<<"_MSG_TIMED_OUT">>', as
+%% `rd_kafka_err2name' gives it), and its description.
+-spec from_kafka(Name :: binary(), Description :: unicode:chardata(), Extra :: map()) -> error().
+from_kafka(Name, Description, Extra) ->
+    case code(Name) of
+        unknown when Name =/= <<"UNKNOWN">> ->
+            make(unknown, [text(Description), " (", text(Name), ")"], Extra);
+        Code ->
+            make(Code, Description, Extra)
+    end.
+
+%% @doc The code for librdkafka's name of an error: lower case, without the
+%% underscore that marks its local errors. `unknown' for a name it cannot have.
+-spec code(Name :: binary()) -> code().
+code(<<"_", Name/binary>>) -> code(Name);
+code(Name) when byte_size(Name) > 0, byte_size(Name) =< ?MAX_NAME ->
+    case is_name(Name) of
+        %% The only place where crema makes atoms from data. The names come from
+        %% a table compiled into librdkafka, some 150 of them, and never from the
+        %% network; a code it has no name for reads "ERR_123?" and fails the check.
+        true -> binary_to_atom(string:lowercase(Name));
+        false -> unknown
+    end;
+code(_) -> unknown.
+
+-spec is_name(binary()) -> boolean().
+is_name(Name) ->
+    lists:all(
+        fun(C) -> (C >= $A andalso C =< $Z) orelse (C >= $0 andalso C =< $9) orelse C =:= $_ end,
+        binary_to_list(Name)
+    ).
+
+%% Bytes that are no UTF-8 are read as Latin-1, so that a message is always text:
+%% descriptions may quote names that brokers or users sent.
+-spec text(unicode:chardata()) -> binary().
+text(Chars) ->
+    try
+        case unicode:characters_to_binary(Chars) of
+            Text when is_binary(Text) -> Text;
+            _ -> unicode:characters_to_binary(iolist_to_binary(Chars), latin1)
+        end
+    catch
+        error:badarg -> unicode:characters_to_binary(io_lib:format("~0tp", [Chars]))
+    end.
+
+-spec advise(binary(), binary()) -> binary().
+advise(Message, <<>>) ->
+    Message;
+advise(Message, Hint) ->
+    case binary:longest_common_suffix([Message, Hint]) =:= byte_size(Hint) of
+        true -> Message;
+        false -> <<(string:trim(Message, trailing, ". \n"))/binary, ". ", Hint/binary>>
+    end.
+
+%% @doc What to do about an error, as a sentence; empty when the code says it all.
+-spec hint(code()) -> binary().
+hint(Code) ->
+    hint(Code, [own_hints(), network_hints(), kafka_hints()]).
+
+-spec hint(code(), [#{code() => binary()}]) -> binary().
+hint(_Code, []) ->
+    <<>>;
+hint(Code, [Table | Tables]) ->
+    case Table of
+        #{Code := Hint} -> Hint;
+        #{} -> hint(Code, Tables)
+    end.
+
+%% @doc All hints by code, for documentation.
+-spec hints() -> #{code() => binary()}.
+hints() ->
+    maps:merge(own_hints(), maps:merge(network_hints(), kafka_hints())).
+
+-spec own_hints() -> #{code() => binary()}.
+own_hints() ->
+    #{
+        bad_options =>
+            <<"crema_options:doc/1 describes every option.">>,
+        bad_message =>
+            <<"Nothing of the call was sent: correct the message and call again.">>,
+        queue_full =>
+            <<"Brokers take messages more slowly than they are produced: slow down, wait longer "
+                "(full_timeout) or raise max_queue_messages and max_queue_bytes.">>,
+        batch_too_large =>
+            <<"A call's messages are admitted whole: send fewer in one call or raise "
+                "max_queue_messages and max_queue_bytes.">>,
+        closed =>
+            <<"The client has stopped: start it again, or call it only while its supervisor runs "
+                "it.">>,
+        not_found =>
+            <<"No client has this name: is it started, and is the name the one in its options?">>,
+        timeout =>
+            <<"This is not a final verdict: what was asked for may still happen.">>,
+        unclaimed =>
+            <<"The report was forgotten: await references sooner or raise max_unclaimed.">>,
+        stale_assignment =>
+            <<"The partition was reassigned or sought since the message was delivered, which comes "
+                "again, here or at another member: drop this result.">>,
+        driver_missing =>
+            <<"Build crema's native part (make -C c_src) and install librdkafka (Debian: "
+                "librdkafka1, to build librdkafka-dev).">>,
+        driver_version =>
+            <<"The driver loaded in this node is of another crema release, and a driver cannot be "
+                "exchanged while the node runs: restart the node.">>,
+        fatal => ?FATAL,
+        commit_unknown =>
+            <<"The client died while the transaction was committed: read the topic to learn the "
+                "outcome.">>
+    }.
+
+-spec network_hints() -> #{code() => binary()}.
+network_hints() ->
+    #{
+        transport =>
+            <<"Check that the broker runs, that bootstrap_servers names its host and port, and "
+                "that security.protocol is what that port speaks.">>,
+        all_brokers_down =>
+            <<"No broker can be reached: check bootstrap_servers, the network and that the brokers "
+                "run. crema goes on trying.">>,
+        resolve =>
+            <<"A host name cannot be resolved: check bootstrap_servers, DNS, and the names the "
+                "brokers advertise (advertised.listeners).">>,
+        ssl =>
+            <<"TLS failed: check ssl.ca.location or ssl.ca.pem, that the certificate is valid for "
+                "the host name, and that the port speaks TLS.">>,
+        authentication => ?CREDENTIALS,
+        sasl_authentication_failed => ?CREDENTIALS,
+        unsupported_sasl_mechanism =>
+            <<"Set sasl.mechanism to one the broker has enabled.">>,
+        topic_authorization_failed =>
+            <<"Grant this user the right to the topic (an ACL) or use another topic.">>,
+        group_authorization_failed =>
+            <<"Grant this user the right to the group (an ACL) or use another group.">>,
+        cluster_authorization_failed =>
+            <<"Grant this user the right on the cluster (an ACL; IdempotentWrite for a producer "
+                "with ordering => strict on old brokers).">>,
+        transactional_id_authorization_failed =>
+            <<"Grant this user the right to the transactional.id (an ACL).">>,
+        timed_out =>
+            <<"The broker did not answer in time: check that it runs and is not overloaded.">>,
+        request_timed_out =>
+            <<"The broker did not answer in time: check that it and its replicas run.">>
+    }.
+
+-spec kafka_hints() -> #{code() => binary()}.
+kafka_hints() ->
+    #{
+        unknown_topic => ?TOPIC,
+        unknown_topic_or_part => ?TOPIC,
+        unknown_partition => <<"Choose a partition the topic has, or leave the choice out.">>,
+        topic_exception =>
+            <<"A topic's name is of letters, digits, dots, dashes and underscores, at most 249.">>,
+        msg_size_too_large => ?LARGE,
+        invalid_msg_size => ?LARGE,
+        record_list_too_large =>
+            <<"Lower batch.size under kafka, or raise the topic's segment.bytes.">>,
+        msg_timed_out =>
+            <<"The message was not acknowledged within message.timeout.ms: check that the brokers "
+                "and the partition's leader can be reached, or allow more time.">>,
+        not_enough_replicas => ?REPLICAS,
+        not_enough_replicas_after_append => ?REPLICAS,
+        purge_queue => ?PURGED,
+        purge_inflight => ?PURGED,
+        invalid_arg => <<"Correct the option or argument that the message names.">>,
+        fenced => ?FENCED,
+        producer_fenced => ?FENCED,
+        invalid_producer_epoch => ?FENCED,
+        fenced_instance_id =>
+            <<"Another member of the group uses the same group.instance.id: give each its own.">>,
+        max_poll_exceeded =>
+            <<"A handler took longer than max.poll.interval.ms: make it faster, or raise the "
+                "interval. Its partitions went to other members.">>,
+        inconsistent_group_protocol =>
+            <<"Members of the group use assignment strategies that do not go together: set "
+                "partition.assignment.strategy alike in all.">>,
+        auto_offset_reset =>
+            <<"There is no committed offset to begin at, or it is out of range; start decides "
+                "where the partition begins.">>,
+        offset_out_of_range =>
+            <<"The log no longer holds this offset: retention has deleted what was not read in "
+                "time.">>,
+        unsupported_feature =>
+            <<"The broker is too old for this, or this build of librdkafka lacks it.">>,
+        not_implemented => <<"This build of librdkafka lacks it.">>
+    }.
+
+%% @doc An error as a sentence for people: code, message, where, and whether the
+%% message may be in the log. Takes an error, its reason or any other term (which
+%% is printed without secrets); never raises.
+-spec format(error() | reason() | term()) -> binary().
+format({error, Reason}) ->
+    format(Reason);
+format({Code, #{message := Message} = Details}) when is_atom(Code), is_binary(Message) ->
+    Where = lists:join(", ", lists:append([part(Key, Details) || Key <- parts()])),
+    text([atom_to_binary(Code), ": ", text(Message) | bracketed(Where)]);
+format(Other) ->
+    text(io_lib:format("~0tp", [crema_secret:redact(Other)])).
+
+-spec parts() -> [atom()].
+parts() -> [topic, partition, index, field, status, retriable, fatal, abortable].
+
+-spec bracketed([iodata()]) -> iodata().
+bracketed([]) -> [];
+bracketed(Where) -> [" (", Where, ")"].
+
+-spec part(atom(), map()) -> [unicode:chardata()].
+part(Key, Details) ->
+    case Details of
+        #{Key := Value} -> phrase(Key, Value);
+        #{} -> []
+    end.
+
+-spec phrase(atom(), term()) -> [unicode:chardata()].
+phrase(status, not_persisted) -> ["not in the log"];
+phrase(status, possibly_persisted) -> ["possibly in the log"];
+phrase(status, persisted) -> ["in the log"];
+phrase(topic, Topic) when is_binary(Topic) -> [["topic ", text(Topic)]];
+phrase(retriable, true) -> ["may succeed later"];
+phrase(fatal, true) -> ["fatal"];
+phrase(abortable, true) -> ["abort the transaction"];
+phrase(Flag, _) when Flag =:= retriable; Flag =:= fatal; Flag =:= abortable -> [];
+phrase(Key, Value) -> [[atom_to_binary(Key), " ", crema_input:show(Value)]].

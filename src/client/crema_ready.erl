@@ -1,0 +1,59 @@
+%% @private Waiting for a client to be ready: on events, not on time.
+-module(crema_ready).
+
+-export([await/2]).
+
+%% @doc Attaches first and looks then, so that nothing comes in between.
+-spec await(crema_registry:ref(), timeout()) -> ok | crema_error:error().
+await(Client, Timeout) ->
+    Ref = make_ref(),
+    Self = self(),
+    Handler = {?MODULE, Ref},
+    Events = [[crema, client, connected], [crema, consumer, assigned]],
+    Tell = fun(_, _, _, _) -> Self ! {Ref, look} end,
+    ok = crema_events:attach(Handler, Events, Tell, none),
+    try
+        look(Client, Ref, deadline(Timeout))
+    after
+        _ = crema_events:detach(Handler),
+        flush(Ref)
+    end.
+
+-spec deadline(timeout()) -> integer() | infinity.
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+-spec left(integer() | infinity) -> timeout().
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+-spec look(crema_registry:ref(), reference(), integer() | infinity) -> ok | crema_error:error().
+look(Client, Ref, Deadline) ->
+    case crema_registry:status(Client) of
+        {ok, #{kind := consumer, joined := true}} -> ok;
+        {ok, #{kind := producer, connected := true}} -> ok;
+        {ok, #{kind := cluster}} -> ok;
+        {ok, Status} -> wait(Client, Ref, Deadline, Status);
+        not_started -> crema_error:make(closed, "no such client is running", #{})
+    end.
+
+-spec wait(crema_registry:ref(), reference(), integer() | infinity, map()) ->
+    ok | crema_error:error().
+wait(Client, Ref, Deadline, Status) ->
+    receive
+        {Ref, look} -> look(Client, Ref, Deadline)
+    after left(Deadline) ->
+        case Status of
+            #{last_error := {_, #{message := Text}}} ->
+                crema_error:make(timeout, ["not ready in time; the last trouble was: ", Text], #{});
+            _ ->
+                crema_error:make(timeout, "not ready in time", #{})
+        end
+    end.
+
+-spec flush(reference()) -> ok.
+flush(Ref) ->
+    receive
+        {Ref, look} -> flush(Ref)
+    after 0 -> ok
+    end.

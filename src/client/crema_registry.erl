@@ -1,0 +1,97 @@
+%% @private From a client's process to its port, without a process in between:
+%% one table, read by every produce and acknowledgement. Rows vanish with their
+%% process.
+-module(crema_registry).
+-behaviour(gen_server).
+
+-export([start_link/0, register/4, alias/2, lookup/1, whereis_name/1, status/1, set_status/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-export_type([kind/0, ref/0]).
+
+-type kind() :: producer | consumer | cluster.
+%% However a process can be named.
+-type ref() :: pid() | atom() | {global, term()} | {via, module(), term()}.
+
+-define(TABLE, ?MODULE).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Makes the calling process known as the owner of a client.
+-spec register(kind(), port(), Settings :: term(), Status :: map()) -> ok.
+register(Kind, Port, Settings, Status) ->
+    true = ets:insert(?TABLE, [{self(), Kind, Port, Settings}, {{status, self()}, Status}]),
+    gen_server:call(?MODULE, {watch, self()}).
+
+%% @doc Makes another process (a supervisor above the owner) lead to the owner.
+-spec alias(pid(), Owner :: pid()) -> ok.
+alias(Pid, Owner) ->
+    true = ets:insert(?TABLE, {Pid, alias, Owner, none}),
+    gen_server:call(?MODULE, {watch, Pid}).
+
+%% @doc The client of a process. `not_started' when it is none, or no more.
+-spec lookup(ref()) -> {ok, kind(), port(), Settings :: term(), Owner :: pid()} | not_started.
+lookup(Pid) when is_pid(Pid) ->
+    try ets:lookup(?TABLE, Pid) of
+        [{_, alias, Owner, _}] -> lookup(Owner);
+        [{_, Kind, Port, Settings}] -> {ok, Kind, Port, Settings, Pid};
+        [] -> not_started
+    catch
+        error:badarg -> not_started
+    end;
+lookup(Name) ->
+    case whereis_name(Name) of
+        Pid when is_pid(Pid) -> lookup(Pid);
+        undefined -> not_started
+    end.
+
+%% @doc The process of that name, or the process itself.
+-spec whereis_name(ref()) -> pid() | undefined.
+whereis_name(Pid) when is_pid(Pid) -> Pid;
+whereis_name(Name) when is_atom(Name) -> whereis(Name);
+whereis_name({global, Name}) -> global:whereis_name(Name);
+whereis_name({via, Module, Name}) -> Module:whereis_name(Name);
+whereis_name({local, Name}) -> whereis(Name);
+whereis_name(_) -> undefined.
+
+-spec status(ref()) -> {ok, map()} | not_started.
+status(Ref) ->
+    case lookup(Ref) of
+        {ok, _, _, _, Owner} ->
+            case ets:lookup(?TABLE, {status, Owner}) of
+                [{_, Status}] -> {ok, Status};
+                [] -> not_started
+            end;
+        not_started ->
+            not_started
+    end.
+
+%% @doc Called by the owner when its state changes.
+-spec set_status(pid(), map()) -> ok.
+set_status(Owner, Status) ->
+    true = ets:insert(?TABLE, {{status, Owner}, Status}),
+    ok.
+
+-spec init([]) -> {ok, no_state}.
+init([]) ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    {ok, no_state}.
+
+-spec handle_call({watch, pid()}, gen_server:from(), no_state) -> {reply, ok, no_state}.
+handle_call({watch, Pid}, _From, State) ->
+    _ = erlang:monitor(process, Pid),
+    {reply, ok, State}.
+
+-spec handle_cast(term(), no_state) -> {noreply, no_state}.
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), no_state) -> {noreply, no_state}.
+handle_info({'DOWN', _, process, Pid, _}, State) ->
+    true = ets:delete(?TABLE, Pid),
+    true = ets:delete(?TABLE, {status, Pid}),
+    {noreply, State};
+handle_info(_, State) ->
+    {noreply, State}.

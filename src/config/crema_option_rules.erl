@@ -1,0 +1,162 @@
+%% @doc Rules between options: what is right in each but wrong together.
+-module(crema_option_rules).
+
+-export([check/2]).
+
+-define(MAX_POLL_INTERVAL, 300000).
+-define(MESSAGE_TIMEOUT, 150000).
+-define(TRANSACTION_TIMEOUT, 165000).
+-define(MAX_IN_FLIGHT, 5).
+
+-type finding() :: {fault, Option :: term(), Reason :: iodata()} | {warning, iodata()}.
+
+%% @doc The faults and warnings of a scope's options.
+%%
+%% `Values' holds the options that are right in themselves, defaults filled in;
+%% a rule about an option that is absent there is silent, for that option has a
+%% fault already. Times are in milliseconds.
+-spec check(crema_options:scope(), Values :: map()) ->
+    {[crema_input:fault()], Warnings :: [binary()]}.
+check(Scope, Values) ->
+    Findings = lists:append([Rule(Values) || Rule <- rules(Scope)]),
+    {
+        [#{option => Option, reason => text(Reason)} || {fault, Option, Reason} <- Findings],
+        [text(Warning) || {warning, Warning} <- Findings]
+    }.
+
+-spec text(iodata()) -> binary().
+text(Text) -> iolist_to_binary(Text).
+
+-spec rules(crema_options:scope()) -> [fun((map()) -> [finding()])].
+rules(producer) ->
+    [
+        fun transactions_need_strict/1,
+        fun strict_needs_all/1,
+        fun strict_bounds_in_flight/1,
+        fun message_before_wait/1,
+        fun transaction_before_wait/1
+    ];
+rules(consumer) ->
+    [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1];
+rules(cluster) ->
+    [].
+
+-spec transactions_need_strict(map()) -> [finding()].
+transactions_need_strict(#{ordering := loose, kafka := #{<<"transactional.id">> := _}}) ->
+    [{fault, ordering, "must be strict when kafka has transactional.id"}];
+transactions_need_strict(_) ->
+    [].
+
+-spec strict_needs_all(map()) -> [finding()].
+strict_needs_all(#{ordering := strict, kafka := Kafka}) ->
+    case crema_properties:find(<<"acks">>, Kafka) of
+        {ok, Used, Acks} when is_binary(Acks), Acks =/= <<"all">>, Acks =/= <<"-1">> ->
+            [{fault, {kafka, Used}, "must be all while ordering is strict; give ordering => loose "
+                "if a lost or repeated message is acceptable"}];
+        _ ->
+            []
+    end;
+strict_needs_all(_) ->
+    [].
+
+-spec strict_bounds_in_flight(map()) -> [finding()].
+strict_bounds_in_flight(#{ordering := strict, kafka := Kafka}) ->
+    Name = <<"max.in.flight.requests.per.connection">>,
+    case crema_properties:integer(Name, Kafka, ?MAX_IN_FLIGHT) of
+        Requests when is_integer(Requests), Requests > ?MAX_IN_FLIGHT ->
+            {ok, Used, _} = crema_properties:find(Name, Kafka),
+            [{fault, {kafka, Used}, "must be at most 5 while ordering is strict"}];
+        _ ->
+            []
+    end;
+strict_bounds_in_flight(_) ->
+    [].
+
+%% Otherwise a synchronous call gives up before the fate of its message is known.
+-spec message_before_wait(map()) -> [finding()].
+message_before_wait(#{request_timeout := Wait, kafka := Kafka}) ->
+    case crema_properties:integer(<<"message.timeout.ms">>, Kafka, ?MESSAGE_TIMEOUT) of
+        0 ->
+            [{warning, "message.timeout.ms is 0: messages never expire, so that a synchronous "
+                "produce may give up before the fate of its message is known"}];
+        Message when is_integer(Message), Message >= Wait ->
+            [too_long("message.timeout.ms", Message, "request_timeout", Wait,
+                "a synchronous produce may give up before the fate of its message is known")];
+        _ ->
+            []
+    end;
+message_before_wait(_) ->
+    [].
+
+-spec transaction_before_wait(map()) -> [finding()].
+transaction_before_wait(#{kafka := #{<<"transactional.id">> := _} = Kafka} = Values) ->
+    Name = <<"transaction.timeout.ms">>,
+    case crema_properties:integer(Name, Kafka, ?TRANSACTION_TIMEOUT) of
+        Transaction when is_integer(Transaction) ->
+            transaction_above_message(Transaction, Kafka) ++
+                transaction_below_wait(Transaction, Values);
+        unknown ->
+            []
+    end;
+transaction_before_wait(_) ->
+    [].
+
+%% Only a message time-out that the user gave: crema's own adapts.
+-spec transaction_above_message(integer(), map()) -> [finding()].
+transaction_above_message(Transaction, Kafka) ->
+    case crema_properties:integer(<<"message.timeout.ms">>, Kafka, Transaction - 1) of
+        Message when is_integer(Message), Message >= Transaction ->
+            [too_long("message.timeout.ms", Message, "transaction.timeout.ms", Transaction,
+                "the broker may abort a transaction whose messages are still being sent")];
+        _ ->
+            []
+    end.
+
+-spec transaction_below_wait(integer(), map()) -> [finding()].
+transaction_below_wait(Transaction, #{request_timeout := Wait}) when Transaction >= Wait ->
+    [too_long("transaction.timeout.ms", Transaction, "request_timeout", Wait,
+        "a call may give up before the fate of its transaction is known")];
+transaction_below_wait(_, _) ->
+    [].
+
+-spec too_long(string(), integer(), string(), integer(), string()) -> finding().
+too_long(Name, Value, Bound, Limit, Effect) ->
+    {warning, io_lib:format("~s (~b ms) is not below ~s (~b ms): ~s; lower ~s or raise ~s", [
+        Name, Value, Bound, Limit, Effect, Name, Bound
+    ])}.
+
+%% A drain that long would outlive the membership it is drained for.
+-spec drain_before_eviction(map()) -> [finding()].
+drain_before_eviction(#{drain_timeout := Drain, kafka := Kafka}) ->
+    Name = <<"max.poll.interval.ms">>,
+    case crema_properties:integer(Name, Kafka, ?MAX_POLL_INTERVAL) of
+        Interval when is_integer(Interval), Drain * 2 >= Interval ->
+            Reason = io_lib:format(
+                "must be under half of max.poll.interval.ms (~b ms): ~b ms is too long", [
+                    Interval, Drain
+                ]),
+            [{fault, drain_timeout, Reason}];
+        _ ->
+            []
+    end;
+drain_before_eviction(_) ->
+    [].
+
+-spec drain_before_stop(map()) -> [finding()].
+drain_before_stop(#{drain_timeout := Drain, stop_timeout := Stop}) when Stop =< Drain ->
+    [too_long("drain_timeout", Drain, "stop_timeout", Stop,
+        "a stop may end before handlers have finished and their offsets are committed")];
+drain_before_stop(_) ->
+    [].
+
+-spec commits_happen(map()) -> [finding()].
+commits_happen(#{kafka := Kafka}) ->
+    case crema_properties:integer(<<"auto.commit.interval.ms">>, Kafka, 5000) of
+        0 ->
+            [{warning, "auto.commit.interval.ms is 0: offsets are committed only when a partition "
+                "is revoked or the consumer stops, so that a crash repeats everything since"}];
+        _ ->
+            []
+    end;
+commits_happen(_) ->
+    [].

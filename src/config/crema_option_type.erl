@@ -1,0 +1,227 @@
+%% @doc The types of crema's own options: each checks a value, brings it into
+%% the one form the rest of crema reads, and describes itself.
+-module(crema_option_type).
+
+-export([check/2, describe/1, shown/1]).
+
+-export_type([type/0]).
+
+-type type() ::
+    name
+    | text
+    | topics
+    | servers
+    | handler
+    | backoff
+    | topic_sizes
+    | properties
+    | {integer, Min :: integer(), Max :: integer()}
+    | {one_of, [atom()]}.
+
+-define(MAX_PARTITIONS, 10000).
+
+%% @doc Checks and normalises a value. `{error, Reason}' says what is expected,
+%% as the end of the sentence "the option ...".
+%%
+%% The forms after normalisation: `name' is what `gen_server:start_link/4'
+%% takes, or `undefined'; `text' and the elements of `topics' are binaries
+%% that are not empty; `servers' is one binary joined with commas; `handler'
+%% is `{Module, Args}', `Args' being `[]' when none were given; `topic_sizes'
+%% is a map from binary to number of partitions. `properties' is checked by
+%% {@link crema_properties:parse/2} instead.
+-spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
+check({integer, Min, Max} = Type, Value) ->
+    accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
+check({one_of, Atoms} = Type, Value) ->
+    accept(lists:member(Value, Atoms), Type, Value);
+check(backoff, {Min, Max} = Value) ->
+    Good =
+        is_integer(Min) andalso is_integer(Max) andalso
+            Min >= 1 andalso Min =< Max andalso Max =< 16#FFFFFFFF,
+    accept(Good, backoff, Value);
+check(name, Value) ->
+    name(Value);
+%% A boolean in a name's place is a flag someone forgot the name of.
+check(text, Value) when is_boolean(Value) ->
+    expected(text);
+check(text, Value) ->
+    not_empty(crema_input:text(Value), text);
+check(topics, Value) ->
+    topics(Value);
+check(servers, Value) ->
+    servers(Value);
+check(handler, Value) ->
+    handler(Value);
+check(topic_sizes, Value) ->
+    topic_sizes(Value);
+check(Type, _Value) ->
+    expected(Type).
+
+%% @doc Whether a wrong value of the type may be shown: not where it may hold a
+%% secret (a handler's arguments, properties, a user's name in an address).
+-spec shown(type()) -> boolean().
+shown(Type) ->
+    not lists:member(Type, [servers, handler, properties]).
+
+-spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
+accept(true, _Type, Value) -> {ok, Value};
+accept(false, Type, _Value) -> expected(Type).
+
+-spec expected(type()) -> {error, binary()}.
+expected(Type) ->
+    {error, <<"must be ", (describe(Type))/binary>>}.
+
+-spec not_empty({ok, binary()} | error, type()) -> {ok, binary()} | {error, binary()}.
+not_empty({ok, Text}, _Type) when Text =/= <<>> -> {ok, Text};
+not_empty(_, Type) -> expected(Type).
+
+%% @doc What a value of the type must be, as a phrase for messages and tables.
+-spec describe(type()) -> binary().
+describe({integer, Min, Max}) ->
+    iolist_to_binary(io_lib:format("an integer from ~b to ~b", [Min, Max]));
+describe({one_of, Atoms}) ->
+    iolist_to_binary(lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms]));
+describe(name) ->
+    <<"an atom, {local, Atom}, {global, Term} or {via, Module, Term}">>;
+describe(text) ->
+    <<"a text (binary, string or atom) that is not empty and holds no zero byte">>;
+describe(topics) ->
+    <<"a list of topic names that is not empty">>;
+describe(servers) ->
+    <<"\"host:port\", several of them joined with commas, or a list of them">>;
+describe(handler) ->
+    <<"Module or {Module, Args}, the module exporting handle_message/2">>;
+describe(backoff) ->
+    <<"{Min, Max} with 1 =< Min =< Max">>;
+describe(topic_sizes) ->
+    <<"a map from topic name to number of partitions (1 to 10000)">>;
+describe(properties) ->
+    <<"a map or list of librdkafka properties">>.
+
+-spec name(term()) -> {ok, term()} | {error, binary()}.
+name(Absent) when Absent =:= undefined; Absent =:= nil -> {ok, undefined};
+name(Flag) when is_boolean(Flag) -> expected(name);
+name(Atom) when is_atom(Atom) -> {ok, {local, Atom}};
+name({local, Atom} = Name) when is_atom(Atom), Atom =/= undefined -> {ok, Name};
+name({global, _} = Name) -> {ok, Name};
+name({via, Module, _} = Name) when is_atom(Module) -> {ok, Name};
+name(_) -> expected(name).
+
+%% One topic may stand alone. Kafka judges the characters of a name: which are
+%% allowed depends on `^', which makes it a pattern.
+-spec topics(term()) -> {ok, [binary()]} | {error, binary()}.
+topics(Value) ->
+    case texts(Value) of
+        {ok, [_ | _] = Topics} -> {ok, lists:uniq(Topics)};
+        _ -> expected(topics)
+    end.
+
+-spec texts(term()) -> {ok, [binary()]} | error.
+texts([First | _] = List) when not is_integer(First) ->
+    Texts = [crema_input:text(Element) || crema_input:is_proper(List), Element <- List],
+    case Texts =/= [] andalso not lists:any(fun is_blank/1, Texts) of
+        true -> {ok, [Text || {ok, Text} <- Texts]};
+        false -> error
+    end;
+texts(One) ->
+    case crema_input:text(One) of
+        {ok, Text} when Text =/= <<>> -> {ok, [Text]};
+        _ -> error
+    end.
+
+-spec is_blank({ok, binary()} | error) -> boolean().
+is_blank({ok, Text}) -> Text =:= <<>>;
+is_blank(error) -> true.
+
+-spec servers(term()) -> {ok, binary()} | {error, binary()}.
+servers(Value) ->
+    case texts(host_and_port(Value)) of
+        {ok, Texts} ->
+            Split = lists:append([binary:split(T, <<",">>, [global]) || T <- Texts]),
+            %% string:trim/1 would fail on bytes that are no UTF-8.
+            Servers = [re:replace(S, "^\\s+|\\s+$", "", [global, {return, binary}]) || S <- Split],
+            case [S || S <- Servers, not is_server(S)] of
+                [] -> {ok, iolist_to_binary(lists:join($,, Servers))};
+                [Bad | _] -> bad_server(Bad)
+            end;
+        error ->
+            expected(servers)
+    end.
+
+%% Other Kafka clients of the BEAM take `[{"host", 9092}]'.
+-spec host_and_port(term()) -> term().
+host_and_port([First | _] = List) when not is_integer(First) ->
+    [host_and_port(Element) || crema_input:is_proper(List), Element <- List];
+host_and_port({Host, Port}) when is_integer(Port) ->
+    case crema_input:text(Host) of
+        {ok, Text} -> <<Text/binary, $:, (integer_to_binary(Port))/binary>>;
+        error -> undefined
+    end;
+host_and_port(Other) ->
+    Other.
+
+-spec is_server(binary()) -> boolean().
+is_server(Server) ->
+    Pattern =
+        "^(?:[A-Za-z_]+://)?(?:\\[[^]\\s]+\\]|[^:/\\s\\[\\]]+|[0-9A-Fa-f:.%]*:[0-9A-Fa-f:.%]*:"
+        "[0-9A-Fa-f:.%]*)(?::([0-9]{1,5}))?$",
+    case re:run(Server, Pattern, [{capture, all_but_first, list}, dollar_endonly]) of
+        {match, [Port]} -> list_to_integer(Port) >= 1 andalso list_to_integer(Port) =< 65535;
+        {match, []} -> true;
+        nomatch -> false
+    end.
+
+%% What stands before an at sign may be a user's name and password.
+-spec bad_server(binary()) -> {error, binary()}.
+bad_server(Bad) ->
+    Part = lists:last(binary:split(Bad, <<"@">>, [global])),
+    Expected = describe(servers),
+    {error, <<"must be ", Expected/binary, "; this is none: ", (crema_input:show(Part))/binary>>}.
+
+-spec handler(term()) -> {ok, {module(), term()}} | {error, binary()}.
+handler(Module) when is_atom(Module) -> handler({Module, []});
+handler({Module, _}) when Module =:= undefined; Module =:= nil; is_boolean(Module) ->
+    expected(handler);
+handler({Module, Args}) when is_atom(Module) ->
+    case is_handler(Module) of
+        true -> {ok, {Module, Args}};
+        {false, Why} -> {error, <<(crema_input:show(Module))/binary, " ", Why/binary>>}
+    end;
+handler(_) ->
+    expected(handler).
+
+%% Said at the start, for otherwise each worker would crash at its first message.
+-spec is_handler(module()) -> true | {false, binary()}.
+is_handler(Module) ->
+    try code:ensure_loaded(Module) of
+        {module, Module} ->
+            case erlang:function_exported(Module, handle_message, 2) of
+                true -> true;
+                false -> {false, <<"does not export handle_message/2 (see crema_consumer)">>}
+            end;
+        {error, _} ->
+            {false, <<"is no module that can be loaded: is it in the code path?">>}
+    catch
+        _:_ -> {false, <<"is no name of a module">>}
+    end.
+
+-spec topic_sizes(term()) -> {ok, #{binary() => pos_integer()}} | {error, binary()}.
+topic_sizes(Value) ->
+    case crema_input:pairs(Value) of
+        {ok, Pairs, []} ->
+            Sizes = [topic_size(crema_input:text(Topic), Size) || {Topic, Size} <- Pairs],
+            case lists:member(error, Sizes) of
+                false -> {ok, maps:from_list(Sizes)};
+                true -> expected(topic_sizes)
+            end;
+        _ ->
+            expected(topic_sizes)
+    end.
+
+-spec topic_size({ok, binary()} | error, term()) -> {binary(), pos_integer()} | error.
+topic_size({ok, Topic}, Size) when
+    Topic =/= <<>>, is_integer(Size), Size >= 1, Size =< ?MAX_PARTITIONS
+->
+    {Topic, Size};
+topic_size(_, _) ->
+    error.

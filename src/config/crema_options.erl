@@ -1,0 +1,265 @@
+%% @doc crema's own options: one table that checks, fills in and documents them.
+%%
+%% The table is all there is: a row added to it is checked by {@link parse/2},
+%% shown by {@link doc/1} and tested. librdkafka's properties are not in it; they
+%% go under the option `kafka' (see {@link crema_properties}).
+-module(crema_options).
+
+-export([parse/2, table/0, doc/1]).
+
+-export_type([scope/0, row/0, parsed/0, reason/0]).
+
+-type scope() :: producer | consumer | cluster.
+
+-type row() :: #{
+    name := atom(),
+    scope := [scope()],
+    type := crema_option_type:type(),
+    %% Absent in a row whose option is required.
+    default => term(),
+    unit := none | ms | bytes | messages,
+    doc := binary()
+}.
+
+-type parsed() :: #{warnings := [binary()], atom() => term()}.
+
+-type reason() :: {bad_options, crema_error:details()}.
+
+-define(MAX_TIME, 16#FFFFFFFF).
+-define(MAX_COUNT, 2147483647).
+-define(MAX_BYTES, 16#FFFFFFFFFFFF).
+-define(MAX_BATCH_MESSAGES, 1000000).
+-define(MAX_BATCH_BYTES, 1073741824).
+-define(MAX_BROKERS, 100).
+
+%% @doc Every option crema knows, in the order in which it is documented.
+-spec table() -> [row()].
+table() ->
+    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows().
+
+-spec client_rows() -> [row()].
+client_rows() ->
+    Clients = [producer, consumer],
+    [
+        (optional(name, undefined, name, <<"name to register the process under">>))#{
+            scope := [producer, consumer, cluster]
+        },
+        (required(bootstrap_servers, servers,
+            <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Clients},
+        (optional(kafka, #{}, properties,
+            <<"librdkafka properties, passed through verbatim; secrets may be functions without "
+                "arguments">>))#{scope := Clients}
+    ].
+
+-spec producer_rows() -> [row()].
+producer_rows() ->
+    scoped(producer, [
+        optional(ordering, strict, {one_of, [strict, loose]},
+            <<"strict: idempotent, acknowledged by all replicas, in order; loose: neither, "
+                "unless kafka asks for it">>),
+        messages(max_queue_messages, 100000, ?MAX_COUNT,
+            <<"accepted messages without a report yet, at most">>),
+        bytes(max_queue_bytes, 268435456, ?MAX_BYTES,
+            <<"memory those messages keep alive, at most">>),
+        optional(on_full, wait, {one_of, [wait, error]},
+            <<"what a produce call does when the queue is full: wait for a place (up to "
+                "full_timeout) or fail at once with queue_full">>),
+        time(full_timeout, 10000, 0, <<"how long a produce call waits for a place">>),
+        time(request_timeout, 180000, 1, <<"how long a synchronous produce waits for its report">>),
+        time(flush_timeout, 10000, 0,
+            <<"how long a stop sends what is outstanding; the rest is purged and reported">>),
+        messages(max_unclaimed, 100000, ?MAX_COUNT,
+            <<"reports kept for callers that have not awaited them; beyond, the oldest are "
+                "forgotten">>)
+    ]).
+
+-spec consumer_rows() -> [row()].
+consumer_rows() ->
+    scoped(consumer, [
+        required(group, text, <<"name of the consumer group">>),
+        required(topics, topics, <<"topics to subscribe to; one that begins with ^ is a pattern">>),
+        required(handler, handler, <<"module that handles the messages, and its arguments">>),
+        optional(start, earliest, {one_of, [earliest, latest]},
+            <<"where to begin in a partition the group has no committed offset for">>),
+        time(drain_timeout, 5000, 0,
+            <<"how long the handler of a revoked partition may finish; under half of "
+                "max.poll.interval.ms">>),
+        messages(batch_messages, 500, ?MAX_BATCH_MESSAGES,
+            <<"messages handed to a partition's process at a time, at most">>),
+        bytes(batch_bytes, 131072, ?MAX_BATCH_BYTES,
+            <<"their size, at most; a larger single message still comes">>),
+        (optional(backoff, {100, 10000}, backoff,
+            <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{
+            unit := ms
+        },
+        time(stop_timeout, 10000, 0, <<"how long a stop may take to drain, commit and leave">>)
+    ]).
+
+-spec cluster_rows() -> [row()].
+cluster_rows() ->
+    scoped(cluster, [
+        optional(brokers, 1, {integer, 1, ?MAX_BROKERS}, <<"brokers of the embedded cluster">>),
+        optional(topics, #{}, topic_sizes, <<"topics to create, each with its partitions">>)
+    ]).
+
+-spec scoped(scope(), [row()]) -> [row()].
+scoped(Scope, Rows) ->
+    [Row#{scope := [Scope]} || Row <- Rows].
+
+-spec required(atom(), crema_option_type:type(), binary()) -> row().
+required(Name, Type, Doc) ->
+    #{name => Name, scope => [], type => Type, unit => none, doc => Doc}.
+
+-spec optional(atom(), term(), crema_option_type:type(), binary()) -> row().
+optional(Name, Default, Type, Doc) ->
+    (required(Name, Type, Doc))#{default => Default}.
+
+-spec time(atom(), non_neg_integer(), 0..1, binary()) -> row().
+time(Name, Default, Min, Doc) ->
+    (optional(Name, Default, {integer, Min, ?MAX_TIME}, Doc))#{unit := ms}.
+
+-spec messages(atom(), pos_integer(), pos_integer(), binary()) -> row().
+messages(Name, Default, Max, Doc) ->
+    (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := messages}.
+
+-spec bytes(atom(), pos_integer(), pos_integer(), binary()) -> row().
+bytes(Name, Default, Max, Doc) ->
+    (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
+
+%% @doc Checks the options of a producer, a consumer or an embedded cluster:
+%% a map, property list or Elixir keyword list.
+%%
+%% On success the map holds every option of the scope, defaults filled in, in
+%% the forms {@link crema_option_type:check/2} and {@link crema_properties:parse/2}
+%% describe, and `warnings': sentences about settings that are allowed but work
+%% against each other (empty in general; log them). What it returns may be
+%% parsed again and comes back the same, `warnings' aside.
+%%
+%% Otherwise `bad_options' with `faults': one for every wrong option, not for the
+%% first only, each with `option', `reason' and, where it cannot be a secret,
+%% `value'. An option that is missing, unknown or of another kind of client is a
+%% fault; for an unknown one the nearest known name is suggested. Parsing never
+%% raises, whatever it is given, but for an unknown scope.
+-spec parse(scope(), Options :: map() | list()) -> {ok, parsed()} | {error, reason()}.
+parse(Scope, Options) ->
+    case crema_input:pairs(Options) of
+        {ok, Pairs, Faults} ->
+            parse_pairs(Scope, maps:from_list(Pairs), Faults);
+        error ->
+            Reason = <<"must be a map, property list or keyword list">>,
+            crema_option_faults:error(Scope, [#{option => options, reason => Reason}])
+    end.
+
+-spec parse_pairs(scope(), map(), [crema_input:fault()]) -> {ok, parsed()} | {error, reason()}.
+parse_pairs(Scope, Given, ElementFaults) ->
+    Rows = rows(Scope),
+    {Read, RowFaults} = lists:foldl(
+        fun(Row, Acc) -> read(Scope, Row, Given, Acc) end, {#{}, []}, Rows
+    ),
+    {Values, ServerFaults} = servers(Read, Given),
+    Missing = missing(Rows, Given, Values),
+    Unknown = crema_option_faults:unknown(Scope, table(), Given),
+    {Broken, Warnings} = crema_option_rules:check(Scope, Values),
+    Wrong = ElementFaults ++ lists:reverse(RowFaults) ++ ServerFaults,
+    case Wrong ++ Missing ++ Unknown ++ Broken of
+        [] -> {ok, Values#{warnings => Warnings}};
+        Faults -> crema_option_faults:error(Scope, Faults)
+    end.
+
+-spec rows(scope()) -> [row(), ...].
+rows(Scope) when Scope =:= producer; Scope =:= consumer; Scope =:= cluster ->
+    [Row || #{scope := Scopes} = Row <- table(), lists:member(Scope, Scopes)].
+
+-spec read(scope(), row(), map(), Acc) -> Acc when Acc :: {map(), [crema_input:fault()]}.
+read(Scope, #{name := Name, type := Type} = Row, Given, {Values, Faults}) ->
+    case Given of
+        #{Name := Value} when Type =:= properties ->
+            {Properties, Wrong} = crema_properties:parse(Scope, Value),
+            {Values#{Name => Properties}, lists:reverse(Wrong, Faults)};
+        #{Name := Value} ->
+            case crema_option_type:check(Type, Value) of
+                {ok, Good} -> {Values#{Name => Good}, Faults};
+                {error, Reason} -> {Values, [fault(Name, Type, Reason, Value) | Faults]}
+            end;
+        #{} ->
+            {maps:merge(Values, default(Row)), Faults}
+    end.
+
+-spec fault(atom(), crema_option_type:type(), binary(), term()) -> crema_input:fault().
+fault(Name, Type, Reason, Value) ->
+    case crema_option_type:shown(Type) of
+        true ->
+            Shown = crema_input:show(Value),
+            #{
+                option => Name,
+                reason => <<Reason/binary, ", not ", Shown/binary>>,
+                value => crema_secret:redact(Value)
+            };
+        false ->
+            #{option => Name, reason => Reason}
+    end.
+
+-spec default(row()) -> map().
+default(#{name := Name, default := Default}) -> #{Name => Default};
+default(#{}) -> #{}.
+
+%% bootstrap.servers may stand under kafka, where every other client has it; from
+%% here on it is in one place.
+-spec servers(map(), map()) -> {map(), [crema_input:fault()]}.
+servers(#{kafka := Kafka} = Values, Given) ->
+    case crema_properties:find(<<"bootstrap.servers">>, Kafka) of
+        none ->
+            {Values, []};
+        {ok, Used, Servers} ->
+            Rest = Values#{kafka := maps:remove(Used, Kafka)},
+            case is_map_key(bootstrap_servers, Given) of
+                true ->
+                    Reason = <<"is given as the option bootstrap_servers too">>,
+                    {Rest, [#{option => {kafka, Used}, reason => Reason}]};
+                false ->
+                    servers_of(Used, crema_option_type:check(servers, Servers), Rest)
+            end
+    end;
+servers(Values, _Given) ->
+    {Values, []}.
+
+-spec servers_of(binary(), {ok, term()} | {error, binary()}, map()) ->
+    {map(), [crema_input:fault()]}.
+servers_of(_Used, {ok, Servers}, Values) ->
+    {Values#{bootstrap_servers => Servers}, []};
+servers_of(Used, {error, Reason}, Values) ->
+    %% The undefined value only keeps the option from being called missing too.
+    {Values#{bootstrap_servers => undefined}, [#{option => {kafka, Used}, reason => Reason}]}.
+
+-spec missing([row()], map(), map()) -> [crema_input:fault()].
+missing(Rows, Given, Values) ->
+    [
+        #{option => Name, reason => <<"is required: ", Doc/binary>>}
+     || #{name := Name, doc := Doc} = Row <- Rows,
+        not is_map_key(default, Row),
+        not is_map_key(Name, Given),
+        not is_map_key(Name, Values)
+    ].
+
+%% @doc A markdown table of the options of a scope.
+-spec doc(scope()) -> binary().
+doc(Scope) ->
+    Head = "| Option | Value | Default | Unit | Meaning |\n|---|---|---|---|---|\n",
+    unicode:characters_to_binary([Head | [doc_row(Row) || Row <- rows(Scope)]]).
+
+-spec doc_row(row()) -> iolist().
+doc_row(#{name := Name, type := Type, unit := Unit, doc := Doc} = Row) ->
+    Default =
+        case Row of
+            #{default := undefined} -> "none";
+            #{default := Value} -> io_lib:format("`~tp`", [Value]);
+            #{} -> "required"
+        end,
+    Shown =
+        case Unit of
+            none -> "";
+            _ -> atom_to_list(Unit)
+        end,
+    io_lib:format("| `~s` | ~ts | ~ts | ~s | ~ts |~n", [
+        Name, crema_option_type:describe(Type), Default, Shown, Doc
+    ]).

@@ -1,0 +1,117 @@
+%% @doc Keeps passwords, keys and tokens out of everything that is shown.
+%%
+%% A secret travels as a function without arguments until the configuration is
+%% packed for the driver: a function prints as its name, so that neither
+%% `sys:get_state/1', a crash report, a log nor `inspect' shows what it holds.
+-module(crema_secret).
+
+-export([is_secret/1, wrap/1, reveal/1, redact/1]).
+
+-export_type([secret/0]).
+
+-type secret() :: fun(() -> iodata() | string() | atom()).
+%% Called once each time the configuration is packed.
+
+-define(REDACTED, <<"[redacted]">>).
+
+%% A key that contains one of these names a secret. Dots, dashes and
+%% underscores are the same here, for application code writes `api_key'.
+-define(NEEDLES, [
+    <<"password">>,
+    <<"passphrase">>,
+    <<"passwd">>,
+    <<"secret">>,
+    <<"token">>,
+    <<"credential">>,
+    <<"key.pem">>,
+    <<"private.key">>,
+    <<"api.key">>,
+    <<"apikey">>,
+    <<"access.key">>,
+    <<"sasl.jaas">>,
+    <<"oauthbearer.config">>
+]).
+
+%% @doc Whether a key names a secret: `sasl.password', `ssl.key.pem',
+%% `sasl.oauthbearer.client.secret', `my_token' and their like.
+%%
+%% The key may be an atom, a binary or a string; anything else is no secret.
+%% Addresses (`sasl.oauthbearer.token.endpoint.url') are none either.
+-spec is_secret(Key :: term()) -> boolean().
+is_secret(Key) ->
+    case key_text(Key) of
+        {ok, Text} ->
+            Dotted = binary:replace(
+                string:lowercase(Text), [<<"_">>, <<"-">>], <<".">>, [global]
+            ),
+            binary:match(Dotted, ?NEEDLES) =/= nomatch andalso
+                not is_address(Dotted);
+        error ->
+            false
+    end.
+
+-spec is_address(binary()) -> boolean().
+is_address(Dotted) ->
+    filename:extension(Dotted) =:= <<".url">>.
+
+%% Invalid UTF-8 is no key of anything; it also would make string:lowercase/1 fail.
+-spec key_text(term()) -> {ok, binary()} | error.
+key_text(Key) ->
+    try
+        case crema_input:text(Key) of
+            {ok, Text} ->
+                case unicode:characters_to_binary(Text) of
+                    Text -> {ok, Text};
+                    _ -> error
+                end;
+            error ->
+                error
+        end
+    catch
+        error:badarg -> error
+    end.
+
+%% @doc Puts a value into a function, so that it no longer shows. A function is
+%% returned as it is.
+-spec wrap(binary() | secret()) -> secret().
+wrap(Secret) when is_function(Secret, 0) -> Secret;
+wrap(Value) when is_binary(Value) -> fun() -> Value end.
+
+%% @doc The value to hand to the driver: a binary as it is, a function called.
+%%
+%% `{error, crashed}' when the function raised, `{error, not_text}' when it
+%% returned something that is no text or holds a zero byte. What it raised is
+%% dropped on purpose: it may contain the secret.
+-spec reveal(binary() | secret()) -> {ok, binary()} | {error, crashed | not_text}.
+reveal(Value) when is_binary(Value) ->
+    {ok, Value};
+reveal(Secret) when is_function(Secret, 0) ->
+    try crema_input:text(Secret()) of
+        {ok, Value} -> {ok, Value};
+        error -> {error, not_text}
+    catch
+        _:_ -> {error, crashed}
+    end.
+
+%% @doc A term with the value of each secret-named key replaced by
+%% `<<"[redacted]">>', at any depth of maps, lists and tuples. Use it on any
+%% options before they are shown.
+%%
+%% In a tuple a secret-named first element hides all others, whatever the size.
+-spec redact(term()) -> term().
+redact(Map) when is_map(Map) ->
+    maps:map(fun redact_value/2, Map);
+redact([Head | Tail]) ->
+    [redact(Head) | redact(Tail)];
+redact(Tuple) when tuple_size(Tuple) >= 2 ->
+    [First | Rest] = tuple_to_list(Tuple),
+    list_to_tuple([redact(First) | [redact_value(First, Value) || Value <- Rest]]);
+redact(Term) ->
+    Term.
+
+-spec redact_value(term(), term()) -> term().
+redact_value(Key, Value) ->
+    case is_secret(Key) of
+        true -> ?REDACTED;
+        false -> redact(Value)
+    end.

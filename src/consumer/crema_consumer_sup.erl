@@ -1,0 +1,57 @@
+%% @private A consumer's supervisor: the partitions' processes, and the group
+%% member that starts them. The member comes last, so that at a stop it still
+%% finds them, to drain them. It cannot outlive them nor they it: one_for_all.
+-module(crema_consumer_sup).
+-behaviour(supervisor).
+
+-export([start_link/1, start_worker_sup/0, start_worker/2]).
+-export([init/1]).
+
+%% @doc `Options' are parsed ones.
+-spec start_link(map()) -> {ok, pid()} | {error, term()}.
+start_link(#{name := Name} = Options) ->
+    Started =
+        case Name of
+            undefined -> supervisor:start_link(?MODULE, {member, Options});
+            _ when is_atom(Name) -> supervisor:start_link({local, Name}, ?MODULE, {member, Options});
+            _ -> supervisor:start_link(Name, ?MODULE, {member, Options})
+        end,
+    case Started of
+        {error, {shutdown, {failed_to_start_child, group, Reason}}} -> {error, Reason};
+        Other -> Other
+    end.
+
+-spec start_worker_sup() -> supervisor:startlink_ret().
+start_worker_sup() ->
+    supervisor:start_link(?MODULE, workers).
+
+%% @doc A partition's process.
+-spec start_worker(pid(), map()) -> {ok, pid()} | {error, term()}.
+start_worker(Workers, Work) ->
+    supervisor:start_child(Workers, [Work]).
+
+-spec init({member, map()} | workers) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({member, #{stop_timeout := Stop} = Options}) ->
+    Workers = #{
+        id => workers, start => {?MODULE, start_worker_sup, []}, type => supervisor
+    },
+    Group = #{
+        id => group,
+        start => {crema_group, start_link, [self(), Options]},
+        shutdown => Stop + 2000,
+        significant => true,
+        restart => transient
+    },
+    Flags = #{
+        strategy => one_for_all, intensity => 3, period => 30, auto_shutdown => any_significant
+    },
+    {ok, {Flags, [Workers, Group]}};
+init(workers) ->
+    Worker = #{
+        id => worker,
+        start => {crema_worker, start_link, []},
+        restart => temporary,
+        shutdown => brutal_kill
+    },
+    {ok, {#{strategy => simple_one_for_one}, [Worker]}}.

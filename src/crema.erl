@@ -1,0 +1,192 @@
+%% @doc Kafka for Erlang and Elixir, at librdkafka's speed.
+%%
+%% This is the facade: everything that is done with a running producer or
+%% consumer. They are started in the user's own supervision tree by
+%% {@link crema_producer} and {@link crema_consumer}.
+-module(crema).
+
+-export([produce/2, produce/3, produce_async/2, produce_async/3]).
+-export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
+-export([await/1, await/2, reports/1, flush/2, purge/1]).
+-export([ack/1]).
+-export([info/0, info/1, status/1, await_ready/2]).
+
+-export_type([message/0, report/0, result/0, produce_options/0, ref/0]).
+
+-type message() :: crema_packet:message().
+%% Where a message went. With `acks=0' the offset is -1 or less.
+-type report() :: crema_produce:report().
+-type result() :: {ok, report()} | crema_error:error().
+%% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
+%% what to do when the queue is full; `report' and `tag': how an asynchronous
+%% call is reported.
+-type produce_options() :: crema_produce:options().
+-opaque ref() :: crema_produce:ref().
+
+-include("port/crema_commands.hrl").
+
+%% @doc Produces a message and waits for its delivery report.
+-spec produce(crema_registry:ref(), message()) -> result().
+produce(Producer, Message) ->
+    crema_produce:sync(Producer, {one, Message}, #{}).
+
+%% @doc The same with options. `{error, {timeout, #{ref := Ref}}}' is not final:
+%% the message may still be delivered, and `await(Ref)' tells.
+-spec produce(crema_registry:ref(), message(), produce_options()) -> result().
+produce(Producer, Message, Options) ->
+    crema_produce:sync(Producer, {one, Message}, Options).
+
+%% @doc Produces a message; its report is kept until {@link await/2} fetches it.
+-spec produce_async(crema_registry:ref(), message()) -> {ok, ref()} | crema_error:error().
+produce_async(Producer, Message) ->
+    crema_produce:async(Producer, {one, Message}, #{}).
+
+%% @doc The same with options. `report => none': nobody wants to know, returns
+%% `ok'. `report => message': the caller gets messages that {@link reports/1}
+%% reads, in which the message has the number given as `tag'; returns `ok'.
+-spec produce_async(crema_registry:ref(), message(), produce_options()) ->
+    ok | {ok, ref()} | crema_error:error().
+produce_async(Producer, Message, Options) ->
+    crema_produce:async(Producer, {one, Message}, Options).
+
+%% @doc Produces messages, of any topics, and waits for all reports. They are
+%% checked and accepted all or none; an outer error means that nothing was sent
+%% (but for `timeout', which is not final).
+-spec produce_many(crema_registry:ref(), [message(), ...]) ->
+    {ok, [result()]} | crema_error:error().
+produce_many(Producer, Messages) ->
+    crema_produce:sync(Producer, {many, Messages}, #{}).
+
+%% @doc The same with options.
+-spec produce_many(crema_registry:ref(), [message(), ...], produce_options()) ->
+    {ok, [result()]} | crema_error:error().
+produce_many(Producer, Messages, Options) ->
+    crema_produce:sync(Producer, {many, Messages}, Options).
+
+%% @doc Produces messages; the reports are kept until awaited, together.
+-spec produce_many_async(crema_registry:ref(), [message(), ...]) ->
+    {ok, ref()} | crema_error:error().
+produce_many_async(Producer, Messages) ->
+    crema_produce:async(Producer, {many, Messages}, #{}).
+
+%% @doc The same with options, as {@link produce_async/3}. With `report =>
+%% message' the messages have the numbers `tag', `tag' + 1, and so on.
+-spec produce_many_async(crema_registry:ref(), [message(), ...], produce_options()) ->
+    ok | {ok, ref()} | crema_error:error().
+produce_many_async(Producer, Messages, Options) ->
+    crema_produce:async(Producer, {many, Messages}, Options).
+
+%% @doc Waits for the reports of an asynchronous call, as long as it takes.
+-spec await(ref()) -> result() | {ok, [result()]} | crema_error:error().
+await(Ref) ->
+    crema_produce:await(Ref, infinity).
+
+%% @doc Waits for at most so many milliseconds. After a time-out the reference
+%% is as good as before. Only the process that produced may await.
+-spec await(ref(), timeout()) -> result() | {ok, [result()]} | crema_error:error().
+await(Ref, Timeout) ->
+    crema_produce:await(Ref, Timeout).
+
+%% @doc Reads a message that was sent by reason of `report => message': the
+%% results, each with its tag. Any other message is `ignored'.
+-spec reports(term()) -> [{Tag :: non_neg_integer(), result()}] | ignored.
+reports(Message) ->
+    crema_produce:reports(Message).
+
+%% @doc Waits until every message that was accepted before is reported. They
+%% are sent without lingering meanwhile.
+-spec flush(crema_registry:ref(), timeout()) -> ok | crema_error:error().
+flush(Producer, Timeout) ->
+    crema_produce:flush(Producer, Timeout).
+
+%% @doc Gives up what is not delivered yet; each message is reported, with the
+%% status that tells whether it may be in the log.
+-spec purge(crema_registry:ref()) -> ok | crema_error:error().
+purge(Producer) ->
+    crema_produce:purge(Producer).
+
+%% @doc Acknowledges a message, by itself or by its token, from any process and
+%% any node. A second time is `ok'; `stale_assignment' after a rebalance: its
+%% next owner gets the message again.
+-spec ack(crema_consumer:message() | crema_consumer:token()) -> ok | crema_error:error().
+ack(#{token := Token}) ->
+    ack(Token);
+ack({crema_token, Consumer, Slot, Offset}) when node(Consumer) =:= node() ->
+    case crema_registry:lookup(Consumer) of
+        {ok, consumer, Port, _, _} ->
+            crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>);
+        not_started ->
+            crema_error:make(stale_assignment, "its consumer has stopped", #{})
+    end;
+ack({crema_token, Consumer, Slot, Offset}) ->
+    try
+        gen_server:call(Consumer, {ack, Slot, Offset})
+    catch
+        exit:{timeout, _} -> crema_error:make(timeout, "the consumer's node did not answer", #{});
+        exit:_ -> crema_error:make(stale_assignment, "its consumer has stopped", #{})
+    end.
+
+%% @doc About the driver: librdkafka's version, clients being wound up.
+-spec info() -> map().
+info() ->
+    case crema_anchor:runtime() of
+        {ok, Runtime} -> maps:from_list(Runtime);
+        {error, _} = Error -> #{error => Error}
+    end.
+
+%% @doc About a producer (queue, callers that wait, reports nobody fetched) or a
+%% consumer (its partitions, what is delivered, stored, unacknowledged).
+-spec info(crema_registry:ref()) -> map().
+info(Client) ->
+    case crema_registry:lookup(Client) of
+        {ok, Kind, Port, _, _} ->
+            {ok, Status} = crema_registry:status(Client),
+            maps:merge(Status, maps:merge(counts(Port), partitions(Kind, Port)));
+        not_started ->
+            #{}
+    end.
+
+-spec counts(port()) -> map().
+counts(Port) ->
+    case crema_port:command(Port, ?CMD_INFO, <<>>) of
+        {ok, Counts} -> maps:from_list(Counts);
+        {error, _} -> #{}
+    end.
+
+-spec partitions(crema_registry:kind(), port()) -> map().
+partitions(consumer, Port) ->
+    case crema_port:command(Port, ?CMD_SLOTS, <<>>) of
+        {ok, Slots} ->
+            #{
+                partitions => [
+                    #{
+                        topic => Topic,
+                        partition => Partition,
+                        delivered => Delivered,
+                        stored => Stored,
+                        unacknowledged => Unacked,
+                        handler => Handler
+                    }
+                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler} <- Slots
+                ]
+            };
+        {error, _} ->
+            #{}
+    end;
+partitions(_, _) ->
+    #{}.
+
+%% @doc Whether a client is well, without asking anybody: for health probes.
+%% `connected', `fatal', for consumers `joined' and `assigned'. A member without
+%% partitions is healthy.
+-spec status(crema_registry:ref()) -> map().
+status(Client) ->
+    case crema_registry:status(Client) of
+        {ok, Status} -> Status;
+        not_started -> #{connected => false, running => false}
+    end.
+
+%% @doc Waits until a producer is connected, or a consumer has joined its group.
+-spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
+await_ready(Client, Timeout) ->
+    crema_ready:await(Client, Timeout).

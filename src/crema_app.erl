@@ -1,0 +1,23 @@
+%% @private The application: a registry of clients, the event dispatcher and
+%% the anchor. Producers and consumers live in their users' own trees.
+-module(crema_app).
+-behaviour(application).
+-behaviour(supervisor).
+
+-export([start/2, stop/1, init/1]).
+
+-spec start(application:start_type(), term()) -> supervisor:startlink_ret().
+start(_Type, _Args) ->
+    supervisor:start_link({local, crema_sup}, ?MODULE, []).
+
+-spec stop(term()) -> ok.
+stop(_State) ->
+    ok.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Children = [
+        #{id => Module, start => {Module, start_link, []}}
+     || Module <- [crema_registry, crema_events, crema_anchor]
+    ],
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 10}, Children}}.

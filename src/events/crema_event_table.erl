@@ -1,0 +1,275 @@
+%% @doc Every event crema sends: one table, for documentation and for tests.
+%%
+%% Attach to them with {@link crema_events:attach/4}, or with `telemetry:attach/4'
+%% where the application has telemetry.
+-module(crema_event_table).
+
+-export([table/0, doc/0, check/3]).
+
+-export_type([row/0, field/0, type/0]).
+
+-type type() ::
+    integer
+    | binary
+    | atom
+    | pid
+    | list
+    | term
+    | {integer, Unit :: ms | bytes | messages}
+    | {one_of, [atom()]}
+    %% May be absent.
+    | {optional, type()}.
+
+-type field() :: {Name :: atom(), type(), Doc :: binary()}.
+
+-type row() :: #{
+    name := crema_events:event_name(),
+    measurements := [field()],
+    metadata := [field()],
+    doc := binary()
+}.
+
+%% @doc The events, by subject.
+-spec table() -> [row()].
+table() ->
+    client_events() ++ producer_events() ++ group_events() ++ handler_events().
+
+-spec event(crema_events:event_name(), binary(), [field()], [field()]) -> row().
+event(Name, Doc, Measurements, Metadata) ->
+    #{name => Name, measurements => Measurements, metadata => Metadata, doc => Doc}.
+
+-spec client_events() -> [row()].
+client_events() ->
+    [
+        event([crema, client, connected],
+            <<"A broker can be reached, at first or again after disconnected.">>,
+            [], client()),
+        event([crema, client, disconnected],
+            <<"No broker can be reached any more; once, not per attempt to reconnect.">>,
+            [], client() ++ problem()),
+        event([crema, client, error],
+            <<"Something failed outside any call: a host not resolved, a log-in refused, an "
+                "unknown topic subscribed to. Once per change of state.">>,
+            [], client() ++ problem() ++ [
+                {topic, {optional, binary}, <<"the topic concerned">>},
+                {partition, {optional, integer}, <<"the partition concerned">>}
+            ]),
+        event([crema, client, fatal],
+            <<"The client cannot go on and is rebuilt or stopped.">>,
+            [{outstanding, {optional, {integer, messages}}, <<"messages without a report yet">>}],
+            client() ++ problem()),
+        event([crema, client, log],
+            <<"A line of librdkafka's log.">>,
+            [{dropped, {integer, messages}, <<"lines dropped since the last, in a storm">>}],
+            client() ++ [
+                {level, atom, <<"level of OTP's logger">>},
+                {facility, binary, <<"the part of librdkafka that speaks">>},
+                {message, binary, <<"the line">>}
+            ]),
+        event([crema, client, statistics],
+            <<"librdkafka's totals, every statistics.interval.ms (under kafka; off by default).">>,
+            statistics(), client())
+    ].
+
+-spec statistics() -> [field()].
+statistics() ->
+    [
+        {Name, {optional, Type}, Doc}
+     || {Name, Type, Doc} <- [
+            {msg_cnt, {integer, messages}, <<"messages in the producer queue">>},
+            {msg_size, {integer, bytes}, <<"their size">>},
+            {replyq, integer, <<"events waiting to be served">>},
+            {tx, integer, <<"requests sent">>},
+            {tx_bytes, {integer, bytes}, <<"bytes sent">>},
+            {rx, integer, <<"responses received">>},
+            {rx_bytes, {integer, bytes}, <<"bytes received">>},
+            {txmsgs, {integer, messages}, <<"messages sent">>},
+            {txmsg_bytes, {integer, bytes}, <<"their size">>},
+            {rxmsgs, {integer, messages}, <<"messages received">>},
+            {rxmsg_bytes, {integer, bytes}, <<"their size">>}
+        ]
+    ].
+
+-spec producer_events() -> [row()].
+producer_events() ->
+    [
+        event([crema, producer, delivered],
+            <<"Messages were acknowledged by the broker; one event for many of them.">>,
+            [count(<<"messages delivered">>)], client()),
+        event([crema, producer, failed],
+            <<"Messages failed for good; one event for all of one topic and code in a drain.">>,
+            [count(<<"messages failed">>)],
+            client() ++ problem() ++ [{topic, {optional, binary}, <<"their topic">>}]),
+        event([crema, producer, queue_full],
+            <<"Callers began to wait, or were refused, because the queue is full; once until it "
+                "has room again.">>,
+            [
+                {queue_messages, {integer, messages}, <<"messages in the queue">>},
+                {queue_bytes, {integer, bytes}, <<"memory they keep alive">>}
+            ],
+            client()),
+        event([crema, producer, unclaimed],
+            <<"Reports were forgotten because more than max_unclaimed waited to be awaited.">>,
+            [count(<<"reports forgotten">>)], client()),
+        event([crema, producer, stopped],
+            <<"A producer has flushed and stopped.">>,
+            [
+                {duration, {integer, ms}, <<"time the flush took">>},
+                {purged, {integer, messages}, <<"messages purged at the deadline">>}
+            ],
+            client())
+    ].
+
+-spec group_events() -> [row()].
+group_events() ->
+    [
+        event([crema, consumer, assigned],
+            <<"Partitions came to this member.">>,
+            [count(<<"partitions">>)], member() ++ partitions()),
+        event([crema, consumer, revoked],
+            <<"Partitions were given up after draining and committing.">>,
+            [
+                count(<<"partitions">>),
+                {duration, {integer, ms}, <<"time from the revocation to its answer">>}
+            ],
+            member() ++ partitions()),
+        event([crema, consumer, lost],
+            <<"Partitions were taken from this member without a commit: it was evicted.">>,
+            [count(<<"partitions">>)], member() ++ partitions()),
+        event([crema, consumer, offset_reset],
+            <<"A position was not in the log: messages were skipped or come again.">>,
+            [
+                {from, integer, <<"the offset wanted">>},
+                {to, integer, <<"the offset taken instead">>}
+            ],
+            member() ++ place() ++ [{policy, atom, <<"the option that decided">>}]),
+        event([crema, consumer, commit_failed],
+            <<"Offsets were not committed; their messages may come again.">>,
+            [count(<<"partitions">>)], member() ++ problem() ++ partitions())
+    ].
+
+-spec handler_events() -> [row()].
+handler_events() ->
+    [
+        event([crema, consumer, handler_crashed],
+            <<"A handler raised or its process died; it is started again after the delay, with "
+                "what was not acknowledged.">>,
+            attempts(),
+            member() ++ place() ++ [
+                {class, {one_of, [error, exit, throw]}, <<"class of the exception">>},
+                {reason, term, <<"its reason">>},
+                {stacktrace, {optional, list}, <<"where it was raised">>}
+            ]),
+        event([crema, consumer, handler_error],
+            <<"A handler returned {error, Reason, State}; the message comes again after the "
+                "delay.">>,
+            attempts(), member() ++ place() ++ [{reason, term, <<"the handler's reason">>}])
+    ].
+
+-spec attempts() -> [field()].
+attempts() ->
+    [
+        {attempt, integer, <<"failures in a row, this one included">>},
+        {delay, {integer, ms}, <<"wait before the next attempt">>}
+    ].
+
+-spec count(binary()) -> field().
+count(Doc) -> {count, integer, Doc}.
+
+-spec client() -> [field()].
+client() ->
+    [
+        {client, pid, <<"the producer or consumer">>},
+        {name, term, <<"its name in the options, undefined without one">>}
+    ].
+
+-spec member() -> [field()].
+member() -> client() ++ [{group, binary, <<"the consumer group">>}].
+
+-spec problem() -> [field()].
+problem() ->
+    [
+        {code, atom, <<"code of the error">>},
+        {message, binary, <<"what happened and what to do">>}
+    ].
+
+-spec place() -> [field()].
+place() ->
+    [
+        {topic, binary, <<"the topic">>},
+        {partition, integer, <<"the partition">>},
+        {offset, {optional, integer}, <<"the message">>}
+    ].
+
+-spec partitions() -> [field()].
+partitions() -> [{partitions, list, <<"the partitions, as {Topic, Partition}">>}].
+
+%% @doc Whether an event is as the table has it: its name is there, no field is
+%% missing, unknown or of another type. For tests; crema does not call it when
+%% it sends.
+-spec check(crema_events:event_name(), Measurements :: map(), Metadata :: map()) ->
+    ok | {error, [binary(), ...]}.
+check(Name, Measurements, Metadata) ->
+    case [Row || #{name := Known} = Row <- table(), Known =:= Name] of
+        [#{measurements := Measured, metadata := Described}] ->
+            Faults =
+                check_fields("measurement", Measured, Measurements) ++
+                    check_fields("metadata", Described, Metadata),
+            case Faults of
+                [] -> ok;
+                _ -> {error, Faults}
+            end;
+        [] ->
+            {error, [phrase("event ~0tp is not in the table", [Name])]}
+    end.
+
+-spec check_fields(string(), [field()], map()) -> [binary()].
+check_fields(Kind, Fields, Values) ->
+    Unknown = maps:keys(maps:without([Name || {Name, _, _} <- Fields], Values)),
+    [phrase("~s ~0tp is not in the table", [Kind, Key]) || Key <- Unknown] ++
+        [
+            phrase("~s ~0tp must be ~ts", [Kind, Name, describe(Type)])
+         || {Name, Type, _} <- Fields, not fits(Type, maps:find(Name, Values))
+        ].
+
+-spec fits(type(), {ok, term()} | error) -> boolean().
+fits({optional, _}, error) -> true;
+fits(_, error) -> false;
+fits({optional, Type}, Found) -> fits(Type, Found);
+fits({integer, _}, {ok, Value}) -> is_integer(Value);
+fits(integer, {ok, Value}) -> is_integer(Value);
+fits(binary, {ok, Value}) -> is_binary(Value);
+fits(atom, {ok, Value}) -> is_atom(Value);
+fits(pid, {ok, Value}) -> is_pid(Value);
+fits(list, {ok, Value}) -> is_list(Value);
+fits({one_of, Atoms}, {ok, Value}) -> lists:member(Value, Atoms);
+fits(term, {ok, _}) -> true.
+
+-spec phrase(string(), [term()]) -> binary().
+phrase(Format, Args) ->
+    unicode:characters_to_binary(io_lib:format(Format, Args)).
+
+-spec describe(type()) -> binary().
+describe({optional, Type}) -> <<(describe(Type))/binary, ", or absent">>;
+describe({integer, Unit}) -> <<"integer (", (atom_to_binary(Unit))/binary, ")">>;
+describe({one_of, Atoms}) ->
+    iolist_to_binary(lists:join(" or ", lists:map(fun atom_to_binary/1, Atoms)));
+describe(Type) -> atom_to_binary(Type).
+
+%% @doc The table as markdown, a section for each event.
+-spec doc() -> binary().
+doc() ->
+    iolist_to_binary(lists:join("\n", lists:map(fun doc_row/1, table()))).
+
+-spec doc_row(row()) -> iolist().
+doc_row(#{name := Name, doc := Doc, measurements := Measured, metadata := Described}) ->
+    [
+        io_lib:format("### `~0tp`\n\n~ts\n\n", [Name, Doc]),
+        "| Field | Kind | Type | Meaning |\n|---|---|---|---|\n",
+        [doc_field("measurement", Field) || Field <- Measured],
+        [doc_field("metadata", Field) || Field <- Described]
+    ].
+
+-spec doc_field(string(), field()) -> iolist().
+doc_field(Kind, {Name, Type, Doc}) ->
+    io_lib:format("| `~s` | ~s | ~ts | ~ts |\n", [Name, Kind, describe(Type), Doc]).

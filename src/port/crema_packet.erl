@@ -1,0 +1,323 @@
+%% @private The packed formats of the hot path: the description is in
+%% c_src/core/commands.h, the other half in c_src/core/produce_decode.c,
+%% delivery.c and batch.c.
+-module(crema_packet).
+
+-include("crema_commands.hrl").
+
+-export([pack_messages/1, produce/6, reports/1, tagged_reports/1]).
+-export([messages/4, count/1]).
+
+-export_type([message/0, mode/0, report/0]).
+
+%% A message to produce. Text is iodata; for the topic an atom will do as well.
+-type message() :: #{
+    topic := iodata() | atom(),
+    value => iodata() | undefined | nil,
+    key => iodata() | undefined | nil,
+    partition => integer(),
+    headers => [{iodata(), iodata() | undefined | nil}] | map(),
+    timestamp => non_neg_integer(),
+    label => term()
+}.
+-type mode() :: none | keep | wait | send.
+-type report() ::
+    {Code :: integer(), Status :: byte(), Partition :: integer(), Offset :: integer(),
+        Timestamp :: integer()}.
+-type fault() :: {Index :: non_neg_integer(), Field :: atom(), Reason :: string()}.
+
+%% Values of this size and more are handed over by reference: below it a copy
+%% costs less than keeping a binary alive until its report.
+-define(BY_REFERENCE, 16384).
+
+%% @doc Packs messages; all of them are checked. The values that are to go by
+%% reference come apart, in order.
+-spec pack_messages([message()]) ->
+    {ok, Count :: pos_integer(), Packed :: binary(), Behind :: [binary()]} | {error, fault()}.
+pack_messages(Messages) ->
+    try
+        pack(Messages, none, 0, <<>>, [])
+    catch
+        throw:{fault, Field, Reason, Index} -> {error, {Index, Field, Reason}}
+    end.
+
+-spec pack([message()], binary() | none, non_neg_integer(), binary(), [binary()]) ->
+    {ok, pos_integer(), binary(), [binary()]}.
+pack([#{topic := Topic} = Message | Rest], Topic, Index, Acc, Behind) ->
+    pack_body(Message, 0, <<>>, Rest, Topic, Index, Acc, Behind);
+pack([#{topic := Given} = Message | Rest], Last, Index, Acc, Behind) ->
+    case topic(Given, Index) of
+        Last ->
+            pack_body(Message, 0, <<>>, Rest, Last, Index, Acc, Behind);
+        Topic ->
+            Named = <<(byte_size(Topic)):16, Topic/binary>>,
+            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Index, Acc, Behind)
+    end;
+pack([], _Topic, Count, Acc, Behind) when Count > 0 ->
+    {ok, Count, Acc, lists:reverse(Behind)};
+pack([Message | _], _Topic, Index, _Acc, _Behind) when is_map(Message) ->
+    fault(topic, "is missing", Index);
+pack(_, _Topic, Index, _Acc, _Behind) ->
+    fault(message, "must be a map, in a list that is not empty", Index).
+
+%% The common form first: key and value binaries, nothing else.
+-spec pack_body(message(), byte(), binary(), [message()], binary(), non_neg_integer(), binary(), [
+    binary()
+]) -> {ok, pos_integer(), binary(), [binary()]}.
+pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Index, Acc, Behind) when
+    is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, map_size(Message) =:= 3
+->
+    F = Flags bor (?MESSAGE_KEY bor ?MESSAGE_VALUE),
+    Next =
+        <<Acc/binary, F, Named/binary, -1:32, (byte_size(Key)):32, Key/binary,
+            (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Index + 1, Next, Behind);
+pack_body(#{value := Value} = Message, Flags, Named, Rest, Topic, Index, Acc, Behind) when
+    is_binary(Value), byte_size(Value) < ?BY_REFERENCE, map_size(Message) =:= 2
+->
+    F = Flags bor ?MESSAGE_VALUE,
+    Next = <<Acc/binary, F, Named/binary, -1:32, (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Index + 1, Next, Behind);
+pack_body(Message, Flags, Named, Rest, Topic, Index, Acc, Behind) ->
+    ok = known(Message, Index),
+    Partition = partition(maps:get(partition, Message, -1), Index),
+    {TimeFlag, Time} = timestamp(maps:get(timestamp, Message, 0), Index),
+    {KeyFlag, Key} = sized(key, maps:get(key, Message, undefined), ?MESSAGE_KEY, Index),
+    {ValueFlag, Value, More} = value(maps:get(value, Message, undefined), Index),
+    {HeaderFlag, Headers} = headers(maps:get(headers, Message, []), Index),
+    F = Flags bor TimeFlag bor KeyFlag bor ValueFlag bor HeaderFlag,
+    Next =
+        <<Acc/binary, F, Named/binary, Partition:32, Time/binary, Key/binary, Value/binary,
+            Headers/binary>>,
+    pack(Rest, Topic, Index + 1, Next, More ++ Behind).
+
+-spec known(message(), non_neg_integer()) -> ok.
+known(Message, Index) ->
+    Known = [topic, value, key, partition, headers, timestamp, label],
+    case maps:keys(maps:without(Known, Message)) of
+        [] -> ok;
+        [Field | _] when is_atom(Field) -> fault(Field, "is not a field of a message", Index);
+        _ -> fault(message, "has a field that is not an atom", Index)
+    end.
+
+-spec topic(iodata() | atom(), non_neg_integer()) -> binary().
+topic(Topic, Index) when is_atom(Topic), Topic =/= undefined, Topic =/= nil ->
+    topic(atom_to_binary(Topic), Index);
+topic(Given, Index) ->
+    case binary_of(Given) of
+        Topic when is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< 249 -> Topic;
+        _ -> fault(topic, "must be a name of 1 to 249 bytes", Index)
+    end.
+
+-spec partition(term(), non_neg_integer()) -> integer().
+partition(Partition, _) when is_integer(Partition), Partition >= -1, Partition < 1 bsl 31 ->
+    Partition;
+partition(_, Index) ->
+    fault(partition, "must be a number from 0 on, or -1 for the partitioner's choice", Index).
+
+-spec timestamp(term(), non_neg_integer()) -> {byte(), binary()}.
+timestamp(0, _) ->
+    {0, <<>>};
+timestamp(Time, _) when is_integer(Time), Time > 0, Time < 1 bsl 63 ->
+    {?MESSAGE_TIMESTAMP, <<Time:64>>};
+timestamp(_, Index) ->
+    fault(timestamp, "must be milliseconds since 1970", Index).
+
+-spec sized(atom(), term(), byte(), non_neg_integer()) -> {byte(), binary()}.
+sized(_Field, Null, _Flag, _Index) when Null =:= undefined; Null =:= nil ->
+    {0, <<>>};
+sized(Field, Given, Flag, Index) ->
+    case binary_of(Given) of
+        error -> fault(Field, "must be iodata, or undefined (nil) for null", Index);
+        Bytes -> {Flag, <<(byte_size(Bytes)):32, Bytes/binary>>}
+    end.
+
+-spec value(term(), non_neg_integer()) -> {byte(), binary(), [binary()]}.
+value(Given, Index) when Given =/= undefined, Given =/= nil ->
+    case binary_of(Given) of
+        Value when is_binary(Value), byte_size(Value) >= ?BY_REFERENCE ->
+            {?MESSAGE_VALUE_BEHIND, <<(byte_size(Value)):32>>, [Value]};
+        Bytes ->
+            {Flag, Packed} = sized(value, Bytes, ?MESSAGE_VALUE, Index),
+            {Flag, Packed, []}
+    end;
+value(_Null, _Index) ->
+    {0, <<>>, []}.
+
+-spec headers(term(), non_neg_integer()) -> {byte(), binary()}.
+headers([], _Index) ->
+    {0, <<>>};
+headers(Headers, Index) when is_map(Headers) ->
+    headers(maps:to_list(Headers), Index);
+headers(Headers, Index) when is_list(Headers), length(Headers) < 1 bsl 16 ->
+    Packed = <<<<(header(Header, Index))/binary>> || Header <- Headers>>,
+    {?MESSAGE_HEADERS, <<(length(Headers)):16, Packed/binary>>};
+headers(_, Index) ->
+    fault(headers, "must be a map or a list of {Name, Value}", Index).
+
+-spec header(term(), non_neg_integer()) -> binary().
+header({Name, Value}, Index) ->
+    case {header_name(Name), Value} of
+        {Bytes, Null} when is_binary(Bytes), Null =:= undefined orelse Null =:= nil ->
+            <<(byte_size(Bytes)):16, Bytes/binary, -1:32>>;
+        {Bytes, _} when is_binary(Bytes) ->
+            {_, Packed} = sized(headers, Value, 0, Index),
+            <<(byte_size(Bytes)):16, Bytes/binary, Packed/binary>>;
+        _ ->
+            fault(headers, "have a name that is not text of at most 65535 bytes", Index)
+    end;
+header(_, Index) ->
+    fault(headers, "must be pairs of name and value", Index).
+
+-spec header_name(term()) -> binary() | error.
+header_name(Name) when is_atom(Name) -> atom_to_binary(Name);
+header_name(Name) ->
+    case binary_of(Name) of
+        Bytes when is_binary(Bytes), byte_size(Bytes) < 1 bsl 16 -> Bytes;
+        _ -> error
+    end.
+
+-spec binary_of(term()) -> binary() | error.
+binary_of(Bytes) when is_binary(Bytes) ->
+    Bytes;
+binary_of(Bytes) ->
+    try
+        iolist_to_binary(Bytes)
+    catch
+        error:badarg -> error
+    end.
+
+-spec fault(atom(), string(), non_neg_integer()) -> no_return().
+fault(Field, Reason, Index) ->
+    throw({fault, Field, Reason, Index}).
+
+%% @doc The argument of PRODUCE.
+-spec produce(mode(), refuse | wait, Call :: non_neg_integer(), Tag :: binary(),
+    Count :: pos_integer(), Packed :: binary()) -> iodata().
+produce(Mode, Policy, Call, Tag, Count, Packed) ->
+    [
+        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, Count:32>>
+        | Packed
+    ].
+
+-spec mode(mode()) -> byte().
+mode(none) -> ?MODE_NONE;
+mode(keep) -> ?MODE_KEEP;
+mode(wait) -> ?MODE_WAIT;
+mode(send) -> ?MODE_SEND.
+
+-spec policy(refuse | wait) -> byte().
+policy(refuse) -> ?POLICY_REFUSE;
+policy(wait) -> ?POLICY_WAIT.
+
+%% @doc The reports of a call, in the order of its messages.
+-spec reports(binary()) -> [report()].
+reports(Packed) ->
+    [
+        {Code, Status, Partition, Offset, Timestamp}
+     || <<Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Timestamp:64/signed>> <=
+            Packed
+    ].
+
+%% @doc Reports that were sent, each with its message's tag.
+-spec tagged_reports(binary()) -> [{Tag :: non_neg_integer(), report()}].
+tagged_reports(Packed) ->
+    [
+        {Tag, {Code, Status, Partition, Offset, Timestamp}}
+     || <<Tag:64, Code:16/signed, Status, Partition:32/signed, Offset:64/signed,
+            Timestamp:64/signed>> <= Packed
+    ].
+
+%% @doc The messages of a batch, as the handler gets them. `Template' is the map
+%% they are made from: topic, partition and all other keys are in it. `Token'
+%% makes the acknowledgement token of an offset. Messages whose bit is set in
+%% the mask are left out: they are acknowledged.
+-spec messages(binary(), Mask :: binary(), {pid(), Slot :: integer()}, {
+    Topic :: binary(), Partition :: integer(), Null :: undefined | nil
+}) -> [map()].
+messages(Packed, <<>>, Source, Place) ->
+    decode(Packed, Source, Place);
+messages(Packed, Mask, Source, Place) ->
+    unmasked(decode(Packed, Source, Place), Mask, 0).
+
+-spec unmasked([map()], binary(), non_neg_integer()) -> [map()].
+unmasked([Message | Rest], Mask, Index) ->
+    case binary:at(Mask, Index div 8) band (1 bsl (Index rem 8)) of
+        0 -> [Message | unmasked(Rest, Mask, Index + 1)];
+        _ -> unmasked(Rest, Mask, Index + 1)
+    end;
+unmasked([], _Mask, _Index) ->
+    [].
+
+-define(KEY_AND_VALUE, (?MESSAGE_KEY bor ?MESSAGE_VALUE)).
+
+-spec decode(binary(), {pid(), integer()}, {binary(), integer(), undefined | nil}) -> [map()].
+decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
+    Key:KeySize/binary, Value:ValueSize/binary, Rest/binary>>, {Consumer, Slot} = Source,
+    {Topic, Partition, Null} = Place) when Nulls band ?MESSAGE_HEADERS =:= 0 ->
+    Message = #{
+        topic => Topic,
+        partition => Partition,
+        offset => Offset,
+        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
+        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
+        headers => [],
+        timestamp => Timestamp,
+        timestamp_type => timestamp_type(Type),
+        token => {crema_token, Consumer, Slot, Offset}
+    },
+    [Message | decode(Rest, Source, Place)];
+decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
+    Key:KeySize/binary, Value:ValueSize/binary, Count:16, Rest/binary>>, {Consumer, Slot} = Source,
+    {Topic, Partition, Null} = Place) ->
+    {Headers, More} = decode_headers(Count, Rest, Null, []),
+    Message = #{
+        topic => Topic,
+        partition => Partition,
+        offset => Offset,
+        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
+        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
+        headers => Headers,
+        timestamp => Timestamp,
+        timestamp_type => timestamp_type(Type),
+        token => {crema_token, Consumer, Slot, Offset}
+    },
+    [Message | decode(More, Source, Place)];
+decode(<<>>, _Source, _Place) ->
+    [].
+
+-spec decode_headers(non_neg_integer(), binary(), undefined | nil, [{binary(), term()}]) ->
+    {[{binary(), binary() | undefined | nil}], binary()}.
+decode_headers(0, Rest, _Null, Acc) ->
+    {lists:reverse(Acc), Rest};
+decode_headers(Count, <<Size:16, Name:Size/binary, -1:32/signed, Rest/binary>>, Null, Acc) ->
+    decode_headers(Count - 1, Rest, Null, [{Name, Null} | Acc]);
+decode_headers(
+    Count, <<Size:16, Name:Size/binary, ValueSize:32, Value:ValueSize/binary, Rest/binary>>, Null, Acc
+) ->
+    decode_headers(Count - 1, Rest, Null, [{Name, Value} | Acc]).
+
+-spec given(non_neg_integer(), binary(), undefined | nil) -> binary() | undefined | nil.
+given(0, _Bytes, Null) -> Null;
+given(_, Bytes, _Null) -> Bytes.
+
+-spec timestamp_type(0..3) -> undefined | create | append.
+timestamp_type(1) -> create;
+timestamp_type(2) -> append;
+timestamp_type(_) -> undefined.
+
+%% @doc How many messages a batch holds.
+-spec count(binary()) -> non_neg_integer().
+count(Packed) ->
+    count(Packed, 0).
+
+-spec count(binary(), non_neg_integer()) -> non_neg_integer().
+count(<<_:5, 0:1, _:2, _:16/binary, KeySize:32, ValueSize:32, _:KeySize/binary, _:ValueSize/binary,
+    Rest/binary>>, Count) ->
+    count(Rest, Count + 1);
+count(<<_:5, 1:1, _:2, _:16/binary, KeySize:32, ValueSize:32, _:KeySize/binary, _:ValueSize/binary,
+    Headers:16, Rest/binary>>, Count) ->
+    {_, More} = decode_headers(Headers, Rest, undefined, []),
+    count(More, Count + 1);
+count(<<>>, Count) ->
+    Count.

@@ -1,0 +1,235 @@
+%% @private The boundary: the one module that loads the driver, opens ports and
+%% commands them. It packs nothing and decides nothing.
+%%
+%% A port's BIFs print their arguments in a stack trace, and those hold the
+%% configuration: so every badarg of a port is caught here, and becomes an
+%% error without arguments.
+-module(crema_port).
+
+-include("crema_commands.hrl").
+
+-export([open/1, close/1]).
+-export([command/3, term_command/3, send/2, ask/4, ask_async/3, answer/1]).
+-export([commands/0]).
+
+-export_type([command/0, tag/0]).
+
+-type command() :: 1..255.
+-type tag() :: reference().
+
+-define(DRIVER, "crema_drv").
+
+%% @doc Opens a port, owned by the calling process, on a driver of this version.
+-spec open(client | anchor) -> {ok, port()} | crema_error:error().
+open(Kind) ->
+    case load() of
+        ok -> open_loaded(Kind);
+        Error -> Error
+    end.
+
+-spec open_loaded(client | anchor) -> {ok, port()} | crema_error:error().
+open_loaded(Kind) ->
+    try open_port({spawn_driver, ?DRIVER ++ [$\s | atom_to_list(Kind)]}, [binary]) of
+        Port ->
+            case command(Port, ?CMD_HELLO, <<?COMMANDS_HASH:64>>) of
+                ok ->
+                    {ok, Port};
+                Error ->
+                    close(Port),
+                    Error
+            end
+    catch
+        error:Reason ->
+            crema_error:make(system_limit, ["a port could not be opened: ", inspect(Reason)], #{})
+    end.
+
+-spec close(port()) -> ok.
+close(Port) ->
+    try port_close(Port) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% @doc Carries out a command at once. `{ok, Binary}' is an answer that is not a
+%% term: packed reports.
+-spec command(port(), command(), iodata()) ->
+    ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
+command(Port, Command, Data) ->
+    try port_control(Port, Command, Data) of
+        [] -> ok;
+        <<131, _/binary>> = Term -> answer(Term);
+        Packed -> {packed, Packed}
+    catch
+        error:badarg -> closed()
+    end.
+
+%% @doc The same, for a command whose argument is a term.
+-spec term_command(port(), command(), term()) -> ok | wait | {ok, term()} | crema_error:error().
+term_command(Port, Command, Term) ->
+    command(Port, Command, term_to_binary(Term)).
+
+%% @doc Hands over a command and what comes behind it, by reference. It is
+%% answered by a packet only.
+-spec send(port(), iodata()) -> ok | crema_error:error().
+send(Port, Data) ->
+    try port_command(Port, Data) of
+        true -> ok
+    catch
+        error:badarg -> closed()
+    end.
+
+%% @doc A command that is answered later, waited for. `Cancel' is called when
+%% the time is over: `ok' from it says that no answer will come.
+-spec ask(port(), fun((binary()) -> {command(), iodata()}), timeout(), Cancel) ->
+    ok | {ok, term()} | crema_error:error()
+when
+    Cancel :: fun((binary()) -> ok | crema_error:error()) | none.
+ask(Port, Command, Timeout, Cancel) ->
+    Ref = make_ref(),
+    Tag = term_to_binary(Ref),
+    {Number, Data} = Command(Tag),
+    case command(Port, Number, Data) of
+        ok ->
+            Monitor = erlang:monitor(port, Port),
+            Answer =
+                receive
+                    {Ref, Bytes} -> answer(Bytes);
+                    {'DOWN', Monitor, _, _, _} -> after_close(Ref)
+                after Timeout -> give_up(Ref, Tag, Cancel)
+                end,
+            erlang:demonitor(Monitor, [flush]),
+            Answer;
+        Other ->
+            Other
+    end.
+
+%% A port's 'DOWN' arrives before the last answers, which the reaper sends.
+-spec after_close(tag()) -> ok | {ok, term()} | crema_error:error().
+after_close(Ref) ->
+    receive
+        {Ref, Bytes} -> answer(Bytes)
+    after 5000 -> closed()
+    end.
+
+-spec give_up(tag(), binary(), none | fun((binary()) -> ok | crema_error:error())) ->
+    ok | {ok, term()} | crema_error:error().
+give_up(Ref, Tag, Cancel) ->
+    case Cancel =/= none andalso Cancel(Tag) of
+        false ->
+            timeout();
+        ok ->
+            timeout();
+        {error, _} ->
+            receive
+                {Ref, Bytes} -> answer(Bytes)
+            after 0 -> timeout()
+            end
+    end.
+
+%% @doc A command that is answered later by `{Ref, Bytes}' in the mailbox: see
+%% {@link answer/1}.
+-spec ask_async(port(), command(), fun((binary()) -> iodata())) ->
+    {ok, tag()} | crema_error:error().
+ask_async(Port, Command, Data) ->
+    Ref = make_ref(),
+    case command(Port, Command, Data(term_to_binary(Ref))) of
+        ok -> {ok, Ref};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc What the driver answered, as this side returns it.
+-spec answer(binary()) -> ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
+answer(<<131, _/binary>> = Term) ->
+    case binary_to_term(Term) of
+        {error, {Name, Text, Fatal, Retriable, Abortable}} ->
+            Flags = #{fatal => Fatal, retriable => Retriable, abortable => Abortable},
+            driver_error(Name, Text, Flags);
+        {error, Faults} when is_list(Faults) ->
+            bad_properties(Faults);
+        Other ->
+            Other
+    end;
+answer(Packed) ->
+    {packed, Packed}.
+
+%% librdkafka's names are in upper case; crema's own are atoms of its modules.
+-spec driver_error(binary(), binary(), map()) -> crema_error:error().
+driver_error(<<First, _/binary>> = Name, Text, Flags) when First >= $a, First =< $z ->
+    crema_error:make(binary_to_existing_atom(Name), Text, Flags);
+driver_error(Name, Text, Flags) ->
+    crema_error:from_kafka(Name, Text, Flags).
+
+-spec bad_properties([{binary(), binary()}]) -> crema_error:error().
+bad_properties(Faults) ->
+    Lines = lists:join("; ", [[Key, ": ", Text] || {Key, Text} <- Faults]),
+    crema_error:make(bad_options, ["librdkafka refuses: ", Lines], #{
+        faults => [#{option => Key, reason => Text} || {Key, Text} <- Faults]
+    }).
+
+%% @doc The command table, for tests and docs.
+-spec commands() -> [{command(), atom()}].
+commands() ->
+    ?COMMANDS.
+
+%% What the driver can answer of its own, so that these atoms exist.
+-spec own_codes() -> [atom()].
+own_codes() ->
+    [
+        malformed_command,
+        no_memory,
+        no_thread,
+        unknown_command,
+        wrong_state,
+        driver_version,
+        unknown_reference,
+        already_awaited,
+        not_waiting,
+        invalid_topic,
+        batch_too_large,
+        queue_full,
+        closed,
+        stale_assignment,
+        no_committed_offset,
+        offset_out_of_range
+    ].
+
+-spec load() -> ok | crema_error:error().
+load() ->
+    Directory = application:get_env(crema, driver_directory, code:priv_dir(crema)),
+    case is_list(Directory) andalso erl_ddll:load_driver(Directory, ?DRIVER) of
+        ok ->
+            _ = own_codes(),
+            ok;
+        false ->
+            missing("the application's priv directory was not found");
+        %% Loaded before, to stay until the VM exits, maybe from elsewhere:
+        %% HELLO tells whether it fits.
+        {error, Loaded} when Loaded =:= permanent; Loaded =:= inconsistent ->
+            ok;
+        {error, Reason} ->
+            missing(erl_ddll:format_error(Reason))
+    end.
+
+-spec missing(string()) -> crema_error:error().
+missing(Text) ->
+    Library =
+        case string:find(Text, "librdkafka") of
+            nomatch -> "";
+            _ -> " (install the package librdkafka1, or build with CREMA_LIBRDKAFKA=bundled)"
+        end,
+    crema_error:make(
+        driver_missing, ["crema's driver could not be loaded: ", Text, Library], #{}
+    ).
+
+-spec closed() -> crema_error:error().
+closed() ->
+    crema_error:make(closed, "the client is closed", #{}).
+
+-spec timeout() -> crema_error:error().
+timeout() ->
+    crema_error:make(timeout, "there was no answer in time", #{}).
+
+-spec inspect(term()) -> iolist().
+inspect(Term) ->
+    io_lib:format("~0p", [Term]).

@@ -1,0 +1,115 @@
+%% @doc The embedded cluster: Kafka brokers inside the VM, for tests and trials.
+%% It is librdkafka's mock cluster, so it needs nothing installed, and other
+%% processes of the machine can connect to it as well.
+%%
+%% What it does not have: TLS, SASL, administration, `read_committed', offsets
+%% by time, persistence; and it retains 5 MiB or 100,000 message sets a
+%% partition. The first member of a group waits 3 seconds.
+-module(crema_cluster).
+-behaviour(gen_server).
+
+-include("../port/crema_commands.hrl").
+
+-export([start_link/0, start_link/1, child_spec/1, stop/1]).
+-export([bootstrap_servers/1, create_topic/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(state, {port :: port(), servers :: binary()}).
+
+-define(DEADLINE, 10000).
+
+%% @doc Starts a cluster of one broker.
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    start_link(#{}).
+
+%% @doc Starts a cluster: `brokers' (1), `topics' (name to number of partitions;
+%% others come into being when used, with 4 partitions), `name'.
+-spec start_link(Options :: map() | list()) ->
+    {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
+start_link(Options) ->
+    case crema_options:parse(cluster, Options) of
+        {ok, #{name := undefined} = Parsed} ->
+            gen_server:start_link(?MODULE, Parsed, []);
+        {ok, #{name := Name} = Parsed} when is_atom(Name) ->
+            gen_server:start_link({local, Name}, ?MODULE, Parsed, []);
+        {ok, #{name := Name} = Parsed} ->
+            gen_server:start_link(Name, ?MODULE, Parsed, []);
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec child_spec(Options :: map() | list()) -> supervisor:child_spec().
+child_spec(Options) ->
+    crema_child:spec(cluster, ?MODULE, worker, Options, fun(_) -> ?DEADLINE end).
+
+%% @doc Stops the cluster: its brokers and all they hold are gone.
+-spec stop(crema_registry:ref()) -> ok.
+stop(Cluster) ->
+    crema_child:stop(Cluster, default).
+
+%% @doc The addresses to give to producers and consumers.
+-spec bootstrap_servers(gen_server:server_ref()) -> binary().
+bootstrap_servers(Cluster) ->
+    gen_server:call(Cluster, bootstrap_servers).
+
+%% @doc Creates a topic.
+-spec create_topic(gen_server:server_ref(), iodata(), pos_integer()) ->
+    ok | crema_error:error().
+create_topic(Cluster, Topic, Partitions) ->
+    gen_server:call(Cluster, {create_topic, iolist_to_binary(Topic), Partitions}, infinity).
+
+%% @private
+-spec init(map()) -> {ok, #state{}} | {stop, term()}.
+init(#{brokers := Brokers, topics := Topics}) ->
+    process_flag(trap_exit, true),
+    Properties = [{<<"log.queue">>, <<"true">>}],
+    case crema_client:open(cluster, Properties, [{<<"brokers">>, Brokers}]) of
+        {ok, Port, Servers} ->
+            ok = crema_registry:register(cluster, Port, #{}, #{kind => cluster}),
+            create_topics(Port, maps:to_list(Topics), #state{port = Port, servers = Servers});
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+-spec create_topics(port(), [{binary(), pos_integer()}], #state{}) ->
+    {ok, #state{}} | {stop, term()}.
+create_topics(_Port, [], State) ->
+    {ok, State};
+create_topics(Port, [{Topic, Partitions} | Rest], State) ->
+    case create(Port, Topic, Partitions) of
+        ok -> create_topics(Port, Rest, State);
+        {error, Reason} -> {stop, Reason}
+    end.
+
+-spec create(port(), binary(), pos_integer()) -> ok | crema_error:error().
+create(Port, Topic, Partitions) ->
+    Command = fun(Tag) -> {?CMD_MOCK_TOPIC, term_to_binary({Tag, Topic, Partitions})} end,
+    crema_port:ask(Port, Command, ?DEADLINE, none).
+
+%% @private
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {stop, normal, ok, #state{}}.
+handle_call(bootstrap_servers, _From, #state{servers = Servers} = State) ->
+    {reply, Servers, State};
+handle_call({create_topic, Topic, Partitions}, _From, #state{port = Port} = State) ->
+    {reply, create(Port, Topic, Partitions), State};
+handle_call({stop, _}, _From, State) ->
+    {stop, normal, ok, State}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_, State) ->
+    {noreply, State}.
+
+%% @private What librdkafka says of the clients that come and go is no news.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({'EXIT', _, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_, State) ->
+    {noreply, State}.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{port = Port}) ->
+    crema_client:close(Port, erlang:monotonic_time(millisecond) + ?DEADLINE).
