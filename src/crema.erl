@@ -28,18 +28,18 @@
 %% @doc Produces a message and waits for its delivery report.
 -spec produce(crema_registry:ref(), message()) -> result().
 produce(Producer, Message) ->
-    crema_produce:sync(Producer, {one, Message}, #{}).
+    crema_produce:sync(Producer, {one, [Message]}, #{}).
 
 %% @doc The same with options. `{error, {timeout, #{ref := Ref}}}' is not final:
 %% the message may still be delivered, and `await(Ref)' tells.
 -spec produce(crema_registry:ref(), message(), produce_options()) -> result().
 produce(Producer, Message, Options) ->
-    crema_produce:sync(Producer, {one, Message}, Options).
+    crema_produce:sync(Producer, {one, [Message]}, Options).
 
 %% @doc Produces a message; its report is kept until {@link await/2} fetches it.
 -spec produce_async(crema_registry:ref(), message()) -> {ok, ref()} | crema_error:error().
 produce_async(Producer, Message) ->
-    crema_produce:async(Producer, {one, Message}, #{}).
+    crema_produce:async(Producer, {one, [Message]}, #{}).
 
 %% @doc The same with options. `report => none': nobody wants to know, returns
 %% `ok'. `report => message': the caller gets messages that {@link reports/1}
@@ -47,7 +47,7 @@ produce_async(Producer, Message) ->
 -spec produce_async(crema_registry:ref(), message(), produce_options()) ->
     ok | {ok, ref()} | crema_error:error().
 produce_async(Producer, Message, Options) ->
-    crema_produce:async(Producer, {one, Message}, Options).
+    crema_produce:async(Producer, {one, [Message]}, Options).
 
 %% @doc Produces messages, of any topics, and waits for all reports. They are
 %% checked and accepted all or none; an outer error means that nothing was sent

@@ -5,6 +5,8 @@
 
 /* Flags, offset, timestamp, sizes of key and value. */
 #define FIXED_SIZE (1 + 8 + 8 + 4 + 4)
+/* Of the messages, before them. */
+#define COUNT_SIZE 4
 
 static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message) {
         rd_kafka_headers_t *headers = NULL;
@@ -22,8 +24,7 @@ static size_t headers_size(const rd_kafka_headers_t *headers) {
         return total;
 }
 
-static size_t packed_size(const rd_kafka_message_t *message) {
-        const rd_kafka_headers_t *headers = headers_of(message);
+static size_t packed_size(const rd_kafka_message_t *message, const rd_kafka_headers_t *headers) {
         return FIXED_SIZE + message->key_len + message->len + (headers ? headers_size(headers) : 0);
 }
 
@@ -40,8 +41,8 @@ static void put_headers(unsigned char **to, const rd_kafka_headers_t *headers) {
         }
 }
 
-static void put_message(unsigned char **to, const rd_kafka_message_t *message) {
-        const rd_kafka_headers_t *headers = headers_of(message);
+static void put_message(unsigned char **to, const rd_kafka_message_t *message,
+                        const rd_kafka_headers_t *headers) {
         rd_kafka_timestamp_type_t type;
         int64_t timestamp = rd_kafka_message_timestamp(message, &type);
         unsigned flags = (message->key ? CR_MESSAGE_KEY : 0u) |
@@ -58,14 +59,20 @@ static void put_message(unsigned char **to, const rd_kafka_message_t *message) {
                 put_headers(to, headers);
 }
 
+/* Asking for headers costs librdkafka an allocation even where there are none,
+ * so it is done once a message. */
 cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
                         uint32_t count, size_t max_bytes, uint32_t *packed, size_t *size) {
+        const rd_kafka_headers_t *headers[CR_BATCH_MOST];
         cr_buf_t *buf;
         unsigned char *to;
-        *size = packed_size(messages[0]);
-        for (*packed = 1; *packed < count; ++*packed) {
-                size_t more = packed_size(messages[*packed]);
-                if (*size + more > max_bytes)
+        uint32_t fit;
+        *size = COUNT_SIZE;
+        for (fit = 0; fit < count && fit < CR_BATCH_MOST; fit++) {
+                size_t more;
+                headers[fit] = headers_of(messages[fit]);
+                more = packed_size(messages[fit], headers[fit]);
+                if (fit && *size + more > max_bytes)
                         break;
                 *size += more;
         }
@@ -73,7 +80,9 @@ cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *mes
         if (!buf)
                 return NULL;
         to = ops->buf_bytes(buf);
-        for (uint32_t i = 0; i < *packed; i++)
-                put_message(&to, messages[i]);
+        cr_put_uint(&to, fit, COUNT_SIZE);
+        for (uint32_t i = 0; i < fit; i++)
+                put_message(&to, messages[i], headers[i]);
+        *packed = fit;
         return buf;
 }

@@ -6,8 +6,10 @@
 
 #include "host.h"
 
+#define CR_BATCH_MOST 1000
+
 /* Packs as many of the messages, from the first on, as go into max_bytes, but
- * one at least. Returns an owned block, or NULL without memory. */
+ * one at least and CR_BATCH_MOST at most. Returns an owned block, or NULL without memory. */
 cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
                         uint32_t count, size_t max_bytes, uint32_t *packed, size_t *size);
 

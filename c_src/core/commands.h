@@ -53,7 +53,7 @@
  * A delivery report: Error:16/signed, Status:8, Partition:32/signed,
  * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each.
  *
- * A consumed message in a batch: Flags:8 (1 key, 2 value, 4 headers, bits 4-5
+ * A batch: Count:32, then the messages. A consumed message: Flags:8 (1 key, 2 value, 4 headers, bits 4-5
  * type of the timestamp), Offset:64, Timestamp:64/signed, KeySize:32,
  * ValueSize:32, Key, Value, [Headers as above].
  */

@@ -140,22 +140,26 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
         cr_call_release(client, call);
 }
 
+static bool no_memory(cr_error_t *error, const cr_produce_t *produce) {
+        cr_error_own(error, "no_memory", "no memory for %u messages", produce->count);
+        return false;
+}
+
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
                        cr_error_t *error) {
         cr_delivery_t *delivery = client->delivery;
         bool heard = produce->mode != CR_MODE_NONE && recipient;
         cr_caller_t *caller = heard ? cr_delivery_caller(delivery, recipient) : NULL;
         cr_call_t *call;
-        cr_error_own(error, "no_memory", "no memory for %u messages", produce->count);
         if (heard && !caller)
-                return false;
+                return no_memory(error, produce);
         if (caller && produce->mode != CR_MODE_SEND && cr_map_get(&caller->calls, produce->call)) {
                 cr_error_own(error, "malformed_command", "the call's number is in use");
                 return false;
         }
         call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count);
         if (!call)
-                return false;
+                return no_memory(error, produce);
         if (produce->mode == CR_MODE_WAIT)
                 (void)cr_tag_set(&call->tag, recipient, produce->tag, produce->tag_size);
         for (uint32_t i = 0; i < produce->count; i++) {

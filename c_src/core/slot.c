@@ -1,6 +1,5 @@
 #include "slot.h"
 
-#include "batch.h"
 #include "group.h"
 #include "mem.h"
 

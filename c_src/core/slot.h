@@ -11,12 +11,13 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "batch.h"
 #include "client.h"
 #include "window.h"
 
 /* Taken from librdkafka at once. What is more than the demand stays with
  * librdkafka, what is more than a batch may hold stays here. */
-#define CR_SLOT_PULL 1000
+#define CR_SLOT_PULL CR_BATCH_MOST
 
 typedef struct cr_slot {
         uint64_t id;

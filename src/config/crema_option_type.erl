@@ -14,6 +14,7 @@
     | handler
     | backoff
     | topic_sizes
+    | start
     | properties
     | {integer, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}.
@@ -54,6 +55,10 @@ check(handler, Value) ->
     handler(Value);
 check(topic_sizes, Value) ->
     topic_sizes(Value);
+check(start, Value) when is_atom(Value) ->
+    accept(lists:member(Value, [earliest, latest, error]), start, Value);
+check(start, Value) ->
+    accept(is_integer(Value) andalso Value >= 0 andalso Value < 1 bsl 62, start, Value);
 check(Type, _Value) ->
     expected(Type).
 
@@ -90,11 +95,13 @@ describe(topics) ->
 describe(servers) ->
     <<"\"host:port\", several of them joined with commas, or a list of them">>;
 describe(handler) ->
-    <<"Module or {Module, Args}, the module exporting handle_message/2">>;
+    <<"Module or {Module, Args}, the module exporting handle_message/2 or handle_messages/2">>;
 describe(backoff) ->
     <<"{Min, Max} with 1 =< Min =< Max">>;
 describe(topic_sizes) ->
     <<"a map from topic name to number of partitions (1 to 10000)">>;
+describe(start) ->
+    <<"earliest, latest, error or milliseconds since 1970">>;
 describe(properties) ->
     <<"a map or list of librdkafka properties">>.
 
@@ -165,7 +172,7 @@ is_server(Server) ->
     Pattern =
         "^(?:[A-Za-z_]+://)?(?:\\[[^]\\s]+\\]|[^:/\\s\\[\\]]+|[0-9A-Fa-f:.%]*:[0-9A-Fa-f:.%]*:"
         "[0-9A-Fa-f:.%]*)(?::([0-9]{1,5}))?$",
-    case re:run(Server, Pattern, [{capture, all_but_first, list}, dollar_endonly]) of
+    case re:run(Server, Pattern, [{capture, all_but_first, list}]) of
         {match, [Port]} -> list_to_integer(Port) >= 1 andalso list_to_integer(Port) =< 65535;
         {match, []} -> true;
         nomatch -> false
@@ -195,9 +202,13 @@ handler(_) ->
 is_handler(Module) ->
     try code:ensure_loaded(Module) of
         {module, Module} ->
-            case erlang:function_exported(Module, handle_message, 2) of
-                true -> true;
-                false -> {false, <<"does not export handle_message/2 (see crema_consumer)">>}
+            Callbacks = [handle_message, handle_messages],
+            case lists:any(fun(F) -> erlang:function_exported(Module, F, 2) end, Callbacks) of
+                true ->
+                    true;
+                false ->
+                    {false,
+                        <<"exports neither handle_message/2 nor handle_messages/2 (see crema_consumer)">>}
             end;
         {error, _} ->
             {false, <<"is no module that can be loaded: is it in the code path?">>}

@@ -55,8 +55,8 @@ client_rows() ->
 producer_rows() ->
     scoped(producer, [
         optional(ordering, strict, {one_of, [strict, loose]},
-            <<"strict: idempotent, acknowledged by all replicas, in order; loose: neither, "
-                "unless kafka asks for it">>),
+            <<"strict: in order, without duplicates, acknowledged by all replicas in sync; loose: "
+                "a retry may reorder or duplicate, and kafka may lower acks">>),
         messages(max_queue_messages, 100000, ?MAX_COUNT,
             <<"accepted messages without a report yet, at most">>),
         bytes(max_queue_bytes, 268435456, ?MAX_BYTES,
@@ -79,14 +79,18 @@ consumer_rows() ->
         required(group, text, <<"name of the consumer group">>),
         required(topics, topics, <<"topics to subscribe to; one that begins with ^ is a pattern">>),
         required(handler, handler, <<"module that handles the messages, and its arguments">>),
-        optional(start, earliest, {one_of, [earliest, latest]},
+        optional(start, earliest, start,
             <<"where to begin in a partition the group has no committed offset for">>),
+        optional(out_of_range, earliest, {one_of, [earliest, latest, error]},
+            <<"where to go on when the next offset is no longer in the log">>),
+        optional(null, undefined, {one_of, [undefined, nil]},
+            <<"how a null key, value or header value is given to the handler">>),
         time(drain_timeout, 5000, 0,
             <<"how long the handler of a revoked partition may finish; under half of "
                 "max.poll.interval.ms">>),
-        messages(batch_messages, 500, ?MAX_BATCH_MESSAGES,
+        messages(batch_messages, 1000, ?MAX_BATCH_MESSAGES,
             <<"messages handed to a partition's process at a time, at most">>),
-        bytes(batch_bytes, 131072, ?MAX_BATCH_BYTES,
+        bytes(batch_bytes, 262144, ?MAX_BATCH_BYTES,
             <<"their size, at most; a larger single message still comes">>),
         (optional(backoff, {100, 10000}, backoff,
             <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{

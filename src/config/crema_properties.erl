@@ -194,6 +194,9 @@ common(#{bootstrap_servers := Servers}) ->
     [
         {<<"bootstrap.servers">>, Servers},
         {<<"client.id">>, <<"crema">>},
+        %% Small requests wait up to 40 ms for an acknowledgement otherwise;
+        %% librdkafka's own default from 2.10 on.
+        {<<"socket.nagle.disable">>, <<"true">>},
         {<<"log.queue">>, <<"true">>}
     ].
 
@@ -202,6 +205,9 @@ defaults(producer, #{ordering := Ordering, kafka := User}) ->
     ordering(Ordering) ++
         timeouts(User) ++
         [
+            %% Nothing waits for company: while requests are under way, messages
+            %% gather all the same, and a lone one is not held up by 5 ms.
+            {<<"linger.ms">>, <<"0">>},
             %% crema admits messages itself (max_queue_messages, max_queue_bytes)
             %% and lets a caller wait; librdkafka's limits would only refuse what
             %% was already admitted. 0 is no limit; for the bytes there is no such
@@ -218,7 +224,12 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         {<<"auto.commit.interval.ms">>, <<"5000">>},
         {<<"auto.offset.reset">>, <<"error">>},
         {<<"enable.partition.eof">>, <<"true">>},
-        {<<"queued.min.messages">>, <<"100000">>},
+        %% A fetch that waits at one partition's end holds up the others.
+        {<<"fetch.wait.max.ms">>, <<"100">>},
+        %% Bounded by bytes alone: librdkafka before 2.2 pauses fetching for up
+        %% to a second when a queue is full, and small messages fill a hundred
+        %% thousand places in less.
+        {<<"queued.min.messages">>, <<"1000000">>},
         {<<"queued.max.messages.kbytes">>, <<"65536">>}
         | strategy(User)
     ].

@@ -81,7 +81,7 @@ known(_) ->
 handle_continue(subscribe, #state{port = Port, options = Options, consumer = Consumer} = State) ->
     [Workers] = [Pid || {workers, Pid, _, _} <- supervisor:which_children(Consumer)],
     #{topics := Topics, start := Start} = Options,
-    OutOfRange = maps:get(out_of_range, Options, earliest),
+    OutOfRange = maps:get(out_of_range, Options),
     Command = fun(Tag) ->
         {?CMD_SUBSCRIBE, term_to_binary({Tag, Topics, Start, OutOfRange})}
     end,
@@ -141,7 +141,7 @@ event({commit_failed, Error}, State) ->
     {error, Reason} = event_result(Error),
     {noreply, commit_failed(Reason, [], State)};
 event({offset_reset, Topic, Partition, From, To}, State) ->
-    Policy = maps:get(out_of_range, State#state.options, earliest),
+    Policy = maps:get(out_of_range, State#state.options),
     Metadata = metadata(State, #{
         topic => Topic, partition => Partition, offset => From, policy => Policy
     }),

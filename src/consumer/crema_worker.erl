@@ -57,7 +57,7 @@ init(#{slot := Slot, options := #{handler := {Handler, _}} = Options} = Work) ->
         port = Port,
         group = Group,
         consumer = Consumer,
-        place = {Topic, Partition, maps:get(null, Options, undefined)},
+        place = {Topic, Partition, maps:get(null, Options)},
         handler = Handler,
         callback = callback(Handler),
         handler_state = none,

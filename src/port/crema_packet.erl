@@ -5,7 +5,7 @@
 
 -include("crema_commands.hrl").
 
--export([pack_messages/1, produce/6, reports/1, tagged_reports/1]).
+-export([produce/5, reports/1, tagged_reports/1]).
 -export([messages/4, count/1]).
 
 -export_type([message/0, mode/0, report/0]).
@@ -30,19 +30,49 @@
 %% costs less than keeping a binary alive until its report.
 -define(BY_REFERENCE, 16384).
 
-%% @doc Packs messages; all of them are checked. The values that are to go by
-%% reference come apart, in order.
--spec pack_messages([message()]) ->
-    {ok, Count :: pos_integer(), Packed :: binary(), Behind :: [binary()]} | {error, fault()}.
-pack_messages(Messages) ->
-    try
-        pack(Messages, none, 0, <<>>, [])
+-define(IS_PLAIN(Topic, Value),
+    is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC, is_binary(Value),
+        byte_size(Value) < ?BY_REFERENCE
+).
+%% Kafka's limit.
+-define(MAX_TOPIC, 249).
+
+%% @doc The argument of PRODUCE. All messages are checked. The values that are
+%% to go by reference come apart, in order.
+%%
+%% One plain message is the most frequent call: it is not worth a binary that
+%% can grow.
+-spec produce(mode(), refuse | wait, Call :: non_neg_integer(), Tag :: binary(), [message()]) ->
+    {ok, iodata(), Behind :: [binary()]} | {error, fault()}.
+produce(Mode, Policy, Call, Tag, [#{topic := Topic, value := Value} = Message]) when
+    ?IS_PLAIN(Topic, Value), map_size(Message) =:= 2
+->
+    Start =
+        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, 1:32,
+            (?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16, Topic/binary, -1:32,
+            (byte_size(Value)):32>>,
+    {ok, [Start | Value], []};
+produce(Mode, Policy, Call, Tag, [#{topic := Topic, value := Value, key := Key} = Message]) when
+    ?IS_PLAIN(Topic, Value), is_binary(Key), map_size(Message) =:= 3
+->
+    Start =
+        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, 1:32,
+            (?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16,
+            Topic/binary, -1:32, (byte_size(Key)):32>>,
+    {ok, [Start, Key, <<(byte_size(Value)):32>> | Value], []};
+produce(Mode, Policy, Call, Tag, Messages) ->
+    try pack(Messages, none, 0, <<>>, []) of
+        {Count, Packed, Behind} ->
+            Start =
+                <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary,
+                    Count:32>>,
+            {ok, [Start | Packed], Behind}
     catch
         throw:{fault, Field, Reason, Index} -> {error, {Index, Field, Reason}}
     end.
 
 -spec pack([message()], binary() | none, non_neg_integer(), binary(), [binary()]) ->
-    {ok, pos_integer(), binary(), [binary()]}.
+    {pos_integer(), binary(), [binary()]}.
 pack([#{topic := Topic} = Message | Rest], Topic, Index, Acc, Behind) ->
     pack_body(Message, 0, <<>>, Rest, Topic, Index, Acc, Behind);
 pack([#{topic := Given} = Message | Rest], Last, Index, Acc, Behind) ->
@@ -54,7 +84,7 @@ pack([#{topic := Given} = Message | Rest], Last, Index, Acc, Behind) ->
             pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Index, Acc, Behind)
     end;
 pack([], _Topic, Count, Acc, Behind) when Count > 0 ->
-    {ok, Count, Acc, lists:reverse(Behind)};
+    {Count, Acc, lists:reverse(Behind)};
 pack([Message | _], _Topic, Index, _Acc, _Behind) when is_map(Message) ->
     fault(topic, "is missing", Index);
 pack(_, _Topic, Index, _Acc, _Behind) ->
@@ -63,7 +93,7 @@ pack(_, _Topic, Index, _Acc, _Behind) ->
 %% The common form first: key and value binaries, nothing else.
 -spec pack_body(message(), byte(), binary(), [message()], binary(), non_neg_integer(), binary(), [
     binary()
-]) -> {ok, pos_integer(), binary(), [binary()]}.
+]) -> {pos_integer(), binary(), [binary()]}.
 pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Index, Acc, Behind) when
     is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, map_size(Message) =:= 3
 ->
@@ -105,7 +135,7 @@ topic(Topic, Index) when is_atom(Topic), Topic =/= undefined, Topic =/= nil ->
     topic(atom_to_binary(Topic), Index);
 topic(Given, Index) ->
     case binary_of(Given) of
-        Topic when is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< 249 -> Topic;
+        Topic when is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC -> Topic;
         _ -> fault(topic, "must be a name of 1 to 249 bytes", Index)
     end.
 
@@ -191,15 +221,6 @@ binary_of(Bytes) ->
 fault(Field, Reason, Index) ->
     throw({fault, Field, Reason, Index}).
 
-%% @doc The argument of PRODUCE.
--spec produce(mode(), refuse | wait, Call :: non_neg_integer(), Tag :: binary(),
-    Count :: pos_integer(), Packed :: binary()) -> iodata().
-produce(Mode, Policy, Call, Tag, Count, Packed) ->
-    [
-        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, Count:32>>
-        | Packed
-    ].
-
 -spec mode(mode()) -> byte().
 mode(none) -> ?MODE_NONE;
 mode(keep) -> ?MODE_KEEP;
@@ -235,9 +256,9 @@ tagged_reports(Packed) ->
 -spec messages(binary(), Mask :: binary(), {pid(), Slot :: integer()}, {
     Topic :: binary(), Partition :: integer(), Null :: undefined | nil
 }) -> [map()].
-messages(Packed, <<>>, Source, Place) ->
+messages(<<_Count:32, Packed/binary>>, <<>>, Source, Place) ->
     decode(Packed, Source, Place);
-messages(Packed, Mask, Source, Place) ->
+messages(<<_Count:32, Packed/binary>>, Mask, Source, Place) ->
     unmasked(decode(Packed, Source, Place), Mask, 0).
 
 -spec unmasked([map()], binary(), non_neg_integer()) -> [map()].
@@ -308,16 +329,5 @@ timestamp_type(_) -> undefined.
 
 %% @doc How many messages a batch holds.
 -spec count(binary()) -> non_neg_integer().
-count(Packed) ->
-    count(Packed, 0).
-
--spec count(binary(), non_neg_integer()) -> non_neg_integer().
-count(<<_:5, 0:1, _:2, _:16/binary, KeySize:32, ValueSize:32, _:KeySize/binary, _:ValueSize/binary,
-    Rest/binary>>, Count) ->
-    count(Rest, Count + 1);
-count(<<_:5, 1:1, _:2, _:16/binary, KeySize:32, ValueSize:32, _:KeySize/binary, _:ValueSize/binary,
-    Headers:16, Rest/binary>>, Count) ->
-    {_, More} = decode_headers(Headers, Rest, undefined, []),
-    count(More, Count + 1);
-count(<<>>, Count) ->
+count(<<Count:32, _/binary>>) ->
     Count.

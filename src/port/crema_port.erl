@@ -53,7 +53,7 @@ close(Port) ->
 
 %% @doc Carries out a command at once. `{ok, Binary}' is an answer that is not a
 %% term: packed reports.
--spec command(port(), command(), iodata()) ->
+-spec command(port() | none, command(), iodata()) ->
     ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
 command(Port, Command, Data) ->
     try port_control(Port, Command, Data) of
@@ -71,7 +71,7 @@ term_command(Port, Command, Term) ->
 
 %% @doc Hands over a command and what comes behind it, by reference. It is
 %% answered by a packet only.
--spec send(port(), iodata()) -> ok | crema_error:error().
+-spec send(port() | none, iodata()) -> ok | crema_error:error().
 send(Port, Data) ->
     try port_command(Port, Data) of
         true -> ok
@@ -81,7 +81,7 @@ send(Port, Data) ->
 
 %% @doc A command that is answered later, waited for. `Cancel' is called when
 %% the time is over: `ok' from it says that no answer will come.
--spec ask(port(), fun((binary()) -> {command(), iodata()}), timeout(), Cancel) ->
+-spec ask(port() | none, fun((binary()) -> {command(), iodata()}), timeout(), Cancel) ->
     ok | {ok, term()} | crema_error:error()
 when
     Cancel :: fun((binary()) -> ok | crema_error:error()) | none.

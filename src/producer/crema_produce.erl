@@ -7,7 +7,7 @@
 
 -export([sync/3, async/3, await/2, reports/1, flush/2, flush_port/2, purge/1]).
 
--export_type([ref/0, report/0, result/0, options/0, settings/0]).
+-export_type([ref/0, report/0, result/0, options/0]).
 
 %% Stays good after a time-out; only the process that made it may await it.
 -opaque ref() :: {crema_ref, port(), Call :: pos_integer(), one | many, [origin()]}.
@@ -27,44 +27,45 @@
     report => await | message | none,
     tag => non_neg_integer()
 }.
-%% What a producer's options say about calls.
--type settings() :: #{on_full := wait | error, full_timeout := timeout(), timeout := timeout()}.
--type messages() :: {one, crema_packet:message()} | {many, [crema_packet:message()]}.
+%% The port, and what the producer's options say about calls.
+-type client() ::
+    {port() | none, #{on_full := wait | error, full_timeout := timeout(), timeout := timeout()}}.
+-type messages() :: {one | many, [crema_packet:message()]}.
 
 %% @doc Produces and waits for the reports.
 -spec sync(crema_registry:ref(), messages(), options()) ->
     result() | {ok, [result()]} | crema_error:error().
-sync(Producer, Messages, Options) ->
-    with_producer(Producer, Options, fun(Port, Settings) ->
-        packed(Messages, fun(Count, Packed, Behind) ->
-            Ref = make_ref(),
-            Tag = term_to_binary(Ref),
-            Call = call_number(),
-            Policy = policy(Settings),
-            Data = crema_packet:produce(wait, Policy, Call, Tag, Count, Packed),
-            Origins = origins(Messages),
+sync(Producer, {Shape, Messages}, Options) ->
+    {Port, _} = Client = client(Producer),
+    Ref = make_ref(),
+    Tag = term_to_binary(Ref),
+    Call = call_number(),
+    Timeout = setting(timeout, Options, Client),
+    case crema_packet:produce(wait, policy(Options, Client), Call, Tag, Messages) of
+        {ok, Data, Behind} ->
+            Origins = {Shape, [origin(Message) || Message <- Messages]},
             case submit(Port, Data, Behind) of
-                ok ->
-                    wait_reports(Port, Ref, Call, maps:get(timeout, Settings), Origins);
-                wait ->
-                    wait_place(Port, Ref, Tag, Call, Settings, Origins);
-                {error, _} = Error ->
-                    Error
-            end
-        end)
-    end).
+                ok -> wait_reports(Port, Ref, Call, Timeout, Origins);
+                wait -> wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins);
+                {error, _} = Error -> refused(Producer, Error)
+            end;
+        {error, Fault} ->
+            bad_message(Shape, Fault)
+    end.
 
 %% A sync call waits for its place and for its reports by the same tag: what
 %% comes first may be the reports already.
--spec wait_place(port(), reference(), binary(), pos_integer(), settings(), {one | many, [origin()]}) ->
-    result() | {ok, [result()]}.
-wait_place(Port, Ref, Tag, Call, #{full_timeout := Full, timeout := Timeout}, Origins) ->
+-spec wait_place(
+    port(), reference(), binary(), pos_integer(), {options(), client()}, {one | many, [origin()]}
+) -> result() | {ok, [result()]}.
+wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) ->
+    Full = setting(full_timeout, Options, Client),
     receive
         {Ref, Bytes} -> results(Bytes, Origins)
     after Full ->
         case cancel_admission(Port, Tag) of
             ok -> queue_full(Full);
-            {error, _} -> wait_reports(Port, Ref, Call, Timeout, Origins)
+            {error, _} -> wait_reports(Port, Ref, Call, setting(timeout, Options, Client), Origins)
         end
     end.
 
@@ -104,52 +105,66 @@ not_final(Port, Call, {Shape, Origins}) ->
         #{ref => {crema_ref, Port, Call, Shape, Origins}}
     ).
 
-%% @doc Produces without waiting for the reports.
+%% @doc Produces without waiting for the reports. The first try needs no tag,
+%% and mostly it is the last.
 -spec async(crema_registry:ref(), messages(), options()) ->
     ok | {ok, ref()} | crema_error:error().
-async(Producer, Messages, Options) ->
-    with_producer(Producer, Options, fun(Port, Settings) ->
-        packed(Messages, fun(Count, Packed, Behind) ->
-            {Mode, Call} = mode(Options),
-            case accept(Port, Mode, Call, Count, Packed, Behind, Settings) of
-                ok when Mode =:= keep ->
-                    {Shape, Origins} = origins(Messages),
-                    {ok, {crema_ref, Port, Call, Shape, Origins}};
-                Other ->
-                    Other
-            end
-        end)
-    end).
+async(Producer, {Shape, Messages}, Options) ->
+    {Port, _} = Client = client(Producer),
+    {Mode, Call} = mode(Options),
+    case crema_packet:produce(Mode, refuse, Call, <<>>, Messages) of
+        {ok, Data, []} ->
+            case crema_port:command(Port, ?CMD_PRODUCE, Data) of
+                ok -> accepted(Mode, Port, Call, Shape, Messages);
+                {error, {queue_full, _}} = Full -> full(Full, Client, Call, Shape, Messages, Options);
+                {error, _} = Error -> refused(Producer, Error)
+            end;
+        {ok, _, _} ->
+            tagged(Client, Call, Shape, Messages, Options);
+        {error, Fault} ->
+            bad_message(Shape, Fault)
+    end.
 
 -spec mode(options()) -> {crema_packet:mode(), non_neg_integer()}.
 mode(#{report := none}) -> {none, 0};
 mode(#{report := message} = Options) -> {send, maps:get(tag, Options, 0)};
 mode(_) -> {keep, call_number()}.
 
-%% The first try needs no tag, and mostly it is the last.
--spec accept(port(), crema_packet:mode(), non_neg_integer(), pos_integer(), binary(), [binary()],
-    settings()) -> ok | crema_error:error().
-accept(Port, Mode, Call, Count, Packed, [], Settings) ->
-    Data = crema_packet:produce(Mode, refuse, Call, <<>>, Count, Packed),
-    case crema_port:command(Port, ?CMD_PRODUCE, Data) of
-        {error, {queue_full, _}} when map_get(on_full, Settings) =:= wait ->
-            accept_tagged(Port, Mode, Call, Count, Packed, [], Settings);
-        Other ->
-            Other
-    end;
-accept(Port, Mode, Call, Count, Packed, Behind, Settings) ->
-    accept_tagged(Port, Mode, Call, Count, Packed, Behind, Settings).
+-spec accepted(crema_packet:mode(), port(), non_neg_integer(), one | many, [
+    crema_packet:message()
+]) -> ok | {ok, ref()}.
+accepted(keep, Port, Call, Shape, Messages) ->
+    {ok, {crema_ref, Port, Call, Shape, [origin(Message) || Message <- Messages]}};
+accepted(_, _Port, _Call, _Shape, _Messages) ->
+    ok.
 
--spec accept_tagged(port(), crema_packet:mode(), non_neg_integer(), pos_integer(), binary(),
-    [binary()], settings()) -> ok | crema_error:error().
-accept_tagged(Port, Mode, Call, Count, Packed, Behind, Settings) ->
+-spec full(crema_error:error(), client(), non_neg_integer(), one | many, [
+    crema_packet:message()
+], options()) -> ok | {ok, ref()} | crema_error:error().
+full(Full, Client, Call, Shape, Messages, Options) ->
+    case policy(Options, Client) of
+        wait -> tagged(Client, Call, Shape, Messages, Options);
+        refuse -> Full
+    end.
+
+%% With a tag, by which a place, or the answer to a command with values behind
+%% it, is told.
+-spec tagged(client(), non_neg_integer(), one | many, [crema_packet:message()], options()) ->
+    ok | {ok, ref()} | crema_error:error().
+tagged({Port, _} = Client, Call, Shape, Messages, Options) ->
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
-    Data = crema_packet:produce(Mode, policy(Settings), Call, Tag, Count, Packed),
-    case submit(Port, Data, Behind) of
-        ok when Behind =:= [] -> ok;
-        {error, _} = Error -> Error;
-        _ -> wait_admission(Port, Ref, Tag, maps:get(full_timeout, Settings))
+    {Mode, _} = mode(Options),
+    {ok, Data, Behind} = crema_packet:produce(Mode, policy(Options, Client), Call, Tag, Messages),
+    Answer =
+        case submit(Port, Data, Behind) of
+            ok when Behind =:= [] -> ok;
+            {error, _} = Error -> Error;
+            _ -> wait_admission(Port, Ref, Tag, setting(full_timeout, Options, Client))
+        end,
+    case Answer of
+        ok -> accepted(Mode, Port, Call, Shape, Messages);
+        {error, _} -> Answer
     end.
 
 -spec wait_admission(port(), reference(), binary(), timeout()) -> ok | crema_error:error().
@@ -211,9 +226,10 @@ reports(_) ->
 
 -spec flush(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
-    with_producer(Producer, #{}, fun(Port, _) -> flush_port(Port, Timeout) end).
+    {Port, _} = client(Producer),
+    refused(Producer, flush_port(Port, Timeout)).
 
--spec flush_port(port(), timeout()) -> ok | crema_error:error().
+-spec flush_port(port() | none, timeout()) -> ok | crema_error:error().
 flush_port(Port, Timeout) ->
     crema_port:ask(
         Port,
@@ -224,50 +240,71 @@ flush_port(Port, Timeout) ->
 
 -spec purge(crema_registry:ref()) -> ok | crema_error:error().
 purge(Producer) ->
-    with_producer(Producer, #{}, fun(Port, _) -> crema_port:command(Port, ?CMD_PURGE, <<>>) end).
+    {Port, _} = client(Producer),
+    refused(Producer, crema_port:command(Port, ?CMD_PURGE, <<>>)).
 
--spec with_producer(crema_registry:ref(), options(), fun((port(), settings()) -> Result)) ->
-    Result | crema_error:error().
-with_producer(Producer, Options, Fun) ->
-    case crema_registry:lookup(Producer) of
-        {ok, producer, Port, Settings, _} when map_size(Options) =:= 0 -> Fun(Port, Settings);
-        {ok, producer, Port, Settings, _} -> Fun(Port, maps:merge(Settings, Options));
-        {ok, _, _, _, _} -> erlang:error(badarg);
-        not_started -> crema_error:make(closed, "no such producer is running", #{})
+%% A process remembers the ports of the producers it uses: the table costs a
+%% quarter of a whole call. Pids are not used again, so what is remembered can
+%% only be closed; then it is forgotten.
+-spec client(crema_registry:ref()) -> client().
+client(Producer) ->
+    Pid = crema_registry:whereis_name(Producer),
+    case get({?MODULE, Pid}) of
+        undefined -> look_up(Pid);
+        Client -> Client
     end.
 
--spec packed(messages(), fun((pos_integer(), binary(), [binary()]) -> Result)) ->
-    Result | crema_error:error().
-packed({Shape, Given}, Fun) ->
-    Messages =
-        case Shape of
-            one -> [Given];
-            many -> Given
-        end,
-    case crema_packet:pack_messages(Messages) of
-        {ok, Count, Packed, Behind} -> Fun(Count, Packed, Behind);
-        {error, {Index, Field, Reason}} -> bad_message(Shape, Index, Field, Reason)
-    end.
+-spec look_up(pid() | undefined) -> client().
+look_up(Pid) when is_pid(Pid) ->
+    case crema_registry:lookup(Pid) of
+        {ok, producer, Port, Settings, _} ->
+            _ = put({?MODULE, Pid}, {Port, Settings}),
+            {Port, Settings};
+        {ok, _, _, _, _} ->
+            erlang:error(badarg);
+        not_started ->
+            no_client()
+    end;
+look_up(undefined) ->
+    no_client().
 
--spec bad_message(one | many, non_neg_integer(), atom(), string()) -> crema_error:error().
-bad_message(one, _Index, Field, Reason) ->
+%% Commands to it are answered as by one that was closed.
+-spec no_client() -> client().
+no_client() ->
+    {none, #{on_full => error, full_timeout => 0, timeout => 0}}.
+
+-spec refused(crema_registry:ref(), ok | crema_error:error()) -> ok | crema_error:error().
+refused(Producer, {error, {closed, _}} = Error) ->
+    _ = erase({?MODULE, crema_registry:whereis_name(Producer)}),
+    Error;
+refused(_Producer, Result) ->
+    Result.
+
+-spec bad_message(one | many, {non_neg_integer(), atom(), string()}) -> crema_error:error().
+bad_message(one, {_Index, Field, Reason}) ->
     crema_error:make(bad_message, [atom_to_list(Field), " ", Reason], #{field => Field});
-bad_message(many, Index, Field, Reason) ->
+bad_message(many, {Index, Field, Reason}) ->
     Text = io_lib:format("message ~b: ~s ~s; nothing was sent", [Index, Field, Reason]),
     crema_error:make(bad_message, Text, #{field => Field, index => Index}).
 
--spec policy(settings()) -> refuse | wait.
-policy(#{on_full := wait}) -> wait;
-policy(#{on_full := error}) -> refuse.
+-spec policy(options(), client()) -> refuse | wait.
+policy(Options, Client) ->
+    case setting(on_full, Options, Client) of
+        wait -> wait;
+        error -> refuse
+    end.
+
+-spec setting(on_full | full_timeout | timeout, options(), client()) -> term().
+setting(Key, Options, {_, Settings}) ->
+    case Options of
+        #{Key := Value} -> Value;
+        _ -> maps:get(Key, Settings)
+    end.
 
 %% Unique in the VM: more than the driver asks for, which is per process.
 -spec call_number() -> pos_integer().
 call_number() ->
     erlang:unique_integer([positive]).
-
--spec origins(messages()) -> {one | many, [origin()]}.
-origins({one, Message}) -> {one, [origin(Message)]};
-origins({many, Messages}) -> {many, [origin(Message) || Message <- Messages]}.
 
 -spec origin(crema_packet:message()) -> origin().
 origin(#{topic := Topic, label := Label}) -> {Topic, {label, Label}};

@@ -1,0 +1,3 @@
+[
+  inputs: ["{mix,.formatter}.exs", "config/*.exs", "lib/**/*.ex", "test/elixir/**/*.exs"]
+]

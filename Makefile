@@ -1,0 +1,66 @@
+# What is done with crema from a shell; `make` lists it. The native part has a
+# Makefile of its own in c_src, which rebar3 and Mix call as well.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo test test-fast bench fmt fmt-check tidy clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  V=1 shows the output of tests while they run. CREMA_LIBRDKAFKA=bundled builds"
+	@echo "  with the newest librdkafka instead of the system's; see also scripts/kafka help."
+
+build: ## compile all of it
+	@scripts/setup demo
+	rebar3 compile
+
+demo: ## count the words of a text; FILE=path, BOOTSTRAP=host:port of your own
+	@scripts/setup demo
+	@rebar3 compile
+	@examples/demo/run
+
+test: ## every layer of the tests, on real brokers too
+	@scripts/setup test
+	@scripts/test all
+
+test-fast: ## those that need no JVM
+	@scripts/setup fast
+	@scripts/test fast
+
+bench: ## crema and raw C on a real broker, into bench/results
+	@scripts/setup test
+	@bench/run
+
+fmt: ## let the formatters rewrite C and Elixir
+	@scripts/setup fast
+	@scripts/check --fix
+
+fmt-check: test-check ## only tell what they would rewrite, and other breaches
+
+tidy: ## what clang-tidy says of the C code
+	@command -v clang-tidy >/dev/null || { echo "apt-get install clang-tidy" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -C c_src tidy
+
+clean: ## remove what was built; the cache of what was fetched stays
+	rm -rf _build bench/build bench/c/build priv/crema_drv.so src/port/crema_commands.hrl
+
+# One layer each, for those who work on it.
+LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer asan
+.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled dialyzer xref
+
+$(LAYERS:%=test-%): test-%:
+	@scripts/setup fast
+	@scripts/test $*
+
+test-kafka: ## the suites that need brokers, on both versions of Kafka
+	@scripts/setup test
+	@scripts/test kafka-4.1.2 kafka-3.9.2
+
+test-kafka-bundled: ## the same on the newest, with the newest librdkafka
+	@scripts/setup test
+	@scripts/test kafka-bundled
+
+dialyzer: test-dialyzer
+xref: test-xref

@@ -1,0 +1,29 @@
+defmodule Cafe.Clients do
+  @moduledoc false
+  # The Kafka clients: one producer, and one member of the group of baristas.
+  use Supervisor
+
+  def start_link(_opts), do: Supervisor.start_link(__MODULE__, nil, name: __MODULE__)
+
+  @impl true
+  def init(nil) do
+    config = Application.get_all_env(:cafe)
+    bootstrap = config[:bootstrap_servers] || Crema.Cluster.bootstrap_servers(Cafe.Cluster)
+
+    barista = [
+      name: Cafe.Barista,
+      bootstrap_servers: bootstrap,
+      group: config[:group],
+      topics: [config[:topic]],
+      # A topic that comes into being later is noticed within so many milliseconds.
+      kafka: ["topic.metadata.refresh.interval.ms": 2_000]
+    ]
+
+    children = [
+      {Crema.Producer, name: Cafe.Producer, bootstrap_servers: bootstrap},
+      {Cafe.Barista, barista}
+    ]
+
+    Supervisor.init(children, strategy: :one_for_one)
+  end
+end

@@ -1,0 +1,5 @@
+# Brokers may make the topic when it is first used. A member of a group that starts waits some
+# seconds for its partitions.
+{:ok, [{:ok, _report}]} = Cafe.order("the first", [{"Ada", "espresso"}])
+:ok = Crema.await_ready(Cafe.Barista, 30_000)
+ExUnit.start()

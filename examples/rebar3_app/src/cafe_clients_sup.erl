@@ -1,0 +1,34 @@
+%% The Kafka clients: one producer, and one member of the group of baristas.
+-module(cafe_clients_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Bootstrap = bootstrap_servers(),
+    Producer = crema_producer:child_spec(#{
+        name => cafe_producer,
+        bootstrap_servers => Bootstrap
+    }),
+    Barista = crema_consumer:child_spec(#{
+        name => cafe_barista,
+        bootstrap_servers => Bootstrap,
+        group => cafe_config:group(),
+        topics => [cafe_config:topic()],
+        start => earliest,
+        handler => cafe_barista,
+        %% A topic that comes into being later is noticed within so many milliseconds.
+        kafka => #{'topic.metadata.refresh.interval.ms' => 2000}
+    }),
+    {ok, {#{strategy => one_for_one}, [Producer, Barista]}}.
+
+bootstrap_servers() ->
+    case cafe_config:bootstrap_servers() of
+        embedded -> crema_cluster:bootstrap_servers(cafe_cluster);
+        Brokers -> Brokers
+    end.

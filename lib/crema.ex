@@ -1,0 +1,254 @@
+defmodule Crema do
+  @moduledoc """
+  Kafka for Elixir: librdkafka's speed and protocol support, supervised the OTP way.
+
+  This module holds what is done with a running client. The clients themselves are children of
+  your own supervisor: `Crema.Producer`, and `Crema.Consumer` for a member of a consumer group.
+
+      children = [
+        {Crema.Producer, name: MyApp.Producer, bootstrap_servers: "localhost:9092"},
+        {MyApp.OrderHandler, bootstrap_servers: "localhost:9092"}
+      ]
+
+      {:ok, report} =
+        Crema.produce(MyApp.Producer, %{topic: "orders", key: "42", value: "one espresso"})
+
+      report.offset
+      #=> 0
+
+  ## Messages
+
+  A message to produce is a map:
+
+    * `:topic` (required), a string or an atom
+    * `:value` and `:key`, iodata or `nil`; `nil` is Kafka's null and `""` is empty, two
+      different things
+    * `:partition`, an integer; left out, the producer's partitioner decides by the key
+    * `:headers`, a list of `{name, value}` pairs (order and repeats are kept) or a map
+    * `:timestamp`, in milliseconds; left out, it is the time of the call
+    * `:label`, any term, given back in the delivery report
+
+  ## Options of the functions that produce
+
+  Keyword lists or maps:
+
+    * `:timeout`, how long a synchronous call waits for its reports, in milliseconds or
+      `:infinity` (default: the producer's `:request_timeout`)
+    * `:on_full`, `:wait` or `:error`: what a call does while the producer's queue is full
+      (default: the producer's own setting)
+    * `:full_timeout`, how long it waits then, in milliseconds
+    * `:report`, asynchronous calls only: `:await` (the default; see `await/2`), `:message` (the
+      caller is sent messages; see `reports/1`) or `:none`
+    * `:tag`, with `report: :message`, the number that `reports/1` gives back with the report (0);
+      the messages of one call are numbered from it on
+
+  ## Errors
+
+  Expected failures are `{:error, {code, details}}`: `code` is an atom, with librdkafka's own
+  names in lower case, and `details` a map with at least `:message`. The functions that end in
+  `!` raise `Crema.Error` with the same fields.
+
+  A time-out while waiting, `{:error, {:timeout, details}}`, is not final: the message may still
+  be delivered, and `await/2` of `details.ref` tells. A delivery that failed says in `details.status` whether the message may be in the log all the same:
+  `:not_persisted`, `:possibly_persisted` or `:persisted`.
+  """
+
+  @typedoc "A running producer, consumer or cluster: its pid or its name."
+  @type client :: pid | atom | {:global, term} | {:via, module, term}
+
+  @typedoc "A message to produce."
+  @type message :: %{
+          required(:topic) => iodata | atom,
+          optional(:value) => iodata | nil | :undefined,
+          optional(:key) => iodata | nil | :undefined,
+          optional(:partition) => non_neg_integer,
+          optional(:headers) => [{iodata, iodata | nil}] | %{optional(iodata) => iodata | nil},
+          optional(:timestamp) => integer,
+          optional(:label) => term
+        }
+
+  @typedoc """
+  Where a message went. With `acks=0` nobody knows the offset, and it is negative. Reports that
+  come as messages (`reports/1`) have neither topic nor label: the tag tells whose they are.
+  """
+  @type report :: %{
+          required(:partition) => integer,
+          required(:offset) => integer,
+          required(:timestamp) => integer,
+          optional(:topic) => binary,
+          optional(:label) => term
+        }
+
+  @typedoc "Why a call or a message failed."
+  @type error :: {:error, {code :: atom, details :: map}}
+
+  @typedoc "The report of one message: delivered, or not."
+  @type result :: {:ok, report} | error
+
+  @typedoc "Names an asynchronous call until its reports are fetched with `await/2`."
+  @type ref :: :crema.ref()
+
+  @typedoc "Options of the functions that produce, as described above."
+  @type produce_options :: keyword | %{optional(atom) => term}
+
+  @doc """
+  Produces one message and waits for its delivery report.
+
+      {:ok, %{partition: partition, offset: offset}} =
+        Crema.produce(MyApp.Producer, %{topic: "orders", value: "one espresso"})
+  """
+  @spec produce(client, message, produce_options) :: result
+  def produce(producer, message, opts \\ []) do
+    :crema.produce(producer, message, Map.new(opts))
+  end
+
+  @doc """
+  Like `produce/3`, but returns the report itself and raises `Crema.Error` on failure.
+
+      %{offset: offset} = Crema.produce!(MyApp.Producer, %{topic: "orders", value: "one espresso"})
+  """
+  @spec produce!(client, message, produce_options) :: report
+  def produce!(producer, message, opts \\ []) do
+    producer |> produce(message, opts) |> bang!()
+  end
+
+  @doc """
+  Produces one message without waiting for its report.
+
+  Returns a reference for `await/2`, or `:ok` with `report: :message` or `report: :none`.
+
+      {:ok, ref} = Crema.produce_async(MyApp.Producer, %{topic: "orders", value: "one espresso"})
+      {:ok, report} = Crema.await(ref)
+  """
+  @spec produce_async(client, message, produce_options) :: {:ok, ref} | :ok | error
+  def produce_async(producer, message, opts \\ []) do
+    :crema.produce_async(producer, message, Map.new(opts))
+  end
+
+  @doc """
+  Produces several messages with one call, the fastest way there is, and waits for all reports.
+
+  The results stand in the order of the messages. An outer error means that nothing was sent:
+  either all messages of a call are accepted or none is.
+
+      {:ok, results} =
+        Crema.produce_many(MyApp.Producer, [
+          %{topic: "orders", key: "42", value: "one espresso"},
+          %{topic: "orders", key: "43", value: "two macchiati"}
+        ])
+
+      Enum.all?(results, &match?({:ok, _report}, &1))
+      #=> true
+  """
+  @spec produce_many(client, [message], produce_options) :: {:ok, [result]} | error
+  def produce_many(producer, messages, opts \\ []) do
+    :crema.produce_many(producer, messages, Map.new(opts))
+  end
+
+  @doc """
+  Produces several messages with one call, without waiting for their reports.
+
+  Returns as `produce_async/3` does; `await/2` gives the results in the order of the messages.
+  """
+  @spec produce_many_async(client, [message], produce_options) :: {:ok, ref} | :ok | error
+  def produce_many_async(producer, messages, opts \\ []) do
+    :crema.produce_many_async(producer, messages, Map.new(opts))
+  end
+
+  @doc """
+  Waits for the report of an asynchronous call, as long as it takes.
+
+  Only the process that made the call may wait for it.
+  """
+  @spec await(ref) :: result | {:ok, [result]}
+  def await(ref), do: :crema.await(ref)
+
+  @doc """
+  Waits for the report of an asynchronous call, for at most `timeout` milliseconds.
+
+  `{:error, {:timeout, _}}` is not final: the reference stays good and can be waited for again.
+  """
+  @spec await(ref, timeout) :: result | {:ok, [result]}
+  def await(ref, timeout), do: :crema.await(ref, timeout)
+
+  @doc """
+  Like `await/1`, but returns the report or the list of results itself and raises `Crema.Error`
+  on failure.
+  """
+  @spec await!(ref) :: report | [result]
+  def await!(ref), do: ref |> await() |> bang!()
+
+  @doc "Like `await!/1`, for at most `timeout` milliseconds."
+  @spec await!(ref, timeout) :: report | [result]
+  def await!(ref, timeout), do: ref |> await(timeout) |> bang!()
+
+  @doc """
+  Unpacks a message that a producer sent because of `report: :message`.
+
+  Gives the reports in it, each with its tag, or `:ignored` for a message of any other origin.
+
+      :ok = Crema.produce_async(producer, message, report: :message, tag: 7)
+
+      receive do
+        message ->
+          case Crema.reports(message) do
+            [{7, {:ok, report}}] -> report.offset
+            :ignored -> handle_other(message)
+          end
+      end
+  """
+  @spec reports(term) :: [{tag :: non_neg_integer, result}] | :ignored
+  def reports(message), do: :crema.reports(message)
+
+  @doc """
+  Waits until everything produced so far has been reported, for at most `timeout` milliseconds.
+  """
+  @spec flush(client, timeout) :: :ok | error
+  def flush(producer, timeout), do: :crema.flush(producer, timeout)
+
+  @doc "Like `flush/2`, but raises `Crema.Error` when the time runs out."
+  @spec flush!(client, timeout) :: :ok
+  def flush!(producer, timeout) do
+    with {:error, reason} <- flush(producer, timeout), do: raise(Crema.Error, reason)
+  end
+
+  @doc """
+  Gives up what is not delivered yet. Each message is reported, with the status that tells
+  whether it may be in the log.
+  """
+  @spec purge(client) :: :ok | error
+  def purge(producer), do: :crema.purge(producer)
+
+  @doc """
+  Acknowledges a consumed message, or its `:token`, from any process.
+
+  For handlers that return `{:noack, state}`. A token is good for as long as the partition stays
+  assigned; `{:error, {:stale_assignment, _}}` means that it no longer is, and that the next
+  owner of the partition gets the message again.
+  """
+  @spec ack(Crema.Consumer.message() | :crema_consumer.token()) :: :ok | error
+  def ack(message_or_token), do: :crema.ack(message_or_token)
+
+  @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
+  @spec info() :: map
+  def info, do: :crema.info()
+
+  @doc "Facts about one client."
+  @spec info(client) :: map
+  def info(client), do: :crema.info(client)
+
+  @doc "The state of a client, at once and from memory: fit for a health probe."
+  @spec status(client) :: map
+  def status(client), do: :crema.status(client)
+
+  @doc """
+  Waits until a producer is connected, or a consumer has joined its group.
+
+  Starting a client never waits for the network; this does, for at most `timeout` milliseconds.
+  """
+  @spec await_ready(client, timeout) :: :ok | error
+  def await_ready(client, timeout), do: :crema.await_ready(client, timeout)
+
+  defp bang!({:ok, value}), do: value
+  defp bang!({:error, reason}), do: raise(Crema.Error, reason)
+end

@@ -1,0 +1,42 @@
+defmodule Crema.Cluster do
+  @moduledoc """
+  An embedded Kafka cluster for tests and demonstrations: no JVM, no files, started in
+  milliseconds.
+
+      {:ok, cluster} = Crema.Cluster.start_link(topics: %{"orders" => 4})
+      bootstrap = Crema.Cluster.bootstrap_servers(cluster)
+
+  It is librdkafka's mock cluster: it speaks the real protocol on real sockets of 127.0.0.1, and
+  other programs of the machine can connect too. It keeps messages in memory, and only the newest
+  of them: 5 MiB or 100 000 message sets a partition. The first member of a consumer group waits
+  3 seconds for others to join.
+
+  ## Options
+
+  A keyword list or a map:
+
+    * `:topics`, topics and their number of partitions, a map or a keyword list; others are made
+      when they are first used
+    * `:brokers` (1), how many brokers it has
+    * `:name`, as for a `GenServer`
+  """
+
+  @typedoc "The options above."
+  @type options :: keyword | %{optional(atom) => term}
+
+  @doc "The child specification for a supervisor."
+  @spec child_spec(options) :: Supervisor.child_spec()
+  def child_spec(opts), do: :crema_cluster.child_spec(opts)
+
+  @doc "Starts a cluster linked to the caller."
+  @spec start_link(options) :: {:ok, pid} | {:error, term}
+  def start_link(opts \\ []), do: :crema_cluster.start_link(opts)
+
+  @doc "The `\"host:port,...\"` that clients connect to."
+  @spec bootstrap_servers(Crema.client()) :: binary
+  def bootstrap_servers(cluster), do: :crema_cluster.bootstrap_servers(cluster)
+
+  @doc "Stops a cluster; what it held is gone."
+  @spec stop(Crema.client()) :: :ok
+  def stop(cluster), do: :crema_cluster.stop(cluster)
+end

@@ -1,0 +1,144 @@
+defmodule Crema.Consumer do
+  @moduledoc """
+  A member of a consumer group, and the behaviour of the module that handles its messages.
+
+      defmodule MyApp.OrderHandler do
+        use Crema.Consumer, group: "orders", topics: ["orders"]
+
+        @impl true
+        def handle_message(%{key: key, value: value}, state) do
+          :ok = MyApp.Orders.store(key, value)
+          {:ack, state}
+        end
+      end
+
+      children = [
+        {MyApp.OrderHandler, bootstrap_servers: "localhost:9092"}
+      ]
+
+  Each partition that is assigned to the member gets a process of its own, which calls the handler
+  with one message after the other. A crash of a handler is that partition's alone: the process is
+  started again, after a pause, and is given again what was not acknowledged. Delivery is at least
+  once.
+
+  ## Callbacks
+
+  `handle_message(message, state)` returns
+
+    * `{:ack, state}`: the message is done
+    * `{:noack, state}`: it is acknowledged later, by any process, with `Crema.ack/1`
+    * `{:error, reason, state}`: it is to be handled again, after a pause
+
+  `handle_messages(messages, state)` instead is given a whole batch, in order, and its result is
+  that of all of them.
+
+  `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition. `info`
+  is a map with `:topic`, `:partition` and `:consumer`. Without it the state is the option `:args`.
+
+  ## Messages
+
+  A message is a map with `:topic`, `:partition`, `:offset`, `:key`, `:value`, `:headers` (a list
+  of `{name, value}`), `:timestamp` (ms), `:timestamp_type` and `:token`, which acknowledges it.
+  A null key, value or header value is `nil`, an empty one is `""`. (Erlang's `:undefined`
+  stands for null with the option `null: :undefined`.)
+
+  ## Options
+
+  A keyword list or a map. `use Crema.Consumer` takes defaults for them, which are evaluated when
+  the child specification is made; those given to the child go over them, under `:kafka` one
+  property at a time.
+
+    * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
+    * `:group` (required), the name of the consumer group
+    * `:topics` (required), a list of topics; one that begins with `^` is a pattern
+    * `:handler`, `module` or `{module, args}`; with `use Crema.Consumer` it is the module itself
+    * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`)
+    * `:name`, as for a `GenServer`
+    * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
+    * `:start`, `:earliest` (the default), `:latest`, a time in milliseconds or `:error`: where a
+      group begins that has committed nothing yet
+    * `:out_of_range`, `:earliest` (the default), `:latest` or `:error`: where to go on when the
+      position is no longer in the log
+    * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
+    * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is delivered to a partition's
+      process at once
+    * `:backoff`, `{min, max}` in milliseconds (`{100, 10_000}`): the pause before a message is
+      handled again
+    * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
+    * `:stop_timeout` (10_000 ms), how long stopping may take
+  """
+
+  @typedoc "The options above."
+  @type options :: keyword | %{optional(atom) => term}
+
+  @typedoc "A consumed message."
+  @type message :: %{
+          topic: binary,
+          partition: non_neg_integer,
+          offset: non_neg_integer,
+          key: binary | nil | :undefined,
+          value: binary | nil | :undefined,
+          headers: [{binary, binary | nil | :undefined}],
+          timestamp: integer,
+          timestamp_type: :create | :append | nil | :undefined,
+          token: :crema_consumer.token()
+        }
+
+  @doc false
+  defmacro __using__(defaults) do
+    quote location: :keep do
+      @behaviour :crema_consumer
+
+      @doc false
+      def child_spec(opts) do
+        Crema.Consumer.child_spec(__MODULE__, unquote(defaults), opts)
+      end
+
+      @doc false
+      def start_link(opts \\ []) do
+        Crema.Consumer.start_link(__MODULE__, unquote(defaults), opts)
+      end
+
+      defoverridable child_spec: 1, start_link: 1
+    end
+  end
+
+  @doc "The child specification for a supervisor; the member keeps its own `:stop_timeout`."
+  @spec child_spec(options) :: Supervisor.child_spec()
+  def child_spec(opts), do: opts |> to_erlang() |> :crema_consumer.child_spec()
+
+  @doc "Starts a member of a consumer group linked to the caller."
+  @spec start_link(options) :: {:ok, pid} | {:error, term}
+  def start_link(opts), do: opts |> to_erlang() |> :crema_consumer.start_link()
+
+  @doc """
+  Stops a member: handlers finish their message, what is acknowledged is committed, the group is
+  left. Stopping one that has stopped already is fine.
+  """
+  @spec stop(Crema.client()) :: :ok
+  def stop(consumer), do: :crema_consumer.stop(consumer)
+
+  @doc "Like `stop/1`, within `timeout` milliseconds."
+  @spec stop(Crema.client(), timeout) :: :ok
+  def stop(consumer, timeout), do: :crema_consumer.stop(consumer, timeout)
+
+  @doc false
+  @spec child_spec(module, options, options) :: Supervisor.child_spec()
+  def child_spec(module, defaults, opts) do
+    opts = with_handler(module, defaults, opts)
+    opts |> child_spec() |> Supervisor.child_spec(id: Map.get(opts, :name, module))
+  end
+
+  @doc false
+  @spec start_link(module, options, options) :: {:ok, pid} | {:error, term}
+  def start_link(module, defaults, opts) do
+    module |> with_handler(defaults, opts) |> start_link()
+  end
+
+  defp with_handler(module, defaults, opts) do
+    {args, opts} = defaults |> Crema.Options.merge(opts) |> Map.pop(:args)
+    Map.put(opts, :handler, {module, args})
+  end
+
+  defp to_erlang(opts), do: Crema.Options.put_new(opts, :null, nil)
+end

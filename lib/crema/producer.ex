@@ -1,0 +1,56 @@
+defmodule Crema.Producer do
+  @moduledoc """
+  A producer, as a child of your own supervisor.
+
+      children = [
+        {Crema.Producer,
+         name: MyApp.Producer,
+         bootstrap_servers: "broker1:9092,broker2:9092",
+         kafka: ["compression.codec": "lz4", "linger.ms": 5]}
+      ]
+
+  `Crema.produce/3` and its relatives then take `MyApp.Producer` as their first argument.
+
+  ## Options
+
+  A keyword list or a map:
+
+    * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
+    * `:name`, as for a `GenServer`: an atom, `{:global, term}` or `{:via, module, term}`
+    * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list. The
+      value of a secret may be a function of no arguments; it is called when the client is made
+      and its result appears in no log and no state
+    * `:ordering`, `:strict` (the default: idempotent, `acks=all`) or `:loose`
+    * `:max_queue_messages` (100_000) and `:max_queue_bytes` (268_435_456), the limits of what may
+      wait for its delivery report
+    * `:on_full`, `:wait` (the default) or `:error`, and `:full_timeout` (10_000 ms)
+    * `:request_timeout` (180_000 ms), how long a synchronous call waits for its report
+    * `:flush_timeout` (10_000 ms), how long stopping waits for outstanding reports; what is left
+      then is reported as failed
+    * `:max_unclaimed` (100_000), how many reports are kept for `Crema.await/2`
+
+  Starting never waits for the network: see `Crema.await_ready/2`.
+  """
+
+  @typedoc "The options above."
+  @type options :: keyword | %{optional(atom) => term}
+
+  @doc "The child specification for a supervisor; its shutdown time leaves room for the flush."
+  @spec child_spec(options) :: Supervisor.child_spec()
+  def child_spec(opts), do: :crema_producer.child_spec(opts)
+
+  @doc "Starts a producer linked to the caller."
+  @spec start_link(options) :: {:ok, pid} | {:error, term}
+  def start_link(opts), do: :crema_producer.start_link(opts)
+
+  @doc """
+  Stops a producer: it flushes first, for its `:flush_timeout`. Every outstanding message is
+  reported. Stopping one that has stopped already is fine.
+  """
+  @spec stop(Crema.client()) :: :ok
+  def stop(producer), do: :crema_producer.stop(producer)
+
+  @doc "Like `stop/1`, flushing for at most `timeout` milliseconds."
+  @spec stop(Crema.client(), timeout) :: :ok
+  def stop(producer, timeout), do: :crema_producer.stop(producer, timeout)
+end

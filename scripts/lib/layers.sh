@@ -1,0 +1,109 @@
+# The layers of the tests, a function each. scripts/test runs this with the name
+# of one, at the root of the tree; what it prints last about tests is its digest.
+# shellcheck shell=bash
+
+# shellcheck source=common.sh
+. scripts/lib/common.sh
+
+layer_check() { scripts/check; }
+
+layer_c() { native_tests test; }
+
+layer_tsan() { native_tests tsan; }
+
+native_tests() { # GOAL
+    local log
+    log=$(make --no-print-directory -C c_src "$1" | tee /dev/stderr)
+    awk '/^  TEST/ { n += $3; p++ } END { print n + 0, "tests in", p + 0, "programs" }' <<<"$log"
+}
+
+layer_eunit() { rebar3 eunit; }
+
+layer_prop() {
+    rebar3 as test compile
+    scripts/props _build/test/lib/crema/ebin _build/test/lib/crema/test
+}
+
+# The suites that need a broker are named *_kafka_SUITE.
+suites() { # embedded|kafka; as rebar3 wants them: a,b,c
+    local suite all=
+    for suite in test/*_SUITE.erl; do
+        case $1-$suite in
+        embedded-*_kafka_SUITE.erl | *'*'*) ;;
+        embedded-* | kafka-*_kafka_SUITE.erl) all+=${all:+,}${suite%.erl} ;;
+        esac
+    done
+    [ -n "$all" ] || die "there are no suites: $1"
+    printf '%s' "$all"
+}
+
+layer_ct() {
+    local names
+    names=$(suites embedded)
+    rebar3 ct --suite "$names"
+}
+
+layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdkafka
+    local version=${1#kafka-} names
+    names=$(suites kafka)
+    if [ "$version" = bundled ]; then
+        version=4.1.2
+        export CREMA_LIBRDKAFKA=bundled
+        trap restore_system EXIT
+    fi
+    scripts/kafka run --version "$version" -- rebar3 ct --suite "$names"
+}
+
+# The C tests and the embedded suites with the newest librdkafka, linked in.
+layer_bundled() {
+    export CREMA_LIBRDKAFKA=bundled
+    trap restore_system EXIT
+    native_tests test
+    layer_ct
+}
+
+restore_system() { # priv/ has the driver that was built last
+    CREMA_LIBRDKAFKA=system make --no-print-directory -C c_src
+}
+
+# The embedded suites with the driver under the sanitizers.
+layer_asan() {
+    local names
+    names=$(suites embedded)
+    rebar3 as test compile
+    scripts/asan rebar3 ct --suite "$names"
+}
+
+layer_elixir() { mix test; }
+
+# As a stranger would use crema: copied elsewhere, built, released, moved.
+layer_examples() {
+    local example count=0
+    for example in examples/*/run_test; do
+        "$example"
+        count=$((count + 1))
+    done
+    echo "$count examples: all $count tests passed"
+}
+
+layer_demo() {
+    rebar3 compile
+    examples/demo/run
+    echo "1 passed: the demo's counts are right"
+}
+
+layer_xref() {
+    rebar3 as check xref
+    count_modules "cross reference analysis"
+}
+
+layer_dialyzer() {
+    rebar3 as check dialyzer
+    count_modules dialyzer
+}
+
+count_modules() { # WHAT
+    echo "$1: $(find _build/check/lib/crema/ebin -name '*.beam' | wc -l) modules passed"
+}
+
+"layer_${1%%-*}" "$1"

@@ -1,0 +1,253 @@
+%% What the suites share: the application and an embedded cluster around a
+%% suite, clients that are stopped after a case, and waiting for conditions.
+-module(crema_ct).
+
+-include_lib("stdlib/include/assert.hrl").
+
+%% Around a suite and its cases.
+-export([start/1, start/2, stop/1, cleanup/0, hold/1, let_go/1]).
+%% Clients and topics.
+-export([bootstrap/1, producer/1, producer/2, unreachable/1, consumer/4, started/1]).
+-export([topic/2, unique/1, fill/4]).
+%% Waiting.
+-export([await/1, await/2, now_ms/0, timed/1]).
+%% What comes in.
+-export([reports/1, results/1, handled/1, handled/2, none_handled/1, spawned/1, quiet/0]).
+
+-define(DEADLINE, 15000).
+
+%% @doc The application, an embedded cluster of one broker, and a watch for what
+%% holds a scheduler.
+start(Config) ->
+    Watched = start(Config, none),
+    {Holder, {Cluster, Bootstrap}} = hold(fun() ->
+        {ok, Cluster} = crema_cluster:start_link(),
+        {Cluster, crema_cluster:bootstrap_servers(Cluster)}
+    end),
+    Own = [{cluster, Cluster}, {holder, Holder}],
+    Own ++ lists:keyreplace(bootstrap, 1, Watched, {bootstrap, Bootstrap}).
+
+%% @doc The same with brokers that run elsewhere, or with none.
+start(Config, Bootstrap) ->
+    Watch = crema_ct_watch:start(),
+    {ok, _} = application:ensure_all_started(crema),
+    [{watch, Watch}, {bootstrap, Bootstrap} | Config].
+
+%% @doc All clients are wound up by now, and nothing has held a scheduler.
+stop(Config) ->
+    case proplists:get_value(cluster, Config) of
+        undefined ->
+            ok;
+        Cluster ->
+            ok = crema_cluster:stop(Cluster),
+            let_go(proplists:get_value(holder, Config))
+    end,
+    Held = crema_ct_watch:stop(proplists:get_value(watch, Config)),
+    await(fun() -> maps:get(reapers, crema:info()) =:= 0 end, 30000),
+    ?assertEqual([], Held).
+
+%% @doc Runs a function in a process that stays: what it starts is linked to
+%% that process and not to the one that Common Test ends after the set-up.
+hold(Fun) ->
+    Self = self(),
+    {Holder, Monitor} = spawn_monitor(fun() ->
+        process_flag(trap_exit, true),
+        Self ! {self(), Fun()},
+        receive
+            let_go -> ok
+        end
+    end),
+    receive
+        {Holder, Result} ->
+            erlang:demonitor(Monitor, [flush]),
+            {Holder, Result};
+        {'DOWN', Monitor, _, _, Reason} ->
+            error({not_held, Reason})
+    end.
+
+let_go(Holder) ->
+    Holder ! let_go,
+    ok.
+
+%% @doc Stops what this process has started by producer/1 and the like. For
+%% end_per_testcase, which runs in the process of the case.
+cleanup() ->
+    Started = erase(?MODULE),
+    [Stop() || Stop <- if Started =:= undefined -> []; true -> Started end],
+    ok.
+
+%% @doc Notes a client of this process for cleanup/0.
+started({ok, Pid}) ->
+    true = unlink(Pid),
+    Module =
+        case crema_registry:lookup(Pid) of
+            {ok, consumer, _, _, _} -> crema_consumer;
+            {ok, _, _, _, _} -> crema_producer
+        end,
+    Before = get(?MODULE),
+    Stop = fun() -> Module:stop(Pid, 1000) end,
+    _ = put(?MODULE, [Stop | if Before =:= undefined -> []; true -> Before end]),
+    Pid.
+
+bootstrap(Config) ->
+    proplists:get_value(bootstrap, Config).
+
+%% @doc A producer on the suite's brokers, stopped after the case.
+producer(Config) ->
+    producer(Config, #{}).
+
+producer(Config, Options) ->
+    Given = maps:merge(#{bootstrap_servers => bootstrap(Config)}, Options),
+    started(crema_producer:start_link(Given)).
+
+%% @doc A producer with nobody at the other end.
+unreachable(Options) ->
+    producer([], Options#{bootstrap_servers => <<"127.0.0.1:1">>}).
+
+%% @doc A member of a group that has what crema_ct_handler makes of Args.
+consumer(Config, Topic, Args, Options) ->
+    Given = #{
+        bootstrap_servers => bootstrap(Config),
+        group => unique(<<"group">>),
+        topics => [Topic],
+        handler => {crema_ct_handler, Args}
+    },
+    Kafka = maps:merge(membership(Config), maps:get(kafka, Options, #{})),
+    All = maps:merge(Given, Options#{kafka => Kafka}),
+    started(crema_consumer:start_link(All)).
+
+%% The mock cluster has its groups wait for a second less than this before it
+%% gives partitions anew; real brokers do not, and refuse so little.
+membership(Config) ->
+    case proplists:is_defined(cluster, Config) of
+        true -> #{'session.timeout.ms' => 3000, 'heartbeat.interval.ms' => 300};
+        false -> #{}
+    end.
+
+%% @doc A new topic; on real brokers one that is created when it is used.
+topic(Config, Partitions) ->
+    Topic = unique(<<"topic">>),
+    case proplists:get_value(cluster, Config) of
+        undefined -> ok;
+        Cluster -> ok = crema_cluster:create_topic(Cluster, Topic, Partitions)
+    end,
+    Topic.
+
+unique(Prefix) ->
+    Number = erlang:unique_integer([positive, monotonic]),
+    iolist_to_binary([Prefix, $-, os:getpid(), $-, integer_to_list(Number)]).
+
+%% @doc Produces numbers as values to a partition, in order.
+fill(Config, Topic, Partition, Numbers) ->
+    {ok, Producer} = crema_producer:start_link(#{bootstrap_servers => bootstrap(Config)}),
+    {ok, Results} = crema:produce_many(Producer, [
+        #{topic => Topic, partition => Partition, value => integer_to_binary(N)}
+     || N <- Numbers
+    ]),
+    ?assertEqual([], [Error || {error, Error} <- Results]),
+    crema_producer:stop(Producer).
+
+%% @doc Waits for a condition: true, or {ok, Value}.
+await(Condition) ->
+    await(Condition, ?DEADLINE).
+
+await(Condition, Timeout) ->
+    await_until(Condition, now_ms() + Timeout).
+
+await_until(Condition, Deadline) ->
+    Last = Condition(),
+    Late = now_ms() > Deadline,
+    case Last of
+        true -> true;
+        {ok, Value} -> Value;
+        _ when Late -> error({not_in_time, Last});
+        _ -> look_again(Condition, Deadline)
+    end.
+
+look_again(Condition, Deadline) ->
+    receive
+    after 5 -> await_until(Condition, Deadline)
+    end.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
+
+%% @doc A function's result, and the milliseconds it took.
+timed(Fun) ->
+    Start = now_ms(),
+    Result = Fun(),
+    {now_ms() - Start, Result}.
+
+%% @doc So many reports that were sent to this process, in order of arrival.
+reports(0) ->
+    [];
+reports(Count) when Count > 0 ->
+    receive
+        {crema_reports, _, _} = Message ->
+            Reports = crema:reports(Message),
+            Reports ++ reports(Count - length(Reports))
+    after ?DEADLINE -> error({missing_reports, Count})
+    end.
+
+%% @doc What results say, code by code.
+results(Results) ->
+    lists:foldl(
+        fun(Result, Counts) ->
+            Key =
+                case Result of
+                    {ok, _} -> ok;
+                    {error, {Code, _}} -> Code
+                end,
+            maps:update_with(Key, fun(N) -> N + 1 end, 1, Counts)
+        end,
+        #{},
+        Results
+    ).
+
+%% @doc So many messages that crema_ct_handler has told this process of, with
+%% the process that handled each.
+handled(Count) ->
+    handled(Count, 30000).
+
+handled(Count, Timeout) ->
+    handled_until(Count, now_ms() + Timeout).
+
+handled_until(0, _Deadline) ->
+    [];
+handled_until(Left, Deadline) ->
+    receive
+        {handled, Worker, Message} -> [{Worker, Message} | handled_until(Left - 1, Deadline)]
+    after max(0, Deadline - now_ms()) -> error({missing_messages, Left})
+    end.
+
+%% @doc For that long nothing is handled.
+none_handled(Time) ->
+    receive
+        {handled, _, Message} -> error({unexpected, Message})
+    after Time -> ok
+    end.
+
+%% @doc The results of functions that are run side by side.
+spawned(Funs) ->
+    Self = self(),
+    Pids = [
+        spawn_link(fun() ->
+            Result = Fun(),
+            Self ! {self(), Result}
+        end)
+     || Fun <- Funs
+    ],
+    [
+        receive
+            {Pid, Result} -> Result
+        after 60000 -> error({no_result, Pid})
+        end
+     || Pid <- Pids
+    ].
+
+%% @doc Nothing is left in the mailbox.
+quiet() ->
+    receive
+        Message -> error({stray_message, Message})
+    after 0 -> ok
+    end.

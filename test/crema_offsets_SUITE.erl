@@ -1,0 +1,253 @@
+%% Acknowledgements and positions: what is stored and committed, where a
+%% partition begins, what a stop leaves behind.
+%%
+%% The cases run side by side, for the first member of a group waits three
+%% seconds.
+-module(crema_offsets_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([
+    noack_and_crash/1, ack_from_elsewhere/1, stale_token/1, committed_is_contiguous/1,
+    stop_drains/1, stop_kills_late_handlers/1, start_latest/1, start_is_committed/1,
+    killed_consumer/1, position_at_end/1
+]).
+
+-import(crema_ct_consume, [
+    filled/2, quick/0, values/1, number/1, partitions/1, all_acknowledged/1,
+    handled_so_far/0
+]).
+
+suite() -> [{timetrap, {seconds, 90}}].
+
+all() -> [{group, side_by_side}].
+
+groups() ->
+    [
+        {side_by_side, [parallel], [
+            noack_and_crash, ack_from_elsewhere, stale_token, committed_is_contiguous,
+            stop_drains, stop_kills_late_handlers, start_latest, start_is_committed,
+            killed_consumer, position_at_end
+        ]}
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+end_per_testcase(_, _Config) -> crema_ct:cleanup().
+
+noack_and_crash(Config) ->
+    %% What was acknowledged out of order, by others, does not come again after a
+    %% crash; the rest does, in order.
+    Topic = filled(Config, 20),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        receive
+            continue -> {noack, State};
+            crash -> exit(planned)
+        end
+    end,
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, quick()),
+    First = [
+        begin
+            [{Worker, Message}] = crema_ct:handled(1),
+            Worker ! if N < 20 -> continue; N =:= 20 -> crash end,
+            N rem 3 =:= 0 andalso (ok = crema:ack(Message)),
+            Message
+        end
+     || N <- lists:seq(1, 20)
+    ],
+    Expected = [N || N <- lists:seq(1, 20), N rem 3 =/= 0],
+    Again = [
+        begin
+            [{Worker, Message}] = crema_ct:handled(1),
+            Worker ! continue,
+            Message
+        end
+     || _ <- Expected
+    ],
+    ?assertEqual(Expected, [number(M) || M <- Again]),
+    ?assertMatch([#{unacknowledged := 14, stored := 0}], partitions(C)),
+    [ok = crema:ack(M) || M <- First],
+    true = all_acknowledged(C).
+
+ack_from_elsewhere(Config) ->
+    %% A message may be acknowledged later, by any process, by itself or by its
+    %% token, which survives becoming a binary; a second time is no fault.
+    Topic = filled(Config, 3),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        {noack, State}
+    end,
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{}),
+    [One, Two, Three] = [M || {_, M} <- crema_ct:handled(3)],
+    ?assertMatch([#{stored := 0, delivered := 3, unacknowledged := 3}], partitions(C)),
+    Token = term_to_binary(maps:get(token, Three)),
+    ?assertEqual([ok], crema_ct:spawned([fun() -> crema:ack(binary_to_term(Token)) end])),
+    ?assertMatch([#{stored := 0, unacknowledged := 2}], partitions(C)),
+    ?assertEqual([ok, ok], [crema:ack(One), crema:ack(maps:get(token, One))]),
+    ?assertMatch([#{stored := 1, unacknowledged := 1}], partitions(C)),
+    ok = crema:ack(Two),
+    ?assertMatch([#{stored := 3, unacknowledged := 0}], partitions(C)),
+    ?assertEqual([ok, ok, ok], [crema:ack(M) || M <- [One, Two, Three]]).
+
+stale_token(Config) ->
+    %% A token from before a stop is refused as such, and does no harm to the
+    %% member that has the partition now.
+    Topic = filled(Config, 2),
+    Group = crema_ct:unique(<<"group">>),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        {noack, State}
+    end,
+    First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
+    [Old, _] = [M || {_, M} <- crema_ct:handled(2)],
+    ok = crema_consumer:stop(First),
+    ?assertMatch({error, {stale_assignment, _}}, crema:ack(Old)),
+    Second = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
+    [New, _] = [M || {_, M} <- crema_ct:handled(2)],
+    {error, {stale_assignment, #{message := Text}}} = crema:ack(Old),
+    ?assertMatch({match, _}, re:run(Text, "again")),
+    ?assertMatch([#{stored := 0, unacknowledged := 2}], partitions(Second)),
+    ?assertEqual(ok, crema:ack(New)).
+
+committed_is_contiguous(Config) ->
+    %% What is committed never goes beyond the first message that is not
+    %% acknowledged: the next owner of the partition begins there.
+    Topic = filled(Config, 30),
+    Group = crema_ct:unique(<<"group">>),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        {noack, State}
+    end,
+    First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
+    Messages = [M || {_, M} <- crema_ct:handled(30)],
+    [ok = crema:ack(M) || M <- Messages, number(M) =/= 8],
+    ?assertMatch([#{stored := 7, unacknowledged := 1}], partitions(First)),
+    ok = crema_consumer:stop(First),
+    Second = crema_ct:consumer(Config, Topic, #{to => Self}, #{group => Group}),
+    ?assertEqual(lists:seq(8, 30), values(crema_ct:handled(23))),
+    true = all_acknowledged(Second),
+    ok = crema_consumer:stop(Second),
+    _ = crema_ct:consumer(Config, Topic, #{to => Self}, #{group => Group}),
+    crema_ct:fill(Config, Topic, 0, [31]),
+    ?assertEqual([31], values(crema_ct:handled(1))).
+
+stop_drains(Config) ->
+    %% A stop lets the handler finish the message it is at, commits what is
+    %% acknowledged, and leaves the rest for later.
+    Topic = filled(Config, 100),
+    Group = crema_ct:unique(<<"group">>),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        receive
+            continue -> {ack, State}
+        end
+    end,
+    First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
+    [{Worker, _}] = crema_ct:handled(1),
+    Stopper = spawn_link(fun() -> Self ! {stopped, crema_consumer:stop(First)} end),
+    crema_ct:await(fun() -> erlang:process_info(Worker, message_queue_len) >= {message_queue_len, 1} end),
+    Worker ! continue,
+    receive
+        {stopped, ok} -> ok
+    after 15000 -> error({not_stopped, Stopper})
+    end,
+    Seen = [1 | values(handled_so_far())],
+    _ = crema_ct:consumer(Config, Topic, #{to => Self}, #{group => Group}),
+    ?assertEqual(lists:seq(1, 100), Seen ++ values(crema_ct:handled(100 - length(Seen)))).
+
+stop_kills_late_handlers(Config) ->
+    %% A handler that does not finish within drain_timeout does not hold up the
+    %% stop, and its message comes again later.
+    Topic = filled(Config, 3),
+    Group = crema_ct:unique(<<"group">>),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        number(Message) =:= 2 andalso
+            receive
+                never -> ok
+            end,
+        {ack, State}
+    end,
+    Options = #{group => Group, drain_timeout => 300},
+    First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, Options),
+    [{Worker, _}, _] = crema_ct:handled(2),
+    {Time, ok} = crema_ct:timed(fun() -> crema_consumer:stop(First) end),
+    ?assert(Time >= 300 andalso Time < 3000, Time),
+    ?assertNot(is_process_alive(Worker)),
+    _ = crema_ct:consumer(Config, Topic, #{to => Self}, #{group => Group}),
+    %% The first comes again if the process had not told of it when it was killed.
+    [{_, Next}] = crema_ct:handled(1),
+    ?assert(number(Next) =< 2),
+    ?assertEqual(lists:seq(number(Next) + 1, 3), values(crema_ct:handled(3 - number(Next)))).
+
+start_latest(Config) ->
+    %% start => latest skips what is in the log already, once for the group: what
+    %% comes while nobody is there is handled.
+    Topic = filled(Config, 10),
+    Options = #{group => crema_ct:unique(<<"group">>), start => latest},
+    First = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    assigned(First),
+    ok = crema_ct:fill(Config, Topic, 0, [11, 12]),
+    ?assertEqual([11, 12], values(crema_ct:handled(2))),
+    true = all_acknowledged(First),
+    ok = crema_consumer:stop(First),
+    ok = crema_ct:fill(Config, Topic, 0, [13]),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    ?assertEqual([13], values(crema_ct:handled(1))).
+
+start_is_committed(Config) ->
+    %% Where a member at latest begins is committed before its first message: one
+    %% that dies at once loses nothing of what comes meanwhile.
+    Topic = filled(Config, 10),
+    Options = #{group => crema_ct:unique(<<"group">>), start => latest},
+    First = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    assigned(First),
+    exit(First, kill),
+    ok = crema_ct:fill(Config, Topic, 0, [11, 12]),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    ?assertEqual([11, 12], values(crema_ct:handled(2))).
+
+killed_consumer(Config) ->
+    %% After a kill, when nothing could be drained, everything that was not
+    %% committed comes again: repeats, but no gap.
+    Topic = filled(Config, 1000),
+    Options = #{group => crema_ct:unique(<<"group">>)},
+    First = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    Seen = values(crema_ct:handled(500)),
+    exit(First, kill),
+    crema_ct:await(fun() -> crema:info(First) =:= #{} end),
+    Before = Seen ++ values(handled_so_far()),
+    ?assertEqual(lists:seq(1, length(Before)), Before),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    [{_, Next}] = crema_ct:handled(1),
+    ?assert(number(Next) =< length(Before) + 1, number(Next)),
+    ?assertEqual(lists:seq(number(Next) + 1, 1000), values(crema_ct:handled(1000 - number(Next)))).
+
+position_at_end(Config) ->
+    %% When all is acknowledged the position is the end of the log, also in a
+    %% partition that has nothing.
+    Topic = crema_ct:topic(Config, 2),
+    ok = crema_ct:fill(Config, Topic, 1, lists:seq(1, 42)),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
+    _ = crema_ct:handled(42),
+    true = all_acknowledged(C),
+    ?assertEqual(
+        [{0, 0, 0}, {1, 42, 42}],
+        lists:sort([
+            {P, Delivered, Stored}
+         || #{partition := P, delivered := Delivered, stored := Stored} <- partitions(C)
+        ])
+    ).
+
+assigned(Consumer) ->
+    crema_ct:await(fun() -> length(maps:get(assigned, crema:status(Consumer))) =:= 1 end).

@@ -1,0 +1,442 @@
+%% Produce calls: what they answer, how reports come back, what is refused.
+-module(crema_producer_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([
+    sync/1, async/1, many/1, many_async/1, contents/1, large_values/1, labels_and_topics/1,
+    await_again/1, await_by_others/1, await_out_of_time/1, no_late_messages/1, unclaimed/1,
+    sent_reports/1, sent_reports_of_many/1, no_report/1,
+    wrong_messages/1, wrong_message_of_many/1, unknown_partition/1, too_large/1, no_broker/1,
+    wrong_options/1, wrong_properties/1, misuse/1
+]).
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() ->
+    [
+        sync, async, many, many_async, contents, large_values, labels_and_topics,
+        await_again, await_by_others, await_out_of_time, no_late_messages, unclaimed,
+        sent_reports, sent_reports_of_many, no_report,
+        wrong_messages, wrong_message_of_many, unknown_partition, too_large, no_broker,
+        wrong_options, wrong_properties, misuse
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+end_per_testcase(_, _Config) -> crema_ct:cleanup().
+
+sync(Config) ->
+    %% A synchronous call returns where its message went.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 2),
+    Before = erlang:system_time(millisecond) - 60000,
+    {ok, First} = crema:produce(P, #{topic => Topic, partition => 1, value => <<"a">>}),
+    {ok, Second} = crema:produce(P, #{topic => Topic, partition => 1, value => <<"b">>}, #{}),
+    ?assertMatch(#{topic := Topic, partition := 1, offset := 0}, First),
+    ?assertMatch(#{topic := Topic, partition := 1, offset := 1}, Second),
+    ?assert(is_mock(Config) orelse maps:get(timestamp, First) > Before),
+    ?assertNot(is_map_key(label, First)),
+    crema_ct:quiet().
+
+%% librdkafka's mock cluster gives a timestamp of its own.
+is_mock(Config) ->
+    proplists:is_defined(cluster, Config).
+
+async(Config) ->
+    %% An asynchronous call returns a reference, by which the report is fetched
+    %% once, before or after it has come.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Refs = [
+        begin
+            {ok, Ref} = crema:produce_async(P, #{topic => Topic, partition => 0, value => <<N>>}),
+            Ref
+        end
+     || N <- lists:seq(0, 9)
+    ],
+    {Early, Late} = lists:split(5, Refs),
+    ?assertEqual([0, 1, 2, 3, 4], offsets([crema:await(Ref) || Ref <- Early])),
+    ok = crema:flush(P, 5000),
+    ?assertMatch(#{unclaimed_reports := 5}, crema:info(P)),
+    ?assertEqual([5, 6, 7, 8, 9], offsets([crema:await(Ref, 0) || Ref <- Late])),
+    ?assertMatch(#{unclaimed_reports := 0}, crema:info(P)),
+    ?assertMatch({error, {unknown_reference, _}}, crema:await(hd(Refs), 0)),
+    crema_ct:quiet().
+
+many(Config) ->
+    %% A call with many messages, of several topics, returns a result for each,
+    %% in their order.
+    P = crema_ct:producer(Config),
+    One = crema_ct:topic(Config, 1),
+    Two = crema_ct:topic(Config, 1),
+    Messages = [
+        #{topic => Topic, partition => 0, value => integer_to_binary(N)}
+     || N <- lists:seq(1, 500), Topic <- [One, Two]
+    ],
+    {ok, Results} = crema:produce_many(P, Messages),
+    ?assertEqual([T || #{topic := T} <- Messages], [T || {ok, #{topic := T}} <- Results]),
+    ?assertEqual(lists:seq(0, 499), [O || {ok, #{topic := T, offset := O}} <- Results, T =:= One]),
+    ?assertEqual(lists:seq(0, 499), [O || {ok, #{topic := T, offset := O}} <- Results, T =:= Two]),
+    ?assertMatch({ok, [{ok, _}]}, crema:produce_many(P, [hd(Messages)])).
+
+many_async(Config) ->
+    %% The results of many messages are awaited together; a bad one of them does
+    %% not hide the others.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Partitions = [0, 77, 0],
+    {ok, Ref} = crema:produce_many_async(P, [#{topic => Topic, partition => N} || N <- Partitions]),
+    ?assertMatch(
+        {ok, [{ok, #{offset := 0}}, {error, {unknown_partition, _}}, {ok, #{offset := 1}}]},
+        crema:await(Ref, 10000)
+    ).
+
+contents(Config) ->
+    %% Keys, values, headers and time-stamps arrive as they were sent: null and
+    %% empty are kept apart, headers keep their order and repeats.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Sent = [
+        {#{key => <<"k">>, value => <<"v">>}, #{key => <<"k">>, value => <<"v">>}},
+        {#{}, #{key => undefined, value => undefined, headers => []}},
+        {#{key => nil, value => undefined}, #{key => undefined, value => undefined}},
+        {#{key => <<>>, value => <<>>}, #{key => <<>>, value => <<>>}},
+        {#{key => <<>>}, #{key => <<>>, value => undefined}},
+        {#{value => <<>>}, #{key => undefined, value => <<>>}},
+        {#{key => ["k", [$e | <<"y">>]], value => [["v"], 0]}, #{key => <<"key">>, value => <<"v", 0>>}},
+        {
+            #{value => <<"h">>, headers => [{<<"b">>, <<"1">>}, {"a", undefined}, {b, <<>>}, {"b", ["2"]}]},
+            #{headers => [{<<"b">>, <<"1">>}, {<<"a">>, undefined}, {<<"b">>, <<>>}, {<<"b">>, <<"2">>}]}
+        },
+        {#{headers => #{one => <<"1">>}}, #{key => undefined, headers => [{<<"one">>, <<"1">>}]}},
+        {#{headers => [{<<>>, nil}], value => <<>>}, #{headers => [{<<>>, undefined}], value => <<>>}},
+        {#{value => <<"t">>, timestamp => 1234567890123}, #{timestamp => 1234567890123}},
+        {#{value => binary:copy(<<"L">>, 50000)}, #{value => binary:copy(<<"L">>, 50000)}}
+    ],
+    {ok, Results} = crema:produce_many(P, [M#{topic => Topic, partition => 0} || {M, _} <- Sent]),
+    ?assertEqual(#{ok => length(Sent)}, crema_ct:results(Results)),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
+    Handled = [Message || {_, Message} <- crema_ct:handled(length(Sent))],
+    [
+        ?assertEqual(Expected, maps:with(maps:keys(Expected), Message))
+     || {{_, Expected}, Message} <- lists:zip(Sent, Handled)
+    ].
+
+large_values(Config) ->
+    %% Values that are handed over by reference arrive whole: alone, among small
+    %% ones, as parts of larger binaries, with headers, and from callers that are
+    %% dead by then.
+    P = crema_ct:producer(Config, #{kafka => #{'message.max.bytes' => 4000000}}),
+    Topic = crema_ct:topic(Config, 1),
+    Bytes = crypto:strong_rand_bytes(1000000),
+    Values = [
+        Bytes,
+        binary:part(Bytes, 10, 20000),
+        <<"small">>,
+        binary:part(Bytes, 0, 600000),
+        binary:part(Bytes, 0, 16384),
+        binary:part(Bytes, 1, 16383),
+        [binary:part(Bytes, 5, 20000), <<"tail">>]
+    ],
+    Caller = fun() ->
+        ok = crema:produce_many_async(
+            P,
+            [#{topic => Topic, partition => 0, value => V, headers => H} || V <- Values, H <- [[], [{h, <<"1">>}]]],
+            #{report => none}
+        )
+    end,
+    {Pid, Monitor} = spawn_monitor(Caller),
+    receive
+        {'DOWN', Monitor, _, Pid, Reason} -> ?assertEqual(normal, Reason)
+    end,
+    ok = crema:flush(P, 10000),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
+    Handled = crema_ct:handled(2 * length(Values)),
+    Expected = [iolist_to_binary(V) || V <- Values, _ <- [1, 2]],
+    ?assertEqual(
+        [erlang:md5(V) || V <- Expected], [erlang:md5(V) || {_, #{value := V}} <- Handled]
+    ).
+
+labels_and_topics(Config) ->
+    %% A label, any term, comes back with the report; a topic's name may be
+    %% given in any form and comes back as a binary.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Label = {self(), make_ref(), fun() -> ok end},
+    {ok, Report} = crema:produce(P, #{topic => binary_to_list(Topic), label => Label}),
+    ?assertMatch(#{topic := Topic, label := Label}, Report),
+    ?assertMatch({ok, #{topic := <<"by_atom">>, label := undefined}},
+        crema:produce(P, #{topic => by_atom, label => undefined})),
+    {error, {unknown_partition, Details}} =
+        crema:produce(P, #{topic => [<<"by">>, "_atom"], partition => 99, label => Label}),
+    ?assertMatch(#{topic := <<"by_atom">>, partition := 99, label := Label}, Details).
+
+await_again(_Config) ->
+    %% A time-out is not final: the reference stays good until the report has
+    %% been fetched, after synchronous calls as well.
+    P = crema_ct:unreachable(#{kafka => #{'message.timeout.ms' => 1000}}),
+    {ok, Ref} = crema:produce_async(P, #{topic => t, value => <<"x">>, label => l}),
+    ?assertMatch({error, {timeout, #{ref := Ref}}}, crema:await(Ref, 0)),
+    {Time, Second} = crema_ct:timed(fun() -> crema:await(Ref, 100) end),
+    ?assertMatch({error, {timeout, _}}, Second),
+    ?assert(Time >= 100),
+    {error, {timeout, #{ref := Of}}} =
+        crema:produce(P, #{topic => t, value => <<"y">>}, #{timeout => 50}),
+    ?assertMatch({error, {msg_timed_out, #{label := l, status := not_persisted}}}, crema:await(Ref)),
+    ?assertMatch({error, {msg_timed_out, #{topic := <<"t">>}}}, crema:await(Of, infinity)),
+    ?assertMatch({error, {unknown_reference, _}}, crema:await(Ref)),
+    crema_ct:quiet().
+
+await_by_others(_Config) ->
+    %% Only the process that produced may await.
+    P = crema_ct:unreachable(#{kafka => #{'message.timeout.ms' => 500}}),
+    {ok, Ref} = crema:produce_async(P, #{topic => t}),
+    ?assertMatch([{error, {unknown_reference, _}}], crema_ct:spawned([fun() -> crema:await(Ref, 100) end])),
+    ?assertMatch({error, {msg_timed_out, _}}, crema:await(Ref)).
+
+await_out_of_time(Config) ->
+    %% A call whose report is there when its time is over gets it.
+    P = crema_ct:producer(Config),
+    {ok, Ref} = crema:produce_async(P, #{topic => t}),
+    ok = crema:flush(P, 10000),
+    ?assertMatch({ok, _}, crema:await(Ref, 0)).
+
+no_late_messages(Config) ->
+    %% Giving up leaves no message behind, however close the report was.
+    P = crema_ct:producer(Config, #{kafka => #{'linger.ms' => 0}}),
+    Topic = crema_ct:topic(Config, 1),
+    Outcomes = [
+        begin
+            Result = crema:produce(P, #{topic => Topic, value => <<"x">>}, #{timeout => N rem 3}),
+            crema_ct:quiet(),
+            case Result of
+                {ok, _} ->
+                    in_time;
+                {error, {timeout, #{ref := Ref}}} ->
+                    ?assertMatch({ok, _}, crema:await(Ref, 10000)),
+                    late
+            end
+        end
+     || N <- lists:seq(1, 2000)
+    ],
+    ?assert(lists:member(late, Outcomes)),
+    ?assertMatch(#{unclaimed_reports := 0, accepted := 2000, reported := 2000}, crema:info(P)).
+
+unclaimed(Config) ->
+    %% Of the reports that nobody awaits only the newest are kept.
+    P = crema_ct:producer(Config, #{max_unclaimed => 5}),
+    Topic = crema_ct:topic(Config, 1),
+    Refs = [
+        begin
+            {ok, Ref} = crema:produce_async(P, #{topic => Topic, partition => 0}),
+            Ref
+        end
+     || _ <- lists:seq(1, 8)
+    ],
+    ok = crema:flush(P, 10000),
+    ?assertMatch(#{unclaimed_reports := 5}, crema:info(P)),
+    Results = [crema:await(Ref, 1000) || Ref <- Refs],
+    ?assertEqual(#{ok => 5, unknown_reference => 3}, crema_ct:results(Results)),
+    ?assertEqual(#{unknown_reference => 3}, crema_ct:results(lists:sublist(Results, 3))).
+
+sent_reports(Config) ->
+    %% Reports can come as messages, each with the tag of its call.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Send = fun(Options) ->
+        ok = crema:produce_async(P, #{topic => Topic, partition => 0}, Options#{report => message})
+    end,
+    [Send(#{tag => Tag}) || Tag <- [3, 1, 16#FFFFFFFFFFFF]],
+    Send(#{}),
+    ?assertMatch(
+        [{3, {ok, #{offset := 0}}}, {1, {ok, _}}, {16#FFFFFFFFFFFF, {ok, _}}, {0, {ok, #{offset := 3}}}],
+        crema_ct:reports(4)
+    ),
+    ?assertEqual(ignored, crema:reports({something, else})),
+    crema_ct:quiet().
+
+sent_reports_of_many(Config) ->
+    %% The messages of one call have tags one after another, also those that are
+    %% refused at once; several reports come in one message.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    {ok, _} = crema:produce(P, #{topic => Topic}),
+    Partition = fun(7) -> 50; (_) -> 0 end,
+    ok = crema:produce_many_async(
+        P,
+        [#{topic => Topic, partition => Partition(N)} || N <- lists:seq(0, 999)],
+        #{report => message, tag => 5000}
+    ),
+    First =
+        receive
+            {crema_reports, _, _} = Message -> crema:reports(Message)
+        after 5000 -> error(no_reports)
+        end,
+    Reports = First ++ crema_ct:reports(1000 - length(First)),
+    ?assertEqual(lists:seq(5000, 5999), lists:sort([Tag || {Tag, _} <- Reports])),
+    ?assertMatch({_, {error, {unknown_partition, _}}}, lists:keyfind(5007, 1, Reports)),
+    ?assertEqual(999, length([Tag || {Tag, {ok, _}} <- Reports])),
+    crema_ct:quiet().
+
+no_report(Config) ->
+    %% Who wants no report gets none, and nothing is kept.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Options = #{report => none},
+    ok = crema:produce_async(P, #{topic => Topic}, Options),
+    ok = crema:produce_many_async(P, [#{topic => Topic} || _ <- lists:seq(1, 99)], Options),
+    ok = crema:flush(P, 10000),
+    ?assertMatch(
+        #{accepted := 100, reported := 100, unclaimed_reports := 0, queue_messages := 0, queue_bytes := 0},
+        crema:info(P)
+    ),
+    crema_ct:quiet().
+
+wrong_messages(Config) ->
+    %% A message that is not as it must be is refused, with the field and the
+    %% reason, and nothing is sent.
+    P = crema_ct:producer(Config),
+    Wrong = [
+        {topic, #{value => <<"x">>}},
+        {topic, #{topic => <<>>}},
+        {topic, #{topic => undefined}},
+        {topic, #{topic => 17}},
+        {topic, #{topic => binary:copy(<<"x">>, 250)}},
+        {key, #{topic => t, key => 1}},
+        {value, #{topic => t, value => an_atom}},
+        {value, #{topic => t, value => [256]}},
+        {partition, #{topic => t, partition => -2}},
+        {partition, #{topic => t, partition => 1 bsl 31}},
+        {partition, #{topic => t, partition => <<"0">>}},
+        {timestamp, #{topic => t, timestamp => -1}},
+        {timestamp, #{topic => t, timestamp => 1 bsl 63}},
+        {headers, #{topic => t, headers => x}},
+        {headers, #{topic => t, headers => [x]}},
+        {headers, #{topic => t, headers => [{1, <<"v">>}]}},
+        {headers, #{topic => t, headers => [{<<"n">>, 1}]}},
+        {headers, #{topic => t, headers => [{binary:copy(<<"n">>, 65536), <<"v">>}]}},
+        {headers, #{topic => t, headers => [{h, <<>>} || _ <- lists:seq(1, 65536)]}},
+        {valeu, #{topic => t, valeu => <<"x">>}},
+        {message, not_a_map},
+        {message, [{topic, t}]}
+    ],
+    [
+        begin
+            {error, {bad_message, #{field := Is, message := Text}}} = crema:produce(P, Message),
+            ?assertEqual({Field, Message}, {Is, Message}),
+            ?assertMatch({match, _}, re:run(Text, atom_to_list(Field)))
+        end
+     || {Field, Message} <- Wrong
+    ],
+    ?assertMatch(#{accepted := 0}, crema:info(P)).
+
+wrong_message_of_many(Config) ->
+    %% One bad message among many is named by its index, and nothing of the call
+    %% is sent.
+    P = crema_ct:producer(Config),
+    Good = #{topic => t, value => <<"x">>},
+    {error, {bad_message, Details}} =
+        crema:produce_many(P, [Good, Good, Good#{value => 1.5}, Good#{partition => z}]),
+    ?assertMatch(#{index := 2, field := value}, Details),
+    ?assertMatch({match, _}, re:run(maps:get(message, Details), "message 2: value .* nothing was sent")),
+    ?assertMatch({error, {bad_message, _}}, crema:produce_many(P, [])),
+    ?assertMatch({error, {bad_message, _}}, crema:produce_many_async(P, [Good | Good])),
+    ?assertMatch(#{accepted := 0}, crema:info(P)).
+
+unknown_partition(Config) ->
+    %% A partition that the topic does not have: the error tells which, that the
+    %% message is not in the log, and what to do. Headers, keys and large values
+    %% take other ways through librdkafka.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 2),
+    Base = #{topic => Topic, partition => 9},
+    [
+        begin
+            {error, {unknown_partition, Details}} = crema:produce(P, maps:merge(Base, More)),
+            ?assertMatch(#{topic := Topic, partition := 9, status := not_persisted}, Details),
+            told(Details, "Choose a partition")
+        end
+     || More <- [
+            #{},
+            #{key => <<"k">>, value => <<"v">>},
+            #{value => binary:copy(<<"x">>, 100000)},
+            #{headers => [{h, <<"1">>}]},
+            #{headers => [{h, <<"1">>}], value => binary:copy(<<"x">>, 100000)},
+            #{timestamp => 1}
+        ],
+        %% before the topic is known to librdkafka, and after
+        _ <- [1, 2]
+    ].
+
+too_large(Config) ->
+    %% A message over message.max.bytes is refused with the setting's name.
+    P = crema_ct:producer(Config),
+    Value = binary:copy(<<"x">>, 1100000),
+    {error, {msg_size_too_large, Details}} = crema:produce(P, #{topic => t, value => Value}),
+    ?assertMatch(#{status := not_persisted}, Details),
+    told(Details, "message.max.bytes"),
+    ?assertMatch(#{queue_messages := 0, queue_bytes := 0}, crema:info(P)).
+
+no_broker(_Config) ->
+    %% Without a broker a start succeeds, a message times out, and the errors say
+    %% what to look at.
+    P = crema_ct:unreachable(#{kafka => #{'message.timeout.ms' => 400}}),
+    ?assertMatch(#{connected := false}, crema:status(P)),
+    {error, {timeout, Ready}} = crema:await_ready(P, 1000),
+    told(Ready, "bootstrap_servers"),
+    {error, {msg_timed_out, Details}} = crema:produce(P, #{topic => t}),
+    ?assertMatch(#{status := not_persisted, topic := <<"t">>}, Details),
+    told(Details, "message.timeout.ms"),
+    told(Details, "brokers").
+
+told(#{message := Text}, Advice) ->
+    ?assertMatch({match, _}, re:run(Text, Advice), Text).
+
+wrong_options(_Config) ->
+    %% Every wrong option is named, not the first only, with what it must be.
+    {error, {bad_options, #{message := Text, faults := Faults}}} =
+        crema_producer:start_link(#{on_ful => wait, full_timeout => soon, max_queue_bytes => 0}),
+    ?assertEqual(
+        lists:sort([on_ful, full_timeout, max_queue_bytes, bootstrap_servers]),
+        lists:sort([Option || #{option := Option} <- Faults])
+    ),
+    [
+        ?assertMatch({match, _}, re:run(Text, Part), Text)
+     || Part <- ["on_full", "full_timeout must be an integer", "bootstrap_servers is required"]
+    ].
+
+wrong_properties(_Config) ->
+    %% librdkafka's verdicts on its properties come back, on all of them.
+    process_flag(trap_exit, true),
+    {error, {bad_options, #{message := Text, faults := Faults}}} =
+        crema_producer:start_link(#{
+            bootstrap_servers => "h:1",
+            kafka => #{'linger.msx' => 1, 'batch.size' => "big", 'compression.type' => fast}
+        }),
+    ?assertEqual(
+        [<<"batch.size">>, <<"compression.type">>, <<"linger.msx">>],
+        lists:sort([Option || #{option := Option} <- Faults])
+    ),
+    [
+        ?assertMatch({match, _}, re:run(Text, Part), Text)
+     || Part <- ["No such configuration property", "linger.msx", "batch.size", "compression.type"]
+    ].
+
+misuse(Config) ->
+    %% What is no reference, no producer and no client: badarg, or closed.
+    P = crema_ct:producer(Config),
+    ?assertError(badarg, crema:await(make_ref())),
+    ?assertMatch({error, {closed, _}}, crema:produce(no_such_name, #{topic => t})),
+    ?assertMatch({error, {closed, _}}, crema:produce(self(), #{topic => t})),
+    ?assertError(badarg, crema:produce(proplists:get_value(cluster, Config), #{topic => t})),
+    ?assertMatch({ok, _}, crema:produce(P, #{topic => t})),
+    ?assertEqual(#{}, crema:info(self())),
+    ?assertEqual(#{connected => false, running => false}, crema:status(self())),
+    ?assertMatch({error, {closed, _}}, crema:await_ready(self(), 100)).
+
+offsets(Results) ->
+    [Offset || {ok, #{offset := Offset}} <- Results].

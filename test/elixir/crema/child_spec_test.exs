@@ -1,0 +1,47 @@
+defmodule Crema.ChildSpecTest do
+  # Elixir habits are adapted to what the Erlang side takes: one map, strings as property names.
+  use ExUnit.Case, async: true
+
+  defmodule Handler do
+    use Crema.Consumer, group: "orders", kafka: ["session.timeout.ms": 6000, "client.id": "a"]
+
+    @impl true
+    def handle_message(_message, state), do: {:ack, state}
+  end
+
+  defp options_of(%{start: {_module, :start_link, [opts]}}), do: opts
+
+  test "a producer takes a keyword list or a map" do
+    from_list = Crema.Producer.child_spec(bootstrap_servers: "a:1", kafka: ["linger.ms": 5])
+    from_map = Crema.Producer.child_spec(%{bootstrap_servers: "a:1", kafka: %{"linger.ms" => 5}})
+
+    assert options_of(from_list) == options_of(from_map)
+    assert options_of(from_list).kafka == %{"linger.ms" => "5"}
+  end
+
+  test "a handler is its own child, named after the module or its :name" do
+    assert Handler.child_spec([]).id == Handler
+    assert Handler.child_spec(name: :second).id == :second
+    assert Handler.child_spec(args: 7) |> options_of() |> Map.fetch!(:handler) == {Handler, 7}
+  end
+
+  test "options of the child go over those of use, properties one by one" do
+    opts = [topics: ["a"], kafka: %{"client.id" => "b"}] |> Handler.child_spec() |> options_of()
+
+    assert opts.group == "orders"
+    assert opts.topics == ["a"]
+    assert opts.kafka == %{"session.timeout.ms" => 6000, "client.id" => "b"}
+  end
+
+  test "null is nil unless the consumer asks for undefined" do
+    assert options_of(Handler.child_spec([])).null == nil
+    assert options_of(Handler.child_spec(null: :undefined)).null == :undefined
+  end
+
+  test "a setting of the wrong shape is left for the Erlang side to judge" do
+    assert {:error, {_code, %{message: message}}} =
+             Crema.Producer.start_link(bootstrap_servers: "a:1", kafka: :nonsense)
+
+    assert message =~ "kafka"
+  end
+end
