@@ -6,9 +6,12 @@
 
 -export([start/2, stop/1, init/1]).
 
--spec start(application:start_type(), term()) -> supervisor:startlink_ret().
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    supervisor:start_link({local, crema_sup}, ?MODULE, []).
+    case supervisor:start_link({local, crema_sup}, ?MODULE, []) of
+        {ok, _} = Started -> Started;
+        {error, _} = Error -> Error
+    end.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

@@ -151,7 +151,8 @@ static outcome_t admit_or_wait(cr_client_t *client, const cr_input_t *in, cr_pro
         cr_delivery_t *delivery = client->delivery;
         const cr_options_t *options = &delivery->options;
         outcome_t outcome = REFUSED;
-        if (produce->count > options->max_messages || produce->cost > (uint64_t)options->max_bytes) {
+        if (produce->count > options->max_messages ||
+            produce->cost > (uint64_t)options->max_bytes) {
                 too_large(client, produce, error);
         } else if (!delivery->waiting && has_place(delivery, produce->count, produce->cost)) {
                 if (cr_produce_accept(client, produce, in->caller, error)) {

@@ -24,7 +24,12 @@
 #include "term.h"
 #include "wake.h"
 
-typedef enum cr_kind { CR_KIND_NONE, CR_KIND_PRODUCER, CR_KIND_CONSUMER, CR_KIND_CLUSTER } cr_kind_t;
+typedef enum cr_kind {
+        CR_KIND_NONE,
+        CR_KIND_PRODUCER,
+        CR_KIND_CONSUMER,
+        CR_KIND_CLUSTER
+} cr_kind_t;
 
 typedef enum cr_state { CR_NEW, CR_OPENING, CR_OPEN } cr_state_t;
 
@@ -120,7 +125,7 @@ static inline bool cr_client_closing(cr_client_t *client) {
 }
 
 /* Every command of the table has a function of this shape. */
-#define CR_COMMAND_DECLARE(name, number, kinds, form)                          \
+#define CR_COMMAND_DECLARE(name, number, kinds, form)                                              \
         void cr_do_##name(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply);
 CR_COMMANDS(CR_COMMAND_DECLARE)
 #undef CR_COMMAND_DECLARE

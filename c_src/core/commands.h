@@ -53,58 +53,58 @@
  * A delivery report: Error:16/signed, Status:8, Partition:32/signed,
  * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each.
  *
- * A batch: Count:32, then the messages. A consumed message: Flags:8 (1 key, 2 value, 4 headers, bits 4-5
- * type of the timestamp), Offset:64, Timestamp:64/signed, KeySize:32,
- * ValueSize:32, Key, Value, [Headers as above].
+ * A batch: Count:32, then the messages. A consumed message: Flags:8 (1 key, 2 value, 4 headers,
+ * bits 4-5 type of the timestamp), Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32, Key,
+ * Value, [Headers as above].
  */
 #ifndef CREMA_COMMANDS_H
 #define CREMA_COMMANDS_H
 
 #define CR_PROTOCOL_REVISION 1
 
-#define CR_COMMANDS(ROW)                                                       \
-        ROW(HELLO, 1, ANY, PACKED)                                             \
-        ROW(OPEN, 2, NEW, TERM)                                                \
-        ROW(CLOSE, 3, ANY, PACKED)                                             \
-        ROW(INFO, 4, OPENED, NONE)                                             \
-        ROW(RUNTIME, 5, ANY, NONE)                                             \
-        ROW(ERROR_NAME, 6, ANY, TERM)                                          \
-        ROW(METADATA, 7, CLIENT, TERM)                                         \
-        ROW(WATERMARKS, 8, CLIENT, TERM)                                       \
-        ROW(PRODUCE, 16, PRODUCER, PACKED)                                     \
-        ROW(AWAIT, 17, PRODUCER, PACKED)                                       \
-        ROW(CANCEL, 18, PRODUCER, PACKED)                                      \
-        ROW(FLUSH, 19, PRODUCER, PACKED)                                       \
-        ROW(PURGE, 20, PRODUCER, NONE)                                         \
-        ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                     \
-        ROW(TAKE, 33, CONSUMER, PACKED)                                        \
-        ROW(DEMAND, 34, CONSUMER, PACKED)                                      \
-        ROW(ACK, 35, CONSUMER, PACKED)                                         \
-        ROW(RELEASE, 36, CONSUMER, NONE)                                       \
-        ROW(COMMIT, 37, CONSUMER, PACKED)                                      \
-        ROW(SLOTS, 38, CONSUMER, NONE)                                         \
+#define CR_COMMANDS(ROW)                                                                           \
+        ROW(HELLO, 1, ANY, PACKED)                                                                 \
+        ROW(OPEN, 2, NEW, TERM)                                                                    \
+        ROW(CLOSE, 3, ANY, PACKED)                                                                 \
+        ROW(INFO, 4, OPENED, NONE)                                                                 \
+        ROW(RUNTIME, 5, ANY, NONE)                                                                 \
+        ROW(ERROR_NAME, 6, ANY, TERM)                                                              \
+        ROW(METADATA, 7, CLIENT, TERM)                                                             \
+        ROW(WATERMARKS, 8, CLIENT, TERM)                                                           \
+        ROW(PRODUCE, 16, PRODUCER, PACKED)                                                         \
+        ROW(AWAIT, 17, PRODUCER, PACKED)                                                           \
+        ROW(CANCEL, 18, PRODUCER, PACKED)                                                          \
+        ROW(FLUSH, 19, PRODUCER, PACKED)                                                           \
+        ROW(PURGE, 20, PRODUCER, NONE)                                                             \
+        ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
+        ROW(TAKE, 33, CONSUMER, PACKED)                                                            \
+        ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \
+        ROW(ACK, 35, CONSUMER, PACKED)                                                             \
+        ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
+        ROW(COMMIT, 37, CONSUMER, PACKED)                                                          \
+        ROW(SLOTS, 38, CONSUMER, NONE)                                                             \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)
 
 /* Fixed numbers of the packed formats, for both sides. */
-#define CR_CONSTANTS(ROW)                                                      \
-        ROW(MODE_NONE, 0)                                                      \
-        ROW(MODE_KEEP, 1)                                                      \
-        ROW(MODE_WAIT, 2)                                                      \
-        ROW(MODE_SEND, 3)                                                      \
-        ROW(POLICY_REFUSE, 0)                                                  \
-        ROW(POLICY_WAIT, 1)                                                    \
-        ROW(MESSAGE_KEY, 1)                                                    \
-        ROW(MESSAGE_VALUE, 2)                                                  \
-        ROW(MESSAGE_HEADERS, 4)                                                \
-        ROW(MESSAGE_TIMESTAMP, 8)                                              \
-        ROW(MESSAGE_TOPIC, 16)                                                 \
-        ROW(MESSAGE_VALUE_BEHIND, 32)                                          \
-        ROW(CANCEL_REPORTS, 0)                                                 \
-        ROW(CANCEL_ADMISSION, 1)                                               \
-        ROW(CANCEL_FLUSH, 2)                                                   \
-        ROW(REPORT_SIZE, 23)                                                   \
-        ROW(STATUS_NOT_PERSISTED, 0)                                           \
-        ROW(STATUS_POSSIBLY_PERSISTED, 1)                                      \
+#define CR_CONSTANTS(ROW)                                                                          \
+        ROW(MODE_NONE, 0)                                                                          \
+        ROW(MODE_KEEP, 1)                                                                          \
+        ROW(MODE_WAIT, 2)                                                                          \
+        ROW(MODE_SEND, 3)                                                                          \
+        ROW(POLICY_REFUSE, 0)                                                                      \
+        ROW(POLICY_WAIT, 1)                                                                        \
+        ROW(MESSAGE_KEY, 1)                                                                        \
+        ROW(MESSAGE_VALUE, 2)                                                                      \
+        ROW(MESSAGE_HEADERS, 4)                                                                    \
+        ROW(MESSAGE_TIMESTAMP, 8)                                                                  \
+        ROW(MESSAGE_TOPIC, 16)                                                                     \
+        ROW(MESSAGE_VALUE_BEHIND, 32)                                                              \
+        ROW(CANCEL_REPORTS, 0)                                                                     \
+        ROW(CANCEL_ADMISSION, 1)                                                                   \
+        ROW(CANCEL_FLUSH, 2)                                                                       \
+        ROW(REPORT_SIZE, 23)                                                                       \
+        ROW(STATUS_NOT_PERSISTED, 0)                                                               \
+        ROW(STATUS_POSSIBLY_PERSISTED, 1)                                                          \
         ROW(STATUS_PERSISTED, 2)
 
 #define CR_COMMAND_ENUM(name, number, kinds, form) CR_CMD_##name = number,

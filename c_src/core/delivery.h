@@ -43,7 +43,7 @@ struct cr_call {
         uint64_t id;
         uint64_t sequence; /* of acceptance, for flush */
         uint8_t mode;
-        bool kept; /* complete, in the list of kept ones */
+        bool kept;    /* complete, in the list of kept ones */
         cr_tag_t tag; /* MODE_WAIT */
         uint32_t count;
         uint32_t left; /* unreported, plus one while it is being enqueued */
@@ -86,13 +86,13 @@ typedef struct cr_delivery {
         uint64_t kept_count;
         cr_map_t callers; /* by recipient */
         cr_caller_t *dirty;
-        cr_map_t topics; /* by hash of the name */
+        cr_map_t topics;           /* by hash of the name */
         struct cr_waiters waiters; /* for a place, in the order of arrival */
         uint64_t waiting;
         LIST_HEAD(, cr_flush_waiter) flushes;
         cr_job_t flush_job;
         bool flush_running;
-        atomic_bool flush_stop; /* read by the flush lane */
+        atomic_bool flush_stop;     /* read by the flush lane */
         struct cr_message *scratch; /* of the command that is being decoded */
         size_t scratch_room;
         rd_kafka_message_t *batch;

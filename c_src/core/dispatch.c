@@ -6,7 +6,15 @@
 #include "commands_hash.h"
 #include "mem.h"
 
-enum needs { NEED_ANY, NEED_NEW, NEED_OPENED, NEED_CLIENT, NEED_PRODUCER, NEED_CONSUMER, NEED_CLUSTER };
+enum needs {
+        NEED_ANY,
+        NEED_NEW,
+        NEED_OPENED,
+        NEED_CLIENT,
+        NEED_PRODUCER,
+        NEED_CONSUMER,
+        NEED_CLUSTER
+};
 
 typedef struct row {
         void (*carry_out)(cr_client_t *, const cr_input_t *, cr_reply_t *);

@@ -15,7 +15,12 @@
 #include "options.h"
 #include "slot.h"
 
-typedef enum cr_start { CR_START_EARLIEST, CR_START_LATEST, CR_START_ERROR, CR_START_TIME } cr_start_t;
+typedef enum cr_start {
+        CR_START_EARLIEST,
+        CR_START_LATEST,
+        CR_START_ERROR,
+        CR_START_TIME
+} cr_start_t;
 
 typedef struct cr_group {
         cr_options_t options;

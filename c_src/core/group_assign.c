@@ -47,8 +47,8 @@ static bool fetch_committed(cr_client_t *client, assign_job_t *assign) {
 static rd_kafka_resp_err_t ask_time(rd_kafka_t *rk, rd_kafka_topic_partition_t *partition,
                                     int64_t time) {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_t *asked = rd_kafka_topic_partition_list_add(
-                list, partition->topic, partition->partition);
+        rd_kafka_topic_partition_t *asked =
+                rd_kafka_topic_partition_list_add(list, partition->topic, partition->partition);
         rd_kafka_resp_err_t err;
         asked->offset = time;
         err = rd_kafka_offsets_for_times(rk, list, 10 * CR_SLICE_MS);

@@ -36,8 +36,8 @@ typedef struct cr_packet {
         uint64_t slot;            /* BATCH, SLOT_END */
         const unsigned char *tag; /* REPLY: external term of the tag, borrowed */
         size_t tag_size;
-        cr_buf_t *bytes; /* borrowed: the host keeps it if it needs it longer */
-        size_t size;     /* bytes of it in use; it may have been made larger */
+        cr_buf_t *bytes;           /* borrowed: the host keeps it if it needs it longer */
+        size_t size;               /* bytes of it in use; it may have been made larger */
         const unsigned char *mask; /* BATCH: bit set = already acknowledged */
         size_t mask_size;
 } cr_packet_t;

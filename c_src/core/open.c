@@ -13,9 +13,9 @@
 #include "options.h"
 #include "rdkafka_compat.h"
 
-#define EVENTS                                                                 \
-        (RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |      \
-         RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT)
+#define EVENTS                                                                                     \
+        (RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS |    \
+         RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT)
 
 typedef struct open_job {
         cr_job_t job;
@@ -59,7 +59,8 @@ static bool make_parts(cr_client_t *client, const cr_options_t *options) {
         case CR_KIND_CONSUMER:
                 return (client->group = cr_group_new(options)) != NULL;
         case CR_KIND_CLUSTER:
-                return (client->cluster = cr_cluster_new(client->rk, (int)options->brokers)) != NULL;
+                return (client->cluster = cr_cluster_new(client->rk, (int)options->brokers)) !=
+                       NULL;
         case CR_KIND_NONE:
                 break;
         }
@@ -84,8 +85,8 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
                 client->queue = rd_kafka_queue_get_main(client->rk);
         }
         rd_kafka_set_log_queue(client->rk, client->queue);
-        rd_kafka_queue_cb_event_enable(client->queue, (void (*)(rd_kafka_t *, void *))cr_source_event,
-                                       &client->news);
+        rd_kafka_queue_cb_event_enable(
+                client->queue, (void (*)(rd_kafka_t *, void *))cr_source_event, &client->news);
         cr_source_mark(&client->news);
         client->state = CR_OPEN;
         out = cr_writer();
@@ -156,7 +157,8 @@ static bool read_open(open_job_t *open, const cr_input_t *in) {
         }
         cr_read_list_end(&term, count);
         return cr_options_read(&open->options, &term) && cr_reader_done(&term) &&
-               open->kind != CR_KIND_NONE && cr_tag_set(&open->tag, in->caller, tag.bytes, tag.size);
+               open->kind != CR_KIND_NONE &&
+               cr_tag_set(&open->tag, in->caller, tag.bytes, tag.size);
 }
 
 /* {error, [{Key, Text}]}: all of them. */

@@ -89,7 +89,8 @@ static bool take_value(cr_client_t *client, cr_bytes_t *bytes, uint8_t flags, be
                 return true;
         message->value_size = cr_take_u32(bytes);
         if (flags & CR_MESSAGE_VALUE_BEHIND)
-                return !bytes->failed && message->value_size && take_behind(client, behind, message);
+                return !bytes->failed && message->value_size &&
+                       take_behind(client, behind, message);
         message->value = cr_take(bytes, message->value_size);
         return message->value != NULL;
 }
@@ -188,8 +189,8 @@ bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *
                 return false;
         produce->messages = client->delivery->scratch;
         for (uint32_t i = 0; i < count; i++) {
-                bool taken = take_message(client, &bytes, &behind, &topic, i,
-                                          &produce->messages[i], error);
+                bool taken = take_message(client, &bytes, &behind, &topic, i, &produce->messages[i],
+                                          error);
                 produce->count = i + 1; /* what is to be released */
                 produce->cost += produce->messages[i].cost;
                 if (!taken) {

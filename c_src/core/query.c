@@ -46,9 +46,9 @@ static void run_watermarks(cr_client_t *client, cr_job_t *job) {
         query_job_t *query = (query_job_t *)job;
         do {
                 int millis = next_try(query->millis);
-                query->err = rd_kafka_query_watermark_offsets(client->rk, query->topic,
-                                                              query->partition, &query->low,
-                                                              &query->high, millis);
+                query->err =
+                        rd_kafka_query_watermark_offsets(client->rk, query->topic, query->partition,
+                                                         &query->low, &query->high, millis);
                 query->millis -= millis;
         } while (query->err == RD_KAFKA_RESP_ERR__TIMED_OUT && query->millis > 0 &&
                  !cr_client_closing(client));

@@ -3,9 +3,9 @@
 #include <jansson.h>
 
 /* The totals of a client that librdkafka has under these names. */
-static const char *const names[] = {"replyq",   "msg_cnt",  "msg_size",     "tx",
-                                    "tx_bytes", "rx",       "rx_bytes",     "txmsgs",
-                                    "txmsg_bytes", "rxmsgs", "rxmsg_bytes"};
+static const char *const names[] = {"replyq",      "msg_cnt", "msg_size",   "tx",
+                                    "tx_bytes",    "rx",      "rx_bytes",   "txmsgs",
+                                    "txmsg_bytes", "rxmsgs",  "rxmsg_bytes"};
 #define NAMES ((int)(sizeof(names) / sizeof(names[0])))
 
 void cr_statistics_event(cr_client_t *client, const char *json) {

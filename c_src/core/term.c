@@ -10,8 +10,8 @@ static bool fail(cr_reader_t *in) {
 
 /* True when the next element has this tag and `size` bytes stand behind it. */
 static bool next_is(const cr_reader_t *in, unsigned char tag, int size) {
-        return !in->failed && in->at < in->size &&
-               (unsigned char)in->data[in->at] == tag && size <= in->size - in->at - 1;
+        return !in->failed && in->at < in->size && (unsigned char)in->data[in->at] == tag &&
+               size <= in->size - in->at - 1;
 }
 
 /* The big-endian number of `size` bytes behind the tag; next_is() came first. */
@@ -123,10 +123,10 @@ cr_writer_t cr_writer(void) {
         return out;
 }
 
-#define WRITE(out, call)                                                       \
-        do {                                                                   \
-                if (!(out)->failed && (call) < 0)                              \
-                        (out)->failed = true;                                  \
+#define WRITE(out, call)                                                                           \
+        do {                                                                                       \
+                if (!(out)->failed && (call) < 0)                                                  \
+                        (out)->failed = true;                                                      \
         } while (0)
 
 void cr_write_tuple(cr_writer_t *out, int arity) {

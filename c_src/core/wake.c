@@ -122,8 +122,7 @@ void cr_wake_wait(cr_wake_t *wake, int milliseconds) {
                 until.tv_nsec -= 1000000000L;
         }
         pthread_mutex_lock(&wake->lock);
-        while (!wake->first &&
-               pthread_cond_timedwait(&wake->roused, &wake->lock, &until) == 0) {
+        while (!wake->first && pthread_cond_timedwait(&wake->roused, &wake->lock, &until) == 0) {
         }
         wake->signalled = false;
         pthread_mutex_unlock(&wake->lock);

@@ -61,8 +61,7 @@ static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvUInt6
         int at = 0;
         *slot = packet->slot;
 #define PUT(value) (term[at++] = (ErlDrvTermData)(value))
-#define PUT_BYTES()                                                            \
-        (PUT(ERL_DRV_BINARY), PUT(packet->bytes), PUT(packet->size), PUT(0))
+#define PUT_BYTES() (PUT(ERL_DRV_BINARY), PUT(packet->bytes), PUT(packet->size), PUT(0))
         switch (packet->kind) {
         case CR_PACKET_REPLY:
                 PUT(ERL_DRV_EXT2TERM), PUT(packet->tag), PUT(packet->tag_size);
@@ -105,8 +104,7 @@ static void host_send(void *opaque, cr_recipient_t to, const cr_packet_t *packet
         if (atomic_load(&host->closed))
                 from = (ErlDrvTermData)atomic_load(&anchor);
         if (from)
-                (void)erl_drv_send_term(from, pid, term,
-                                        build_term(host, packet, &slot, term));
+                (void)erl_drv_send_term(from, pid, term, build_term(host, packet, &slot, term));
 }
 
 /* ---- descriptors --------------------------------------------------------- */
@@ -295,8 +293,8 @@ static void drv_outputv(ErlDrvData data, ErlIOVec *vector) {
                 in.data = packed;
                 in.behind = segments;
                 in.behind_count = vector_rest(vector, at, within, segments);
-                in.caller = recipients_number(&host->recipients, host->port,
-                                              driver_caller(host->port));
+                in.caller =
+                        recipients_number(&host->recipients, host->port, driver_caller(host->port));
                 if (in.caller)
                         cr_client_produce(host->client, &in);
         }

@@ -7,9 +7,8 @@
 #include "../core/commands.h"
 #include "../core/commands_hash.h"
 
-#define DEFINE_COMMAND(name, number, kinds, form)                              \
-        printf("-define(CMD_%s, %d).\n", #name, number);
-#define NAME_COMMAND(name, number, kinds, form)                                \
+#define DEFINE_COMMAND(name, number, kinds, form) printf("-define(CMD_%s, %d).\n", #name, number);
+#define NAME_COMMAND(name, number, kinds, form)                                                    \
         printf("%s{%d, '%s'}", number == 1 ? "" : ", ", number, #name);
 #define DEFINE_CONSTANT(name, number) printf("-define(%s, %d).\n", #name, number);
 

@@ -2,7 +2,24 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([spec/5, stop/2, log_warnings/1]).
+-export([start_link/3, spec/5, stop/2, shown_name/1, log_warnings/1]).
+
+%% @doc Starts a gen_server or a supervisor under the name that parsed options
+%% have.
+-spec start_link(gen_server | supervisor, module(), map()) -> {ok, pid()} | {error, term()}.
+start_link(gen_server, Module, #{name := undefined} = Options) ->
+    gen_server:start_link(Module, Options, []);
+start_link(gen_server, Module, #{name := Name} = Options) ->
+    gen_server:start_link(Name, Module, Options, []);
+start_link(supervisor, Module, #{name := undefined} = Options) ->
+    supervisor:start_link(Module, Options);
+start_link(supervisor, Module, #{name := Name} = Options) ->
+    supervisor:start_link(Name, Module, Options).
+
+%% @doc A parsed name as its user wrote it.
+-spec shown_name(term()) -> term().
+shown_name({local, Name}) -> Name;
+shown_name(Name) -> Name.
 
 %% @doc The child specification. Options that parse are given to the child in
 %% their parsed form, in which secrets are functions: supervisors print the
@@ -26,7 +43,7 @@ spec(Scope, Module, Type, Options, Shutdown) ->
 
 -spec child_id(module(), term()) -> term().
 child_id(Module, undefined) -> Module;
-child_id(_Module, Name) -> Name.
+child_id(_Module, Name) -> shown_name(Name).
 
 %% @doc Stops the process of a client, and waits for it. The owner keeps the
 %% deadline; it is not this process's business.
@@ -35,6 +52,9 @@ stop(Ref, Timeout) ->
     case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
         {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->
             Monitor = erlang:monitor(process, Pid),
+            %% A supervisor that ends by itself ends with `shutdown', which
+            %% would end whoever started it by start_link and now stops it.
+            true = unlink(Pid),
             try
                 gen_server:call(Owner, {stop, Timeout}, infinity)
             catch
@@ -51,7 +71,7 @@ stop(Ref, Timeout) ->
 log_warnings(#{warnings := Warnings, name := Name}) ->
     lists:foreach(
         fun(Text) ->
-            logger:warning("crema ~0p: ~ts", [Name, Text], #{domain => [crema]})
+            logger:warning("crema ~0p: ~ts", [shown_name(Name), Text], #{domain => [crema]})
         end,
         Warnings
     ).

@@ -81,7 +81,8 @@ close(Port, Deadline) ->
 -spec new(crema_registry:kind(), port(), Name :: term()) -> client().
 new(Kind, Port, Name) ->
     Status = #{kind => Kind, connected => false, fatal => false},
-    probe(#client{port = Port, kind = Kind, name = Name, status = Status}).
+    Shown = crema_child:shown_name(Name),
+    probe(#client{port = Port, kind = Kind, name = Shown, status = Status}).
 
 %% @doc Asks the cluster for its brokers: the answer says that it is there.
 -spec probe(client()) -> client().
@@ -117,7 +118,7 @@ handle({Ref, Bytes}, #client{probe = Ref} = Client) when is_reference(Ref) ->
         {error, Reason} -> {ok, probe(tell(Reason, Client#client{probe = none}))}
     end;
 handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
-    case crema_port:answer(Bytes) of
+    case crema_port:event(Bytes) of
         {error, Reason} -> problem(Reason, Client);
         {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
         {statistics, Values} -> {ok, statistics(Values, Client)};

@@ -205,9 +205,10 @@ defaults(producer, #{ordering := Ordering, kafka := User}) ->
     ordering(Ordering) ++
         timeouts(User) ++
         [
-            %% Nothing waits for company: while requests are under way, messages
-            %% gather all the same, and a lone one is not held up by 5 ms.
-            {<<"linger.ms">>, <<"0">>},
+            %% A lone message is not held up by librdkafka's 5 ms, and a tenth
+            %% of one is enough for batches to form: none at all costs a third
+            %% of the throughput.
+            {<<"linger.ms">>, <<"0.1">>},
             %% crema admits messages itself (max_queue_messages, max_queue_bytes)
             %% and lets a caller wait; librdkafka's limits would only refuse what
             %% was already admitted. 0 is no limit; for the bytes there is no such
@@ -224,6 +225,9 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         {<<"auto.commit.interval.ms">>, <<"5000">>},
         {<<"auto.offset.reset">>, <<"error">>},
         {<<"enable.partition.eof">>, <<"true">>},
+        %% A topic that comes into being after the subscription is noticed by
+        %% this refresh only; librdkafka's default is five minutes.
+        {<<"topic.metadata.refresh.interval.ms">>, <<"60000">>},
         %% A fetch that waits at one partition's end holds up the others.
         {<<"fetch.wait.max.ms">>, <<"100">>},
         %% Bounded by bytes alone: librdkafka before 2.2 pauses fetching for up

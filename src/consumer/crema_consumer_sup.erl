@@ -9,14 +9,8 @@
 
 %% @doc `Options' are parsed ones.
 -spec start_link(map()) -> {ok, pid()} | {error, term()}.
-start_link(#{name := Name} = Options) ->
-    Started =
-        case Name of
-            undefined -> supervisor:start_link(?MODULE, {member, Options});
-            _ when is_atom(Name) -> supervisor:start_link({local, Name}, ?MODULE, {member, Options});
-            _ -> supervisor:start_link(Name, ?MODULE, {member, Options})
-        end,
-    case Started of
+start_link(Options) ->
+    case crema_child:start_link(supervisor, ?MODULE, Options) of
         {error, {shutdown, {failed_to_start_child, group, Reason}}} -> {error, Reason};
         Other -> Other
     end.
@@ -30,9 +24,9 @@ start_worker_sup() ->
 start_worker(Workers, Work) ->
     supervisor:start_child(Workers, [Work]).
 
--spec init({member, map()} | workers) ->
+-spec init(map() | workers) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({member, #{stop_timeout := Stop} = Options}) ->
+init(#{stop_timeout := Stop} = Options) ->
     Workers = #{
         id => workers, start => {?MODULE, start_worker_sup, []}, type => supervisor
     },

@@ -133,12 +133,13 @@ event({assigned, Slots}, State) ->
 event({revoked, Ids, Lost}, State) ->
     {noreply, revoked(Ids, Lost, State)};
 event({released, Result, _Offsets}, State) ->
-    {noreply, released(event_result(Result), State)};
-event({assign_failed, Error}, State) ->
-    {error, Reason} = event_result(Error),
+    {noreply, released(Result, State)};
+event({assign_failed, {error, Reason}}, State) ->
     {stop, {shutdown, Reason}, State};
-event({commit_failed, Error}, State) ->
-    {error, Reason} = event_result(Error),
+%% Nothing failed: what is stored is committed after the rebalance.
+event({commit_failed, {error, {rebalance_in_progress, _}}}, State) ->
+    {noreply, State};
+event({commit_failed, {error, Reason}}, State) ->
     {noreply, commit_failed(Reason, [], State)};
 event({offset_reset, Topic, Partition, From, To}, State) ->
     Policy = maps:get(out_of_range, State#state.options),
@@ -152,19 +153,11 @@ event({offset_reset, Topic, Partition, From, To}, State) ->
         #{domain => [crema]}
     ),
     {noreply, State};
-event({partition_error, Topic, Partition, Error}, State) ->
-    {error, {Code, Details}} = event_result(Error),
+event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
     Reason = {Code, Details#{topic => Topic, partition => Partition}},
     {noreply, State#state{client = crema_client:tell(Reason, State#state.client)}};
 event(_, State) ->
     {noreply, State}.
-
-%% Errors inside an event have the form that answers have.
--spec event_result(term()) -> ok | crema_error:error().
-event_result(ok) ->
-    ok;
-event_result(Error) ->
-    crema_port:answer(term_to_binary(Error)).
 
 %% ---- assignment ------------------------------------------------------------
 
@@ -370,7 +363,7 @@ metadata(#state{client = Client, options = #{group := Group}, consumer = Consume
 
 -spec name(state()) -> term().
 name(#state{options = #{name := undefined, group := Group}}) -> Group;
-name(#state{options = #{name := Name}}) -> Name.
+name(#state{options = #{name := Name}}) -> crema_child:shown_name(Name).
 
 -spec now_ms() -> integer().
 now_ms() ->
@@ -382,11 +375,14 @@ now_ms() ->
 %% closed, which commits and leaves the group.
 -spec terminate(term(), state()) -> ok.
 terminate(_Reason, #state{port = Port, stop_timeout = Stop, options = Options} = State) ->
-    Deadline = now_ms() + Stop,
+    Began = now_ms(),
+    Deadline = Began + Stop,
     Workers = [W || #slot{worker = W} <- maps:values(State#state.slots), is_pid(W)],
     lists:foreach(fun crema_worker:drain/1, Workers),
     await_workers(Workers, min(Deadline, now_ms() + maps:get(drain_timeout, Options))),
-    crema_client:close(Port, Deadline).
+    ok = crema_client:close(Port, Deadline),
+    Measured = #{count => map_size(State#state.slots), duration => now_ms() - Began},
+    tell([crema, consumer, revoked], Measured, maps:values(State#state.slots), State).
 
 -spec await_workers([pid()], integer()) -> ok.
 await_workers(Workers, Deadline) ->

@@ -116,11 +116,10 @@ handle_cast(_, State) ->
 
 -spec handle_info(term(), state()) -> next().
 handle_info({crema_batch, Slot, Packed, Mask}, #state{slot = Slot, port = Port} = State) ->
-    case Mask of
-        %% A redelivered batch was paid for before.
-        <<>> -> _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, (crema_packet:count(Packed)):32>>);
-        _ -> ok
-    end,
+    %% Asked for again before it is decoded; a redelivered one was paid for.
+    _ =
+        Mask =:= <<>> andalso
+            crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, (crema_packet:count(Packed)):32>>),
     work(State#state{batches = queue:in({Packed, Mask}, State#state.batches)});
 handle_info({crema_slot_end, Slot}, #state{slot = Slot} = State) ->
     finish(State);

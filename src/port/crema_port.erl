@@ -9,7 +9,7 @@
 -include("crema_commands.hrl").
 
 -export([open/1, close/1]).
--export([command/3, term_command/3, send/2, ask/4, ask_async/3, answer/1]).
+-export([command/3, send/2, ask/4, ask_async/3, answer/1, event/1]).
 -export([commands/0]).
 
 -export_type([command/0, tag/0]).
@@ -63,11 +63,6 @@ command(Port, Command, Data) ->
     catch
         error:badarg -> closed()
     end.
-
-%% @doc The same, for a command whose argument is a term.
--spec term_command(port(), command(), term()) -> ok | wait | {ok, term()} | crema_error:error().
-term_command(Port, Command, Term) ->
-    command(Port, Command, term_to_binary(Term)).
 
 %% @doc Hands over a command and what comes behind it, by reference. It is
 %% answered by a packet only.
@@ -141,17 +136,26 @@ ask_async(Port, Command, Data) ->
 %% @doc What the driver answered, as this side returns it.
 -spec answer(binary()) -> ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
 answer(<<131, _/binary>> = Term) ->
-    case binary_to_term(Term) of
-        {error, {Name, Text, Fatal, Retriable, Abortable}} ->
-            Flags = #{fatal => Fatal, retriable => Retriable, abortable => Abortable},
-            driver_error(Name, Text, Flags);
-        {error, Faults} when is_list(Faults) ->
-            bad_properties(Faults);
-        Other ->
-            Other
-    end;
+    error_or(binary_to_term(Term));
 answer(Packed) ->
     {packed, Packed}.
+
+%% @doc What the driver tells the owner. Errors, also those inside an event,
+%% have the form that answers have.
+-spec event(binary()) -> tuple().
+event(Bytes) ->
+    case binary_to_term(Bytes) of
+        {error, _} = Error -> error_or(Error);
+        Event -> list_to_tuple([error_or(Element) || Element <- tuple_to_list(Event)])
+    end.
+
+-spec error_or(term()) -> term().
+error_or({error, {Name, Text, Fatal, Retriable, Abortable}}) ->
+    driver_error(Name, Text, #{fatal => Fatal, retriable => Retriable, abortable => Abortable});
+error_or({error, Faults}) when is_list(Faults) ->
+    bad_properties(Faults);
+error_or(Other) ->
+    Other.
 
 %% librdkafka's names are in upper case; crema's own are atoms of its modules.
 -spec driver_error(binary(), binary(), map()) -> crema_error:error().

@@ -28,17 +28,9 @@
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
     case crema_options:parse(producer, Options) of
-        {ok, #{name := undefined} = Parsed} ->
-            gen_server:start_link(?MODULE, Parsed, []);
-        {ok, #{name := Name} = Parsed} ->
-            gen_server:start_link(process_name(Name), ?MODULE, Parsed, []);
-        {error, _} = Error ->
-            Error
+        {ok, Parsed} -> crema_child:start_link(gen_server, ?MODULE, Parsed);
+        {error, _} = Error -> Error
     end.
-
--spec process_name(term()) -> gen_server:server_name().
-process_name(Name) when is_atom(Name) -> {local, Name};
-process_name(Name) -> Name.
 
 %% @doc A child specification. Its `shutdown' is the flush deadline and a margin,
 %% and secrets among the options are wrapped so that no report shows them.

@@ -4,7 +4,10 @@
 %%
 %% What it does not have: TLS, SASL, administration, `read_committed', offsets
 %% by time, persistence; and it retains 5 MiB or 100,000 message sets a
-%% partition. The first member of a group waits 3 seconds.
+%% partition. The first member of a group waits 3 seconds; when one leaves, the
+%% others wait for `session.timeout.ms', less a second (set it to 3000 in
+%% tests). A fetch that finds nothing is answered after `fetch.wait.max.ms',
+%% whatever is produced meanwhile.
 -module(crema_cluster).
 -behaviour(gen_server).
 
@@ -29,14 +32,8 @@ start_link() ->
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
     case crema_options:parse(cluster, Options) of
-        {ok, #{name := undefined} = Parsed} ->
-            gen_server:start_link(?MODULE, Parsed, []);
-        {ok, #{name := Name} = Parsed} when is_atom(Name) ->
-            gen_server:start_link({local, Name}, ?MODULE, Parsed, []);
-        {ok, #{name := Name} = Parsed} ->
-            gen_server:start_link(Name, ?MODULE, Parsed, []);
-        {error, _} = Error ->
-            Error
+        {ok, Parsed} -> crema_child:start_link(gen_server, ?MODULE, Parsed);
+        {error, _} = Error -> Error
     end.
 
 -spec child_spec(Options :: map() | list()) -> supervisor:child_spec().
