@@ -54,6 +54,8 @@ defmodule Crema.MixProject do
       version: to_string(@keys[:vsn]),
       description: to_string(@keys[:description]),
       elixir: "~> 1.14",
+      # rebar3 has _build/test for itself, and would take Mix's modules for its own.
+      build_path: "_build/mix",
       compilers: [:crema_native | Mix.compilers()],
       erlc_paths: ["src"],
       erlc_options: [:debug_info],

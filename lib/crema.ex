@@ -49,8 +49,9 @@ defmodule Crema do
   `!` raise `Crema.Error` with the same fields.
 
   A time-out while waiting, `{:error, {:timeout, details}}`, is not final: the message may still
-  be delivered, and `await/2` of `details.ref` tells. A delivery that failed says in `details.status` whether the message may be in the log all the same:
-  `:not_persisted`, `:possibly_persisted` or `:persisted`.
+  be delivered, and `await/2` of `details.ref` tells. A delivery that failed says in
+  `details.status` whether the message may be in the log all the same: `:not_persisted`,
+  `:possibly_persisted` or `:persisted`.
   """
 
   @typedoc "A running producer, consumer or cluster: its pid or its name."

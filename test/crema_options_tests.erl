@@ -290,7 +290,7 @@ documentation_is_complete_test() ->
                 )
              || #{name := Name} = Row <- crema_options:table(), in(Scope, Row)
             ],
-            ?assertEqual(nomatch, binary:match(Doc, <<"undefined">>))
+            ?assertEqual(nomatch, binary:match(Doc, <<"| undefined |">>))
         end
      || Scope <- [producer, consumer, cluster]
     ],

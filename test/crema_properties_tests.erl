@@ -73,7 +73,8 @@ producer_properties_test() ->
             {<<"log.queue">>, <<"true">>},
             {<<"message.timeout.ms">>, <<"150000">>},
             {<<"queue.buffering.max.kbytes">>, <<"2147483647">>},
-            {<<"queue.buffering.max.messages">>, <<"0">>}
+            {<<"queue.buffering.max.messages">>, <<"0">>},
+            {<<"socket.nagle.disable">>, <<"true">>}
         ],
         List
     ),
@@ -122,6 +123,7 @@ consumer_properties_test() ->
             {<<"auto.offset.reset">>, <<"error">>},
             {<<"enable.partition.eof">>, <<"true">>},
             {<<"partition.assignment.strategy">>, <<"cooperative-sticky">>},
+            {<<"fetch.wait.max.ms">>, <<"100">>},
             {<<"queued.min.messages">>, <<"1000000">>},
             {<<"queued.max.messages.kbytes">>, <<"65536">>}
         ]
