@@ -8,6 +8,8 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include <stdbool.h>
+
 #if RD_KAFKA_VERSION < 0x020002ff
 #error "crema needs librdkafka 2.0.2 or later"
 #endif
@@ -18,5 +20,12 @@
 #define CR_HAVE_CONSUMER_PROTOCOL (RD_KAFKA_VERSION >= 0x020c00ff)
 /* fetch.queue.backoff.ms (2.2): without it a full queue costs a second. */
 #define CR_HAVE_FETCH_QUEUE_BACKOFF (RD_KAFKA_VERSION >= 0x020200ff)
+
+/* Before 2.3.0 a consumer with a sticky strategy must not be destroyed between
+ * the answer to its join and its first assignment: an assertion then ends the
+ * process (#4381). Asked at run time: the library may be newer than its headers. */
+static inline bool cr_must_be_assigned_first(void) {
+        return rd_kafka_version() < 0x020300ff;
+}
 
 #endif

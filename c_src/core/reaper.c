@@ -14,6 +14,7 @@
 #include "cluster.h"
 #include "delivery.h"
 #include "group.h"
+#include "rdkafka_compat.h"
 
 static atomic_uint alive;
 
@@ -41,6 +42,7 @@ static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
         const rd_kafka_topic_partition_list_t *partitions;
         if (rd_kafka_event_type(event) != RD_KAFKA_EVENT_REBALANCE)
                 return;
+        client->group->rebalances++;
         partitions = rd_kafka_event_topic_partition_list(event);
         if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
                 cr_answer_assign(client->rk, partitions, &ignored);
@@ -48,19 +50,33 @@ static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
                 cr_answer_revoke(client->rk, partitions, &ignored);
 }
 
+static void serve_one(cr_client_t *client) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(client->queue, CR_SLICE_MS);
+        if (!event)
+                return;
+        serve_close(client, event);
+        rd_kafka_event_destroy(event);
+}
+
+static bool is_member(cr_client_t *client) {
+        char *id = rd_kafka_memberid(client->rk);
+        bool member = id && id[0];
+        if (id)
+                rd_kafka_mem_free(client->rk, id);
+        return member;
+}
+
 static void finish_consumer(cr_client_t *client) {
-        rd_kafka_event_t *event;
         cr_error_t error = {0};
+        while (cr_must_be_assigned_first() && client->group->subscribed &&
+               !client->group->rebalances && is_member(client))
+                serve_one(client);
         cr_group_clear(client->group);
         if (client->group->revoked)
                 cr_answer_revoke(client->rk, client->group->revoked, &error);
         cr_error_take(&error, rd_kafka_consumer_close_queue(client->rk, client->queue));
-        while (!rd_kafka_consumer_closed(client->rk)) {
-                if (!(event = rd_kafka_queue_poll(client->queue, CR_SLICE_MS)))
-                        continue;
-                serve_close(client, event);
-                rd_kafka_event_destroy(event);
-        }
+        while (!rd_kafka_consumer_closed(client->rk))
+                serve_one(client);
 }
 
 static void destroy_kafka(cr_client_t *client) {
