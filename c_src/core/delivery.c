@@ -132,6 +132,23 @@ static void keep(cr_delivery_t *delivery, cr_call_t *call) {
                 forget_oldest(delivery);
 }
 
+static void leave(cr_client_t *client, const cr_call_t *call) {
+        cr_packet_t packet = {.kind = CR_PACKET_LEFT, .slot = call->id};
+        packet.bytes = reports_of(client, call, &packet.size);
+        if (!packet.bytes)
+                return;
+        client->ops->send(client->host, call->caller->recipient, &packet);
+        client->ops->buf_release(packet.bytes);
+}
+
+void cr_delivery_leave_kept(cr_client_t *client) {
+        cr_call_t *call;
+        while ((call = TAILQ_FIRST(&client->delivery->kept))) {
+                leave(client, call);
+                forget_oldest(client->delivery);
+        }
+}
+
 void cr_call_release(cr_client_t *client, cr_call_t *call) {
         if (--call->left)
                 return;

@@ -117,6 +117,9 @@ void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
 /* Sends what has been gathered for each caller: at the end of a drain. */
 void cr_delivery_send_grouped(cr_client_t *client);
+/* Hands the reports that nobody has awaited yet to the host, which keeps them
+ * for callers that do so after the end. @locality reaper */
+void cr_delivery_leave_kept(cr_client_t *client);
 /* After reports: admits who waits for a place, answers who waits for a flush. */
 void cr_delivery_advance(cr_client_t *client);
 void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone);

@@ -28,12 +28,13 @@ typedef enum cr_packet_kind {
         CR_PACKET_REPORTS,  /* {crema_reports, Client, Bytes}: delivery reports */
         CR_PACKET_BATCH,    /* {crema_batch, Slot, Bytes, Mask}: consumed messages */
         CR_PACKET_SLOT_END, /* {crema_slot_end, Slot}: nothing of it follows */
-        CR_PACKET_EVENT     /* {crema_event, Client, Bytes}: for the owner */
+        CR_PACKET_EVENT,    /* {crema_event, Client, Bytes}: for the owner */
+        CR_PACKET_LEFT      /* {crema_left, Caller, Call, Bytes}: for the anchor's owner */
 } cr_packet_kind_t;
 
 typedef struct cr_packet {
         cr_packet_kind_t kind;
-        uint64_t slot;            /* BATCH, SLOT_END */
+        uint64_t slot;            /* BATCH, SLOT_END; LEFT: the call */
         const unsigned char *tag; /* REPLY: external term of the tag, borrowed */
         size_t tag_size;
         cr_buf_t *bytes;           /* borrowed: the host keeps it if it needs it longer */

@@ -33,6 +33,7 @@ static void finish_producer(cr_client_t *client) {
                 cr_client_drain(client);
         }
         cr_delivery_send_grouped(client);
+        cr_delivery_leave_kept(client);
         cr_delivery_destroy(client->delivery);
         client->delivery = NULL;
 }

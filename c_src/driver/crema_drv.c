@@ -28,8 +28,8 @@ typedef struct host {
         recipients_t recipients;
 } host_t;
 
-/* The anchor's port term; 0 while there is none. */
-static atomic_uintptr_t anchor;
+/* The anchor's port term, and its owner; 0 while there is none. */
+static atomic_uintptr_t anchor, anchor_owner;
 
 /* ---- blocks are driver binaries -------------------------------------- */
 
@@ -51,13 +51,13 @@ static void buf_release(cr_buf_t *buf) {
 
 /* ---- packets become messages ------------------------------------------ */
 
-static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event;
+static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event, atom_left;
 
 #define TERM_MOST 16
 
 /* Builds the term of a packet; returns its length. */
-static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvUInt64 *slot,
-                      ErlDrvTermData *term) {
+static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvTermData to,
+                      ErlDrvUInt64 *slot, ErlDrvTermData *term) {
         int at = 0;
         *slot = packet->slot;
 #define PUT(value) (term[at++] = (ErlDrvTermData)(value))
@@ -75,6 +75,13 @@ static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvUInt6
                 PUT(ERL_DRV_PORT), PUT(host->term);
                 PUT_BYTES();
                 PUT(ERL_DRV_TUPLE), PUT(3);
+                break;
+        case CR_PACKET_LEFT:
+                PUT(ERL_DRV_ATOM), PUT(atom_left);
+                PUT(ERL_DRV_PID), PUT(to);
+                PUT(ERL_DRV_UINT64), PUT(slot);
+                PUT_BYTES();
+                PUT(ERL_DRV_TUPLE), PUT(4);
                 break;
         case CR_PACKET_BATCH:
                 PUT(ERL_DRV_ATOM), PUT(atom_batch);
@@ -99,12 +106,16 @@ static void host_send(void *opaque, cr_recipient_t to, const cr_packet_t *packet
         ErlDrvTermData term[TERM_MOST], pid;
         ErlDrvUInt64 slot;
         ErlDrvTermData from = host->term;
+        int length;
         if (!recipients_pid(&host->recipients, to, &pid))
                 return;
         if (atomic_load(&host->closed))
                 from = (ErlDrvTermData)atomic_load(&anchor);
-        if (from)
-                (void)erl_drv_send_term(from, pid, term, build_term(host, packet, &slot, term));
+        length = build_term(host, packet, pid, &slot, term);
+        if (packet->kind == CR_PACKET_LEFT)
+                pid = (ErlDrvTermData)atomic_load(&anchor_owner);
+        if (from && pid)
+                (void)erl_drv_send_term(from, pid, term, length);
 }
 
 /* ---- descriptors --------------------------------------------------------- */
@@ -150,6 +161,7 @@ static int drv_init(void) {
         atom_batch = driver_mk_atom("crema_batch");
         atom_slot_end = driver_mk_atom("crema_slot_end");
         atom_event = driver_mk_atom("crema_event");
+        atom_left = driver_mk_atom("crema_left");
         return 0;
 }
 
@@ -177,8 +189,10 @@ static ErlDrvData drv_start(ErlDrvPort port, char *command) {
         set_port_control_flags(port, PORT_CONTROL_FLAG_BINARY);
         /* A caller that the emulator suspended could keep no deadline. */
         erl_drv_busy_msgq_limits(port, &unlimited, NULL);
-        if (strstr(command, " anchor"))
+        if (strstr(command, " anchor")) {
+                atomic_store(&anchor_owner, (uintptr_t)driver_connected(port));
                 atomic_store(&anchor, (uintptr_t)host->term);
+        }
         return (ErlDrvData)host;
 }
 

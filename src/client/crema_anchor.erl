@@ -1,13 +1,19 @@
 %% @private Holds the anchor: a port that stays open as long as the application
 %% runs. Clients that are being reaped send their last reports through it, and
-%% questions about the driver itself go to it.
+%% leave here what nobody has awaited yet; questions about the driver itself go
+%% to it as well.
 -module(crema_anchor).
 -behaviour(gen_server).
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, error_name/1]).
--export([init/1, handle_call/3, handle_cast/2]).
+-export([start_link/0, runtime/0, error_name/1, left/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {port :: port(), left :: crema_left:left()}).
+
+%% A reaper reports within moments of its client's end.
+-define(REAPER_MS, 5000).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -23,6 +29,20 @@ runtime() ->
 error_name(Code) ->
     command(?CMD_ERROR_NAME, term_to_binary(Code)).
 
+%% @doc The reports of a call of the calling process whose producer has ended.
+-spec left(pos_integer(), timeout()) -> {ok, binary()} | error.
+left(Call, Timeout) ->
+    Wait =
+        case Timeout of
+            infinity -> ?REAPER_MS;
+            _ -> min(Timeout, ?REAPER_MS)
+        end,
+    try
+        gen_server:call(?MODULE, {left, Call, Wait}, infinity)
+    catch
+        exit:_ -> error
+    end.
+
 -spec command(crema_port:command(), binary()) -> {ok, term()} | crema_error:error().
 command(Command, Data) ->
     case persistent_term:get(?MODULE, none) of
@@ -30,20 +50,38 @@ command(Command, Data) ->
         Port -> crema_port:command(Port, Command, Data)
     end.
 
--spec init([]) -> {ok, port()} | {stop, crema_error:reason()}.
+-spec init([]) -> {ok, #state{}} | {stop, crema_error:reason()}.
 init([]) ->
     case crema_port:open(anchor) of
         {ok, Port} ->
             persistent_term:put(?MODULE, Port),
-            {ok, Port};
+            {ok, #state{port = Port, left = crema_left:new()}};
         {error, Reason} ->
             {stop, Reason}
     end.
 
--spec handle_call(term(), gen_server:from(), port()) -> {noreply, port()}.
-handle_call(_, _From, Port) ->
-    {noreply, Port}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {reply, term(), #state{}}.
+handle_call({left, Call, Wait}, {Caller, _} = From, #state{left = Left} = State) ->
+    case crema_left:take(Caller, Call, Left) of
+        {Reports, Rest} ->
+            {reply, {ok, Reports}, State#state{left = Rest}};
+        error ->
+            {noreply, State#state{left = crema_left:ask({Caller, Call}, From, Wait, Left)}}
+    end;
+handle_call(_, _From, State) ->
+    {reply, {error, unknown_call}, State}.
 
--spec handle_cast(term(), port()) -> {noreply, port()}.
-handle_cast(_, Port) ->
-    {noreply, Port}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({crema_left, Caller, Call, Reports}, #state{left = Left} = State) ->
+    {noreply, State#state{left = crema_left:put(Caller, Call, Reports, Left)}};
+handle_info({expired, Key}, #state{left = Left} = State) ->
+    {noreply, State#state{left = crema_left:expired(Key, Left)}};
+handle_info({'DOWN', _, process, Caller, _}, #state{left = Left} = State) ->
+    {noreply, State#state{left = crema_left:gone(Caller, Left)}};
+handle_info(_, State) ->
+    {noreply, State}.

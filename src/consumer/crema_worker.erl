@@ -1,9 +1,9 @@
 %% @private The process of one assigned partition: runs the handler over its
 %% messages, in order, and acknowledges.
 %%
-%% It works in slices of a few milliseconds and looks into its mailbox between
-%% them, so that a revocation or a system message waits for one message at
-%% most. What was acknowledged goes to the driver at the end of a slice, or
+%% It works in slices of a few milliseconds, and goes on with its work only when
+%% its mailbox is empty (a timeout of 0), so that a revocation, a stop or a
+%% system message waits for one message at most. What was acknowledged goes to the driver at the end of a slice, or
 %% before the process crashes.
 -module(crema_worker).
 -behaviour(gen_server).
@@ -120,7 +120,7 @@ handle_info({crema_batch, Slot, Packed, Mask}, #state{slot = Slot, port = Port} 
     _ =
         Mask =:= <<>> andalso
             crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, (crema_packet:count(Packed)):32>>),
-    work(State#state{batches = queue:in({Packed, Mask}, State#state.batches)});
+    {noreply, State#state{batches = queue:in({Packed, Mask}, State#state.batches)}, 0};
 handle_info({crema_slot_end, Slot}, #state{slot = Slot} = State) ->
     finish(State);
 handle_info({retry, Timer}, #state{retry = Timer} = State) ->

@@ -209,10 +209,20 @@ await({crema_ref, Port, Call, Shape, Origins}, Timeout) ->
     case crema_port:command(Port, ?CMD_AWAIT, Data) of
         ok -> wait_reports(Port, Ref, Call, Timeout, {Shape, Origins});
         {packed, Packed} -> results(Packed, {Shape, Origins});
+        {error, {closed, _}} = Closed -> await_left(Closed, Call, Timeout, {Shape, Origins});
         {error, _} = Error -> Error
     end;
 await(_, _) ->
     erlang:error(badarg).
+
+%% The producer has ended; what it reported last was left for us.
+-spec await_left(crema_error:error(), pos_integer(), timeout(), {one | many, [origin()]}) ->
+    result() | {ok, [result()]}.
+await_left(Closed, Call, Timeout, Origins) ->
+    case crema_anchor:left(Call, Timeout) of
+        {ok, Packed} -> results(Packed, Origins);
+        error -> Closed
+    end.
 
 %% @doc What a `{crema_reports, _, _}' message holds.
 -spec reports(term()) -> [{Tag :: non_neg_integer(), result()}] | ignored.
