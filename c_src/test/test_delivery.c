@@ -1,0 +1,161 @@
+/* From PRODUCE to delivery report, on the embedded cluster. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "support/test_host.h"
+
+static char bootstrap[64];
+static test_host_t *cluster;
+
+static int start_cluster(void **state) {
+        (void)state;
+        cluster = test_cluster(bootstrap, sizeof(bootstrap));
+        return 0;
+}
+
+static int stop_cluster(void **state) {
+        (void)state;
+        test_host_free(cluster);
+        return (int)test_blocks_alive();
+}
+
+static test_host_t *producer(const char *servers) {
+        const char *const properties[] = {"bootstrap.servers", servers, "log.queue", "true", NULL};
+        test_host_t *host = test_host_new();
+        assert_string_equal(test_open(host, "producer", properties), "ok");
+        return host;
+}
+
+static const char *produce(test_host_t *host, uint8_t mode, uint64_t call, const char *tag,
+                           uint32_t count) {
+        bytes_t command = {.size = 0};
+        put_produce(&command, mode, CR_POLICY_REFUSE, call, tag, count);
+        return test_command(host, CR_CMD_PRODUCE, command.data, command.size);
+}
+
+/* The error of a report. */
+static int16_t error_of(const unsigned char *report) {
+        return (int16_t)(report[0] << 8 | report[1]);
+}
+
+/* Proves that a waiting call gets one packet with all its reports, in order. */
+static void waiting_gets_all_reports(void **state) {
+        test_host_t *host = producer(bootstrap);
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 100), "");
+        packet = test_host_reply(host, "wait");
+        assert_non_null(packet);
+        assert_int_equal(packet->size, 100 * CR_REPORT_SIZE);
+        for (int i = 0; i < 100; i++)
+                assert_int_equal(error_of(packet->bytes + i * CR_REPORT_SIZE), 0);
+        packet_free(packet);
+        test_host_free(host);
+}
+
+/* Proves that sent reports carry their tags, each message's once. */
+static void sent_reports_carry_tags(void **state) {
+        test_host_t *host = producer(bootstrap);
+        bool seen[50] = {false};
+        int count = 0;
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_SEND, 1000, "", 50), "");
+        while (count < 50) {
+                packet_t *packet = test_host_packet(host, CR_PACKET_REPORTS);
+                assert_non_null(packet);
+                for (size_t at = 0; at < packet->size; at += 8 + CR_REPORT_SIZE, count++) {
+                        cr_bytes_t in = cr_bytes(packet->bytes + at, 8);
+                        uint64_t tag = cr_take_u64(&in) - 1000;
+                        assert_true(tag < 50 && !seen[tag]);
+                        seen[tag] = true;
+                }
+                packet_free(packet);
+        }
+        test_host_free(host);
+}
+
+/* Proves that a kept report waits for whoever may await it, and is given once. */
+static void kept_reports_are_given_once(void **state) {
+        test_host_t *host = producer(bootstrap);
+        const unsigned char await[] = {0, 0, 0, 0, 0, 0, 0, 7, 'a'};
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_KEEP, 7, "", 3), "");
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
+        packet_free(test_host_reply(host, "flush"));
+        assert_string_equal(test_command_as(host, 2, CR_CMD_AWAIT, await, sizeof(await)),
+                            "unknown_reference");
+        assert_string_equal(test_command(host, CR_CMD_AWAIT, await, sizeof(await)), "packed");
+        assert_string_equal(test_command(host, CR_CMD_AWAIT, await, sizeof(await)),
+                            "unknown_reference");
+        test_host_free(host);
+}
+
+/* Proves that every message accepted by a client that is closed is reported by
+ * its reaper, awaited or not. */
+static void reaper_reports_everything(void **state) {
+        test_host_t *host = producer("127.0.0.1:1");
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
+        assert_string_equal(produce(host, CR_MODE_KEEP, 2, "", 5), "");
+        assert_string_equal(produce(host, CR_MODE_SEND, 500, "", 7), "");
+        test_host_close(host);
+        packet = test_host_reply(host, "wait");
+        assert_non_null(packet);
+        assert_int_equal(packet->size, 10 * CR_REPORT_SIZE);
+        assert_int_equal(error_of(packet->bytes), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        packet_free(packet);
+        packet = test_host_packet(host, CR_PACKET_LEFT);
+        assert_non_null(packet);
+        assert_int_equal(packet->slot, 2);
+        assert_int_equal(packet->size, 5 * CR_REPORT_SIZE);
+        packet_free(packet);
+        packet = test_host_packet(host, CR_PACKET_REPORTS);
+        assert_non_null(packet);
+        assert_int_equal(packet->size, 7 * (8 + CR_REPORT_SIZE));
+        packet_free(packet);
+        test_host_free(host);
+}
+
+/* Proves that every cut of a produce is refused, and nothing of it is sent. */
+static void cut_commands_are_refused(void **state) {
+        test_host_t *host = producer(bootstrap);
+        bytes_t command = {.size = 0};
+        (void)state;
+        put_produce(&command, CR_MODE_NONE, CR_POLICY_REFUSE, 0, "", 3);
+        for (size_t size = 0; size < command.size; size++) {
+                unsigned char *exact = malloc(size ? size : 1);
+                memcpy(exact, command.data, size);
+                assert_string_equal(test_command(host, CR_CMD_PRODUCE, exact, size),
+                                    "malformed_command");
+                free(exact);
+        }
+        assert_int_equal(host->client->group == NULL, 1);
+        test_host_free(host);
+}
+
+/* Proves that a death forgets what the dead process waited for. */
+static void death_forgets(void **state) {
+        test_host_t *host = producer("127.0.0.1:1");
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
+        assert_string_equal(produce(host, CR_MODE_KEEP, 2, "", 5), "");
+        cr_client_recipient_gone(host->client, 1);
+        test_host_close(host);
+        test_host_free(host);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_gets_all_reports),
+                                           cmocka_unit_test(sent_reports_carry_tags),
+                                           cmocka_unit_test(kept_reports_are_given_once),
+                                           cmocka_unit_test(reaper_reports_everything),
+                                           cmocka_unit_test(cut_commands_are_refused),
+                                           cmocka_unit_test(death_forgets)};
+        return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
+}
