@@ -182,7 +182,7 @@ wrong_values_test() ->
         {handler, [nil, "m", no_such_module, {lists, []}, {?MODULE, a, b}, '', true]},
         {start, [first, <<"earliest">>]},
         {backoff, [1, {0, 1}, {2, 1}, {1, infinity}]},
-        {batch_messages, [0, 1000001, 1.0]},
+        {batch_messages, [0, 1001, 1.0]},
         {stop_timeout, [-1, infinity, 16#100000000]},
         {kafka, [1, [a | b], "text"]}
     ],

@@ -119,6 +119,7 @@ bool cr_admission_cancel(cr_client_t *client, const cr_input_t *in, const void *
                         continue;
                 waiter_free(client, waiter);
                 cr_admission_serve(client);
+                cr_delivery_send_grouped(client);
                 return true;
         }
         return false;

@@ -15,12 +15,26 @@ static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message) {
         return headers;
 }
 
+/* The format's limits, which a foreign producer need not keep: longer names are
+ * cut, further headers left out. */
+static size_t name_size(const char *name) {
+        size_t size = strlen(name);
+        return size < UINT16_MAX ? size : UINT16_MAX;
+}
+
+static size_t header_count(const rd_kafka_headers_t *headers) {
+        size_t count = rd_kafka_header_cnt(headers);
+        return count < UINT16_MAX ? count : UINT16_MAX;
+}
+
 static size_t headers_size(const rd_kafka_headers_t *headers) {
         const char *name;
         const void *value;
-        size_t size, total = 2;
-        for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
-                total += 2 + strlen(name) + 4 + (value ? size : 0);
+        size_t size, total = 2, count = header_count(headers);
+        for (size_t i = 0; i < count; i++) {
+                rd_kafka_header_get_all(headers, i, &name, &value, &size);
+                total += 2 + name_size(name) + 4 + (value ? size : 0);
+        }
         return total;
 }
 
@@ -31,11 +45,12 @@ static size_t packed_size(const rd_kafka_message_t *message, const rd_kafka_head
 static void put_headers(unsigned char **to, const rd_kafka_headers_t *headers) {
         const char *name;
         const void *value;
-        size_t size;
-        cr_put_uint(to, rd_kafka_header_cnt(headers), 2);
-        for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++) {
-                cr_put_uint(to, strlen(name), 2);
-                cr_put_bytes(to, name, strlen(name));
+        size_t size, count = header_count(headers);
+        cr_put_uint(to, count, 2);
+        for (size_t i = 0; i < count; i++) {
+                rd_kafka_header_get_all(headers, i, &name, &value, &size);
+                cr_put_uint(to, name_size(name), 2);
+                cr_put_bytes(to, name, name_size(name));
                 cr_put_uint(to, value ? size : UINT32_MAX, 4);
                 cr_put_bytes(to, value, value ? size : 0);
         }

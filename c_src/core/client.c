@@ -100,13 +100,14 @@ void cr_client_drain(cr_client_t *client) {
         cr_wake_again(&client->wake);
 }
 
-bool cr_client_wants_sweep(const cr_client_t *client) {
-        return client->kind == CR_KIND_CONSUMER;
-}
-
-void cr_client_sweep(cr_client_t *client) {
-        if (client->state == CR_OPEN && client->group)
+bool cr_client_sweep(cr_client_t *client) {
+        if (client->state != CR_OPEN)
+                return true; /* what it will be is not known yet */
+        if (client->kind == CR_KIND_CONSUMER) {
                 cr_source_mark(&client->news);
+                cr_group_mark_slots(client->group);
+        }
+        return client->kind == CR_KIND_CONSUMER;
 }
 
 void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone) {

@@ -106,11 +106,11 @@ void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *
 void cr_client_produce(cr_client_t *client, const cr_input_t *in);
 /* Serves a bounded amount of what has come; rouses again when more is left. */
 void cr_client_drain(cr_client_t *client);
-/* A slow sweep, every CR_SWEEP_MS: see group.c on why there has to be one. */
-void cr_client_sweep(cr_client_t *client);
+/* A slow sweep, to be called every CR_SWEEP_MS while it returns true. A member
+ * of a group must poll librdkafka now and then, or it is put out of its group
+ * (max.poll.interval.ms), and partitions that are idle give no occasion. */
+bool cr_client_sweep(cr_client_t *client);
 #define CR_SWEEP_MS 1000
-/* True when the client wants the sweep. */
-bool cr_client_wants_sweep(const cr_client_t *client);
 /* The recipient exists no more: nothing is sent to it, what it waited for is
  * dropped. */
 void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone);

@@ -1,5 +1,8 @@
 #include "cluster.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "client.h"
 #include "mem.h"
 #include "rdkafka_compat.h"
@@ -8,11 +11,26 @@ struct cr_cluster {
         rd_kafka_mock_cluster_t *mock; /* owned; freed before the rd_kafka_t */
 };
 
-cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int brokers) {
-        cr_cluster_t *cluster = cr_alloc(sizeof(*cluster));
+/* librdkafka ends the process when it gets too few descriptors for its mock
+ * brokers: so they are tried for before. */
+static bool has_descriptors(int brokers) {
+        int tried[3 * CR_MOST_BROKERS + 8];
+        int wanted = 3 * brokers + 8, got = 0;
+        while (got < wanted && (tried[got] = eventfd(0, EFD_CLOEXEC)) >= 0)
+                got++;
+        for (int i = 0; i < got; i++)
+                close(tried[i]);
+        return got == wanted;
+}
+
+cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int64_t brokers) {
+        cr_cluster_t *cluster;
+        if (brokers > CR_MOST_BROKERS || !has_descriptors((int)brokers))
+                return NULL;
+        cluster = cr_alloc(sizeof(*cluster));
         if (!cluster)
                 return NULL;
-        cluster->mock = rd_kafka_mock_cluster_new(rk, brokers);
+        cluster->mock = rd_kafka_mock_cluster_new(rk, (int)brokers);
         if (!cluster->mock) {
                 cr_free(cluster);
                 return NULL;

@@ -9,8 +9,10 @@
 
 typedef struct cr_cluster cr_cluster_t;
 
+#define CR_MOST_BROKERS 100
+
 /* NULL when it cannot be started. */
-cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int brokers);
+cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int64_t brokers);
 void cr_cluster_destroy(cr_cluster_t *cluster);
 /* host:port,host:port; lives as long as the cluster. */
 const char *cr_cluster_bootstrap(const cr_cluster_t *cluster);

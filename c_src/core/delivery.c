@@ -121,14 +121,16 @@ static cr_buf_t *reports_of(cr_client_t *client, const cr_call_t *call, size_t *
 static void forget_oldest(cr_delivery_t *delivery) {
         cr_call_t *call = TAILQ_FIRST(&delivery->kept);
         TAILQ_REMOVE(&delivery->kept, call, in_delivery);
-        delivery->kept_count--;
+        delivery->kept_count -= call->count;
         call_free(call);
 }
 
 static void keep(cr_delivery_t *delivery, cr_call_t *call) {
         call->kept = true;
         TAILQ_INSERT_TAIL(&delivery->kept, call, in_delivery);
-        if (++delivery->kept_count > (uint64_t)delivery->options.max_unclaimed)
+        delivery->kept_count += call->count;
+        while (delivery->kept_count > (uint64_t)delivery->options.max_unclaimed &&
+               TAILQ_FIRST(&delivery->kept) != call)
                 forget_oldest(delivery);
 }
 
@@ -259,14 +261,16 @@ void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
         cr_call_t *call;
         cr_admission_drop(client, gone);
         cr_flush_drop(client, gone);
-        /* Nothing is dirty between drains: see cr_client_drain(). */
+        /* Who was admitted in its place may have been refused at once. From
+         * here on nobody is on the list that this caller might be on. */
+        cr_delivery_send_grouped(client);
         caller = cr_map_remove(&delivery->callers, gone);
         if (!caller)
                 return;
         while ((call = LIST_FIRST(&caller->all))) {
                 if (call->kept) {
                         TAILQ_REMOVE(&delivery->kept, call, in_delivery);
-                        delivery->kept_count--;
+                        delivery->kept_count -= call->count;
                         call_free(call);
                 } else {
                         LIST_REMOVE(call, in_caller);
@@ -289,7 +293,7 @@ static void answer_kept(cr_client_t *client, cr_call_t *call, cr_reply_t *reply)
         if (reply->failed)
                 return;
         TAILQ_REMOVE(&client->delivery->kept, call, in_delivery);
-        client->delivery->kept_count--;
+        client->delivery->kept_count -= call->count;
         call_free(call);
 }
 

@@ -83,8 +83,8 @@ typedef struct cr_delivery {
         uint64_t sequence;
         struct cr_calls pending; /* in the order of acceptance */
         struct cr_calls kept;    /* complete and unclaimed, oldest first */
-        uint64_t kept_count;
-        cr_map_t callers; /* by recipient */
+        uint64_t kept_count;     /* reports in them */
+        cr_map_t callers;        /* by recipient */
         cr_caller_t *dirty;
         cr_map_t topics;           /* by hash of the name */
         struct cr_waiters waiters; /* for a place, in the order of arrival */

@@ -63,7 +63,7 @@ void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *
 void cr_do_HELLO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_bytes_t bytes = cr_bytes(in->data, in->size);
         uint64_t hash = cr_take_u64(&bytes);
-        if (bytes.failed || hash != cr_commands_hash())
+        if (bytes.failed || bytes.at != bytes.size || hash != cr_commands_hash())
                 cr_answer_own(client, reply, "driver_version",
                               "the loaded driver is of another version than crema's modules: it "
                               "stays loaded until the VM exits, so restart the VM to upgrade");

@@ -58,11 +58,10 @@ static void tell_revoked(cr_client_t *client, bool lost) {
         cr_send_event(client, &out);
 }
 
-static void revoke(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions) {
+void cr_group_revoke(cr_client_t *client) {
         cr_group_t *group = client->group;
+        const rd_kafka_topic_partition_list_t *partitions = group->revoked;
         int slots = 0;
-        group->revoked = rd_kafka_topic_partition_list_copy(partitions);
-        group->lost = rd_kafka_assignment_lost(client->rk);
         for (int i = 0; i < partitions->cnt; i++) {
                 cr_slot_t *slot = find_slot(group, partitions->elems[i].topic,
                                             partitions->elems[i].partition);
@@ -80,15 +79,22 @@ static void revoke(cr_client_t *client, const rd_kafka_topic_partition_list_t *p
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions) {
         client->group->rebalances++;
-        if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
                 cr_group_assign(client, partitions);
-        else
-                revoke(client, partitions);
+                return;
+        }
+        if (client->group->revoked)
+                rd_kafka_topic_partition_list_destroy(client->group->revoked);
+        client->group->revoked = rd_kafka_topic_partition_list_copy(partitions);
+        client->group->lost = rd_kafka_assignment_lost(client->rk);
+        /* The job that answered the assignment may not have made its slots. */
+        if (!client->group->assigning)
+                cr_group_revoke(client);
 }
 
 void cr_do_RELEASE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         (void)in;
-        if (client->group->revoked)
+        if (client->group->revoked && !client->group->assigning)
                 cr_group_release(client);
         else
                 cr_answer_own(client, reply, "wrong_state", "nothing is being revoked");
@@ -105,6 +111,15 @@ void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kaf
         cr_write_integer(&out, slot->partition);
         cr_write_error(&out, &error);
         cr_send_event(client, &out);
+}
+
+void cr_group_mark_slots(cr_group_t *group) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (slot->worker && slot->credit)
+                        cr_source_mark(&slot->source);
+        }
 }
 
 void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone) {

@@ -31,6 +31,7 @@ typedef struct cr_group {
         bool subscribed;
         rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
         bool lost;                                /* ... and without a commit */
+        bool assigning; /* an assignment is answered and its slots are not made yet */
         unsigned rebalances;
 } cr_group_t;
 
@@ -41,9 +42,13 @@ void cr_group_destroy(cr_group_t *group);
 /* librdkafka's rebalance event. */
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions);
+/* Drains what group->revoked names: at once, or when the slots are made. */
+void cr_group_revoke(cr_client_t *client);
 /* An error of one partition, told to the owner. */
 void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
                               const char *text);
+/* What could not be delivered for want of memory is tried again. */
+void cr_group_mark_slots(cr_group_t *group);
 void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone);
 /* Destroys all slots, and their queues: part of the end. @locality reaper */
 void cr_group_clear(cr_group_t *group);

@@ -31,10 +31,21 @@ static void pause_slice(cr_client_t *client) {
         rd_kafka_queue_destroy(quiet);
 }
 
+/* The call as a whole succeeds where one partition's offset is withheld. */
+static rd_kafka_resp_err_t first_fault(const rd_kafka_topic_partition_list_t *list) {
+        for (int i = 0; i < list->cnt; i++) {
+                if (list->elems[i].err)
+                        return list->elems[i].err;
+        }
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static bool fetch_committed(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
         while (go_on(client)) {
                 err = rd_kafka_committed(client->rk, assign->partitions, 10 * CR_SLICE_MS);
+                if (!err)
+                        err = first_fault(assign->partitions);
                 if (!err)
                         return true;
                 if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
@@ -207,6 +218,9 @@ static void done_assign(cr_client_t *client, cr_job_t *job) {
         if (assign->error.set && !cr_client_closing(client))
                 tell_failed(client, &assign->error);
         assign_free(assign);
+        client->group->assigning = false;
+        if (client->group->revoked && !cr_client_closing(client))
+                cr_group_revoke(client);
 }
 
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions) {
@@ -218,8 +232,10 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->queues = cr_alloc((size_t)partitions->cnt * sizeof(rd_kafka_queue_t *));
                 assign->start = client->group->start;
                 assign->start_time = client->group->start_time;
-                if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job))
+                if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
+                        client->group->assigning = true;
                         return;
+                }
                 assign_free(assign);
         }
         cr_error_own(&error, "no_memory", "no memory or thread to take an assignment");

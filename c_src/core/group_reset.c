@@ -2,6 +2,9 @@
  * A partition whose next offset is no longer in the log. It is never moved in
  * silence: the event names the range that is lost, and the new position is
  * committed like one that was resolved at the start.
+ *
+ * librdkafka has stopped fetching such a partition and refuses to seek in it;
+ * only a new assignment starts it again.
  */
 #include "group.h"
 #include "mem.h"
@@ -13,17 +16,19 @@ typedef struct reset_job {
         int32_t partition;
         cr_start_t policy;
         int64_t from, to;
+        bool committing; /* the second run: the new position */
         cr_error_t error;
 } reset_job_t;
 
-static void seek(cr_client_t *client, reset_job_t *reset) {
+static rd_kafka_topic_partition_list_t *one(const char *topic, int32_t partition, int64_t offset) {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(list, reset->topic, reset->partition)->offset = reset->to;
-        cr_error_take(&reset->error, rd_kafka_seek_partitions(client->rk, list, 10 * CR_SLICE_MS));
-        if (!reset->error.set && list->elems[0].err)
-                cr_error_code(&reset->error, list->elems[0].err, NULL);
-        if (!reset->error.set)
-                (void)cr_commit_wait(client, list, 50 * CR_SLICE_MS);
+        rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
+        return list;
+}
+
+static void commit(cr_client_t *client, reset_job_t *reset) {
+        rd_kafka_topic_partition_list_t *list = one(reset->topic, reset->partition, reset->to);
+        (void)cr_commit_wait(client, list, 50 * CR_SLICE_MS);
         rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -31,8 +36,16 @@ static void seek(cr_client_t *client, reset_job_t *reset) {
 static void run_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
         int64_t low, high;
-        rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(
-                client->rk, reset->topic, reset->partition, &low, &high, 10 * CR_SLICE_MS);
+        rd_kafka_resp_err_t err;
+        if (reset->committing) {
+                commit(client, reset);
+                return;
+        }
+        do {
+                err = rd_kafka_query_watermark_offsets(client->rk, reset->topic, reset->partition,
+                                                       &low, &high, 10 * CR_SLICE_MS);
+        } while (err == RD_KAFKA_RESP_ERR__TIMED_OUT && !cr_client_closing(client) &&
+                 !rd_kafka_assignment_lost(client->rk));
         if (err) {
                 cr_error_code(&reset->error, err, NULL);
                 return;
@@ -43,15 +56,17 @@ static void run_reset(cr_client_t *client, cr_job_t *job) {
                              "%s [%d]: offset %lld is not in the log, which holds %lld to %lld",
                              reset->topic, (int)reset->partition, (long long)reset->from,
                              (long long)low, (long long)high);
-        else
-                seek(client, reset);
 }
 
-/* {offset_reset, Topic, Partition, From, To} or a partition_error */
+/* {offset_reset, OldSlot, NewSlot, Topic, Partition, From, To} or a partition_error */
 static void tell(cr_client_t *client, const cr_slot_t *slot, const reset_job_t *reset) {
         cr_writer_t out = cr_writer();
-        cr_write_tuple(&out, reset->error.set ? 4 : 5);
+        cr_write_tuple(&out, reset->error.set ? 4 : 7);
         cr_write_atom(&out, reset->error.set ? "partition_error" : "offset_reset");
+        if (!reset->error.set) {
+                cr_write_integer(&out, (int64_t)reset->slot);
+                cr_write_integer(&out, (int64_t)slot->id);
+        }
         cr_write_text(&out, slot->topic);
         cr_write_integer(&out, slot->partition);
         if (reset->error.set) {
@@ -68,16 +83,66 @@ static void reset_free(reset_job_t *reset) {
         cr_free(reset);
 }
 
+/* All partitions where they stand: the eager protocol knows no smaller step. */
+static void assign_all(cr_client_t *client, reset_job_t *reset) {
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+        rd_kafka_resp_err_t err;
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&client->group->slots, &at)))
+                rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition)->offset =
+                        slot->id == reset->slot ? reset->to : cr_slot_position(slot);
+        err = rd_kafka_assign(client->rk, list);
+        if (err)
+                cr_error_code(&reset->error, err, NULL);
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Under the host's lock, so that no position moves meanwhile. These calls wait
+ * for librdkafka's main thread, for a moment, in a case that is rare. */
+static void start_again(cr_client_t *client, reset_job_t *reset) {
+        const char *protocol = rd_kafka_rebalance_protocol(client->rk);
+        rd_kafka_topic_partition_list_t *list;
+        if (!protocol || strcmp(protocol, "COOPERATIVE") != 0) {
+                assign_all(client, reset);
+                return;
+        }
+        list = one(reset->topic, reset->partition, reset->to);
+        cr_error_take(&reset->error, rd_kafka_incremental_unassign(client->rk, list));
+        if (!reset->error.set)
+                cr_error_take(&reset->error, rd_kafka_incremental_assign(client->rk, list));
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* As a new generation of the slot, under a number of its own. */
+static bool renew(cr_client_t *client, cr_slot_t *slot, const reset_job_t *reset) {
+        cr_map_remove(&client->group->slots, slot->id);
+        cr_slot_restart(slot, reset->to);
+        /* The place that was just left is there to be taken. */
+        return cr_map_put(&client->group->slots, slot->id, slot);
+}
+
 static void done_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
-        cr_slot_t *slot = cr_map_get(&client->group->slots, reset->slot);
-        if (slot) {
-                slot->resetting = false;
-                if (!reset->error.set)
-                        slot->stored = slot->delivered = reset->to;
-                tell(client, slot, reset);
+        cr_group_t *group = client->group;
+        cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&group->slots, reset->slot);
+        /* A rebalance that has come in between settles it in its own way. */
+        if (!slot || slot->revoked || group->revoked || group->assigning ||
+            cr_client_closing(client)) {
+                if (slot)
+                        slot->resetting = false;
+                reset_free(reset);
+                return;
         }
-        reset_free(reset);
+        slot->resetting = false;
+        if (!reset->error.set)
+                start_again(client, reset);
+        if (!reset->error.set)
+                (void)renew(client, slot, reset);
+        tell(client, slot, reset);
+        reset->committing = true;
+        if (reset->error.set || !cr_lane_submit(&client->group_lane, &reset->job))
+                reset_free(reset);
 }
 
 void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {

@@ -38,6 +38,18 @@ static void open_job_free(open_job_t *open) {
         cr_free(open);
 }
 
+/* Without a group there is no consumer queue, and nothing of ours works. */
+static void demand_group(open_job_t *open) {
+        rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(open->rk);
+        if (queue) {
+                rd_kafka_queue_destroy(queue);
+                return;
+        }
+        rd_kafka_destroy(open->rk);
+        open->rk = NULL;
+        cr_error_own(&open->error, "malformed_command", "a consumer needs group.id");
+}
+
 /* @locality life lane */
 static void run_open(cr_client_t *client, cr_job_t *job) {
         open_job_t *open = (open_job_t *)job;
@@ -50,6 +62,8 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
                 open->conf = NULL;
         else
                 cr_error_code(&open->error, rd_kafka_last_error(), text);
+        if (open->rk && consumer)
+                demand_group(open);
 }
 
 static bool make_parts(cr_client_t *client, const cr_options_t *options) {
@@ -59,8 +73,7 @@ static bool make_parts(cr_client_t *client, const cr_options_t *options) {
         case CR_KIND_CONSUMER:
                 return (client->group = cr_group_new(options)) != NULL;
         case CR_KIND_CLUSTER:
-                return (client->cluster = cr_cluster_new(client->rk, (int)options->brokers)) !=
-                       NULL;
+                return (client->cluster = cr_cluster_new(client->rk, options->brokers)) != NULL;
         case CR_KIND_NONE:
                 break;
         }
@@ -96,7 +109,9 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
                 cr_write_text(&out, client->cluster ? cr_cluster_bootstrap(client->cluster) : "");
         } else {
                 client->kind = CR_KIND_NONE;
-                cr_error_own(&open->error, "no_memory", "the client could not be set up");
+                cr_error_own(&open->error, "no_memory",
+                             "the client could not be set up: there is no memory, or no "
+                             "descriptor for an embedded broker");
                 cr_write_error(&out, &open->error);
         }
         cr_reply_writer(client, &open->tag, &out);
@@ -111,6 +126,12 @@ static void add_fault(open_job_t *open, cr_text_t key, const char *text) {
         cr_write_text(&open->faults, text);
 }
 
+/* What would take from us the reports and events that everything rests on. */
+static bool is_ours(const char *name) {
+        return strcmp(name, "enabled_events") == 0 ||
+               strcmp(name, "delivery.report.only.error") == 0;
+}
+
 /* One property. An empty value unsets, as rd_kafka_conf_set() has it. */
 static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
         char text[512] = "not enough memory";
@@ -118,6 +139,8 @@ static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
         char *setting = cr_copy(value.bytes, value.size);
         if (!name || !setting || strlen(name) != key.size)
                 add_fault(open, key, "not a property name");
+        else if (is_ours(name))
+                add_fault(open, key, "is not to be set");
         else if (strlen(setting) != value.size)
                 add_fault(open, key, "the value contains a zero byte");
         else if (rd_kafka_conf_set(open->conf, name, setting, text, sizeof(text)) !=

@@ -11,7 +11,6 @@ typedef struct cr_options {
         int64_t max_messages;   /* producer: accepted and unreported */
         int64_t max_bytes;      /* producer: kept alive by these */
         int64_t max_unclaimed;  /* producer: reports that nobody fetches */
-        int64_t copy_below;     /* producer: smaller values are copied */
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
         int64_t brokers;        /* cluster */

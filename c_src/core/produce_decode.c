@@ -150,6 +150,8 @@ static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
         produce->call = cr_take_u64(bytes);
         produce->tag_size = cr_take_u16(bytes);
         produce->tag = cr_take(bytes, produce->tag_size);
+        if (!produce->tag)
+                produce->tag_size = 0; /* there is nobody to tell */
         produce->count = cr_take_u32(bytes);
         return !bytes->failed && produce->mode <= CR_MODE_SEND &&
                produce->policy <= CR_POLICY_WAIT && produce->count > 0 &&

@@ -25,9 +25,11 @@ unsigned cr_reapers_alive(void) {
 static void finish_producer(cr_client_t *client) {
         cr_admission_refuse_all(client);
         cr_flush_refuse_all(client);
-        rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                           RD_KAFKA_PURGE_F_NON_BLOCKING);
         while (client->delivery->messages) {
+                /* Again each time: a message on its way from one queue of
+                 * librdkafka's to another escapes a purge. */
+                rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                                   RD_KAFKA_PURGE_F_NON_BLOCKING);
                 cr_wake_wait(&client->wake, 10 * CR_SLICE_MS);
                 cr_source_mark(&client->news);
                 cr_client_drain(client);

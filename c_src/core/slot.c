@@ -28,12 +28,36 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
         return slot;
 }
 
+static void drop_held(cr_slot_t *slot) {
+        while (slot->held_at < slot->held_count)
+                rd_kafka_message_destroy(slot->held[slot->held_at++]);
+}
+
+void cr_slot_restart(cr_slot_t *slot, int64_t offset) {
+        cr_slot_revoke(slot);
+        drop_held(slot);
+        cr_window_clear(&slot->window);
+        cr_window_init(&slot->window, slot->client->ops);
+        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        slot->worker = 0;
+        slot->credit = 0;
+        slot->revoked = false;
+        slot->stored = slot->delivered = offset;
+}
+
+int64_t cr_slot_position(const cr_slot_t *slot) {
+        for (uint32_t i = slot->held_count; i > slot->held_at; i--) {
+                if (!slot->held[i - 1]->err)
+                        return slot->held[i - 1]->offset + 1;
+        }
+        return slot->delivered;
+}
+
 rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot) {
         rd_kafka_queue_t *queue = slot->queue;
         rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
         cr_source_forget(&slot->source);
-        while (slot->held_at < slot->held_count)
-                rd_kafka_message_destroy(slot->held[slot->held_at++]);
+        drop_held(slot);
         cr_window_clear(&slot->window);
         cr_free(slot->topic);
         cr_free(slot);
@@ -117,7 +141,7 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         const unsigned budget = 2 * CR_SLOT_PULL;
         unsigned spent = 1;
         (void)client;
-        while (slot->worker && slot->credit && !slot->revoked) {
+        while (slot->worker && slot->credit && !slot->revoked && !slot->resetting) {
                 uint32_t sent;
                 if (slot->held_at == slot->held_count && !pull(slot))
                         break;

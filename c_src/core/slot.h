@@ -42,6 +42,11 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
                        rd_kafka_queue_t *queue, int64_t start);
 /* Gives the queue back to the caller, without its events, and frees the rest. */
 rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot);
+/* Begins anew at an offset, as a new generation: what was delivered before is
+ * nobody's any more, and its worker is told so. */
+void cr_slot_restart(cr_slot_t *slot, int64_t offset);
+/* Behind the last message that was taken from librdkafka. */
+int64_t cr_slot_position(const cr_slot_t *slot);
 /* Delivers what is there and asked for; returns what it cost, in messages. */
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
 /* Nothing of the slot follows this: tells its worker so. */

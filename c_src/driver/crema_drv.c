@@ -168,6 +168,7 @@ static int drv_init(void) {
 static ErlDrvData drv_start(ErlDrvPort port, char *command) {
         host_t *host = cr_alloc(sizeof(*host));
         ErlDrvSizeT unlimited = ERL_DRV_BUSY_MSGQ_DISABLED;
+        int fd;
         if (!host) {
                 errno = ENOMEM;
                 return ERL_DRV_ERROR_ERRNO;
@@ -177,10 +178,13 @@ static ErlDrvData drv_start(ErlDrvPort port, char *command) {
         atomic_init(&host->closed, false);
         host->client = cr_client_new(&host_ops, host);
         if (!host->client || !host->watching) {
+                fd = host->client ? host->client->wake.fd : -1;
                 if (host->client)
                         cr_client_close(host->client);
                 else
                         cr_free(host);
+                if (fd >= 0)
+                        close(fd);
                 errno = EMFILE;
                 return ERL_DRV_ERROR_ERRNO;
         }
@@ -200,7 +204,10 @@ static void drv_stop(ErlDrvData data) {
         host_t *host = (host_t *)data;
         cr_client_t *client = host->client;
         uintptr_t own = (uintptr_t)host->term;
-        driver_select(host->port, event_of(client->wake.fd), ERL_DRV_READ | ERL_DRV_USE, 0);
+        int fd = client->wake.fd;
+        /* First nobody may write to it any more: deselecting closes it. */
+        cr_wake_drop_fd(&client->wake);
+        driver_select(host->port, event_of(fd), ERL_DRV_READ | ERL_DRV_USE, 0);
         atomic_compare_exchange_strong(&anchor, &own, 0);
         atomic_store(&host->closed, true);
         cr_client_close(client);
@@ -213,8 +220,8 @@ static void drv_ready_input(ErlDrvData data, ErlDrvEvent event) {
 
 static void drv_timeout(ErlDrvData data) {
         host_t *host = (host_t *)data;
-        cr_client_sweep(host->client);
-        driver_set_timer(host->port, CR_SWEEP_MS);
+        if (cr_client_sweep(host->client))
+                driver_set_timer(host->port, CR_SWEEP_MS);
 }
 
 static void drv_process_exit(ErlDrvData data, ErlDrvMonitor *monitor) {

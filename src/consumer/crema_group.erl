@@ -141,7 +141,7 @@ event({commit_failed, {error, {rebalance_in_progress, _}}}, State) ->
     {noreply, State};
 event({commit_failed, {error, Reason}}, State) ->
     {noreply, commit_failed(Reason, [], State)};
-event({offset_reset, Topic, Partition, From, To}, State) ->
+event({offset_reset, Old, New, Topic, Partition, From, To}, State) ->
     Policy = maps:get(out_of_range, State#state.options),
     Metadata = metadata(State, #{
         topic => Topic, partition => Partition, offset => From, policy => Policy
@@ -152,7 +152,7 @@ event({offset_reset, Topic, Partition, From, To}, State) ->
         [name(State), Topic, Partition, From, To],
         #{domain => [crema]}
     ),
-    {noreply, State};
+    {noreply, renewed(Old, New, State)};
 event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
     Reason = {Code, Details#{topic => Topic, partition => Partition}},
     {noreply, State#state{client = crema_client:tell(Reason, State#state.client)}};
@@ -189,6 +189,18 @@ start_worker(Id, #state{slots = Slots, options = Options} = State) ->
                 monitors = (State#state.monitors)#{Monitor => Id}
             };
         _ ->
+            State
+    end.
+
+%% A slot that begins anew has a new number, and a new worker: the old one has
+%% been told that nothing of its slot follows.
+-spec renewed(pos_integer(), pos_integer(), state()) -> state().
+renewed(Old, New, #state{slots = Slots} = State) ->
+    case maps:take(Old, Slots) of
+        {Slot, Rest} ->
+            Renewed = Slot#slot{worker = none, failures = 0},
+            start_worker(New, State#state{slots = Rest#{New => Renewed}});
+        error ->
             State
     end.
 

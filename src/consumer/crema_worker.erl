@@ -3,8 +3,8 @@
 %%
 %% It works in slices of a few milliseconds, and goes on with its work only when
 %% its mailbox is empty (a timeout of 0), so that a revocation, a stop or a
-%% system message waits for one message at most. What was acknowledged goes to the driver at the end of a slice, or
-%% before the process crashes.
+%% system message waits for one message at most. What was acknowledged goes to
+%% the driver at the end of a slice, or before the process crashes.
 -module(crema_worker).
 -behaviour(gen_server).
 

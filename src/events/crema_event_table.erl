@@ -32,7 +32,7 @@
 %% @doc The events, by subject.
 -spec table() -> [row()].
 table() ->
-    client_events() ++ producer_events() ++ group_events() ++ handler_events().
+    client_events() ++ group_events() ++ handler_events().
 
 -spec event(crema_events:event_name(), binary(), [field()], [field()]) -> row().
 event(Name, Doc, Measurements, Metadata) ->
@@ -88,36 +88,6 @@ statistics() ->
             {rxmsgs, {integer, messages}, <<"messages received">>},
             {rxmsg_bytes, {integer, bytes}, <<"their size">>}
         ]
-    ].
-
--spec producer_events() -> [row()].
-producer_events() ->
-    [
-        event([crema, producer, delivered],
-            <<"Messages were acknowledged by the broker; one event for many of them.">>,
-            [count(<<"messages delivered">>)], client()),
-        event([crema, producer, failed],
-            <<"Messages failed for good; one event for all of one topic and code in a drain.">>,
-            [count(<<"messages failed">>)],
-            client() ++ problem() ++ [{topic, {optional, binary}, <<"their topic">>}]),
-        event([crema, producer, queue_full],
-            <<"Callers began to wait, or were refused, because the queue is full; once until it "
-                "has room again.">>,
-            [
-                {queue_messages, {integer, messages}, <<"messages in the queue">>},
-                {queue_bytes, {integer, bytes}, <<"memory they keep alive">>}
-            ],
-            client()),
-        event([crema, producer, unclaimed],
-            <<"Reports were forgotten because more than max_unclaimed waited to be awaited.">>,
-            [count(<<"reports forgotten">>)], client()),
-        event([crema, producer, stopped],
-            <<"A producer has flushed and stopped.">>,
-            [
-                {duration, {integer, ms}, <<"time the flush took">>},
-                {purged, {integer, messages}, <<"messages purged at the deadline">>}
-            ],
-            client())
     ].
 
 -spec group_events() -> [row()].

@@ -45,9 +45,10 @@ sync(Producer, {Shape, Messages}, Options) ->
         {ok, Data, Behind} ->
             Origins = {Shape, [origin(Message) || Message <- Messages]},
             case submit(Port, Data, Behind) of
-                ok -> wait_reports(Port, Ref, Call, Timeout, Origins);
-                wait -> wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins);
-                {error, _} = Error -> refused(Producer, Error)
+                ok when Behind =:= [] -> wait_reports(Port, Ref, Call, Timeout, Origins);
+                {error, _} = Error -> refused(Producer, Error);
+                %% What comes behind a command has no answer at once: it may wait.
+                _ -> wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins)
             end;
         {error, Fault} ->
             bad_message(Shape, Fault)
@@ -59,15 +60,20 @@ sync(Producer, {Shape, Messages}, Options) ->
     port(), reference(), binary(), pos_integer(), {options(), client()}, {one | many, [origin()]}
 ) -> result() | {ok, [result()]}.
 wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) ->
-    Full = setting(full_timeout, Options, Client),
+    Timeout = setting(timeout, Options, Client),
+    Full = min(setting(full_timeout, Options, Client), Timeout),
     receive
         {Ref, Bytes} -> results(Bytes, Origins)
     after Full ->
         case cancel_admission(Port, Tag) of
             ok -> queue_full(Full);
-            {error, _} -> wait_reports(Port, Ref, Call, setting(timeout, Options, Client), Origins)
+            {error, _} -> wait_reports(Port, Ref, Call, less(Timeout, Full), Origins)
         end
     end.
+
+-spec less(timeout(), timeout()) -> timeout().
+less(infinity, _) -> infinity;
+less(Timeout, Spent) -> Timeout - Spent.
 
 -spec wait_reports(port(), reference(), pos_integer(), timeout(), {one | many, [origin()]}) ->
     result() | {ok, [result()]}.
@@ -190,7 +196,7 @@ cancel_admission(Port, Tag) ->
 -spec queue_full(timeout()) -> crema_error:error().
 queue_full(Timeout) ->
     crema_error:make(
-        queue_full, io_lib:format("no place in the queue within ~b ms", [Timeout]), #{}
+        queue_full, io_lib:format("no place in the queue within ~w ms", [Timeout]), #{}
     ).
 
 %% Small values are in the command; larger ones come behind it, by reference,

@@ -1,0 +1,215 @@
+%% The documents tell the truth: their examples run, their tables are those of
+%% the code, and what they name is there.
+-module(crema_docs_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% Every link leads to a file that is there, and to a heading in it.
+links_resolve_test() ->
+    Links = [{Document, Link} || Document <- documents(), Link <- links(Document)],
+    ?assertEqual([], [L || {Document, Link} = L <- Links, not resolves(Document, Link)]),
+    ?assertMatch([_, _ | _], Links).
+
+%% Files, functions of C and functions of Erlang that the documents name exist.
+names_exist_test() ->
+    C = sources("c_src/{core,driver}/*.[ch]"),
+    Names = [{D, N} || D <- documents(), N <- matches("`([^`\n]+)`", prose(D))],
+    ?assertEqual([], [Name || {_, Text} = Name <- Names, not exists(Text, C)]),
+    ?assertMatch([_, _ | _], Names).
+
+%% What is written as `name => value' is an option, or a part of a call's.
+options_are_known_test() ->
+    Known = [atom_to_binary(Name) || #{name := Name} <- crema_options:table()],
+    Calls = [<<"report">>, <<"tag">>, <<"timeout">>],
+    Named = [Name || D <- documents(), Name <- matches("`(\\w+) =>", prose(D))],
+    ?assertEqual([], [Name || Name <- Named, not lists:member(Name, Known ++ Calls)]).
+
+%% scripts/docs would change nothing.
+tables_are_the_codes_test() ->
+    Ebin = filename:dirname(code:which(crema_options)),
+    ?assertEqual("", os:cmd(path("scripts/docs") ++ " --check " ++ Ebin)).
+
+%% The events said not to be sent are those that no code sends.
+events_are_sent_test() ->
+    Senders = [
+        read(File)
+     || File <- filelib:wildcard(path("src/**/*.erl")),
+        filename:basename(File) =/= "crema_event_table.erl"
+    ],
+    Unsent = [
+        compact(Name)
+     || #{name := Name} <- crema_event_table:table(),
+        not contains(Senders, spaced(Name))
+    ],
+    ?assertEqual([], Unsent).
+
+examples_test_() ->
+    {timeout, 90, fun examples/0}.
+
+%% The README's story, as it stands there but for the brokers' address: the
+%% cluster, the modules, and what is produced is handled and printed.
+examples() ->
+    Before = group_leader(),
+    Test = self(),
+    group_leader(spawn_link(fun() -> printer(Test) end), self()),
+    try
+        Blocks = fences("README.md"),
+        {[Cluster], Others} = lists:partition(
+            fun(Block) -> contains([Block], <<"crema_cluster:start_link">>) end, Blocks
+        ),
+        Bindings = evaluate(Cluster, []),
+        {value, Brokers} = erl_eval:binding('Brokers', Bindings),
+        lists:foldl(fun run/2, [], [at(Block, Brokers) || Block <- Others]),
+        Lines = ["ada wants an espresso\n", "bob wants a macchiato\n", "joe wants a ristretto\n"],
+        ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
+        lists:foldl(fun run/2, [], fences("docs/configuration.md")),
+        ok = crema_events:detach(my_handler),
+        ok = gen_server:stop(orders_sup),
+        {value, Pid} = erl_eval:binding('Cluster', Bindings),
+        ok = crema_cluster:stop(Pid)
+    after
+        group_leader(Before, self()),
+        application:stop(crema)
+    end.
+
+at(Block, Brokers) ->
+    binary:replace(Block, <<"localhost:9092">>, Brokers, [global]).
+
+run(<<"-module(", Rest/binary>> = Source, Bindings) ->
+    [Name, _] = binary:split(Rest, <<")">>),
+    Folder = filename:join(os:getenv("TMPDIR", "/tmp"), "crema_docs_tests-" ++ os:getpid()),
+    File = filename:join(Folder, binary_to_list(Name) ++ ".erl"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, Source),
+    {ok, Module, Beam} = compile:file(File, [binary, return_errors, warnings_as_errors, report]),
+    ok = file:delete(File),
+    ok = file:del_dir(Folder),
+    {module, Module} = code:load_binary(Module, File, Beam),
+    Bindings;
+run(Expressions, Bindings) ->
+    evaluate(Expressions, Bindings).
+
+evaluate(Text, Bindings) ->
+    {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Text)),
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {value, _, New} = erl_eval:exprs(Expressions, Bindings),
+    New.
+
+%% A group leader that passes on what is printed by the processes below it.
+printer(To) ->
+    receive
+        {io_request, From, As, {put_chars, Encoding, Module, Function, Args}} ->
+            Chars = apply(Module, Function, Args),
+            self() ! {io_request, From, As, {put_chars, Encoding, Chars}};
+        {io_request, From, As, {put_chars, _, Chars}} ->
+            To ! {printed, unicode:characters_to_list(Chars)},
+            From ! {io_reply, As, ok};
+        {io_request, From, As, _} ->
+            From ! {io_reply, As, {error, request}}
+    end,
+    printer(To).
+
+printed() ->
+    receive
+        {printed, Text} -> Text
+    after 30000 -> nothing
+    end.
+
+%% ---- documents -----------------------------------------------------------------
+
+documents() ->
+    ["README.md", "CHANGELOG.md" | filelib:wildcard("docs/*.md", root())].
+
+%% The Erlang examples of a document.
+fences(Document) ->
+    matches("(?ms)^```erlang\n(.*?)^```$", read(path(Document))).
+
+prose(Document) ->
+    re:replace(
+        read(path(Document)), "(?ms)^```.*?^```$", "", [global, unicode, {return, binary}]
+    ).
+
+links(Document) ->
+    [
+        Link
+     || Link <- matches("\\]\\(([^)\\s]+)\\)", prose(Document)),
+        not contains([Link], <<"://">>)
+    ].
+
+resolves(Document, Link) ->
+    case binary:split(Link, <<"#">>) of
+        [<<>>, Anchor] -> has_heading(Document, Anchor);
+        [File] -> filelib:is_file(path(beside(Document, File)));
+        [File, Anchor] -> has_heading(beside(Document, File), Anchor)
+    end.
+
+beside(Document, File) ->
+    filename:join(filename:dirname(Document), binary_to_list(File)).
+
+has_heading(Document, Anchor) ->
+    lists:member(Anchor, [slug(H) || H <- matches("(?m)^#+ (.*)$", prose(Document))]).
+
+slug(Heading) ->
+    Plain = re:replace(string:lowercase(Heading), "[^\\w\\- ]", "", [
+        global, unicode, {return, binary}
+    ]),
+    binary:replace(Plain, <<" ">>, <<"-">>, [global]).
+
+%% True for everything that is not a name of one of the kinds looked for.
+exists(Text, C) ->
+    Kinds = [
+        {"\\A((?:c_src|src|lib|test|scripts|examples|bench|docs|priv)/[\\w./-]*)(?: .*)?\\z",
+            fun([File]) -> filelib:is_file(path(File)) end},
+        {"\\A((?:cr|drv|host|recipients)_\\w+)\\z", fun([Name]) -> contains(C, Name) end},
+        {"\\A(CR_\\w+)\\z", fun([Name]) -> contains(C, Name) end},
+        {"\\A(crema\\w*):(\\w+)/(\\d)\\z", fun is_exported/1}
+    ],
+    lists:all(
+        fun({Pattern, Check}) ->
+            case re:run(Text, Pattern, [unicode, {capture, all_but_first, binary}]) of
+                {match, Parts} -> Check(Parts);
+                nomatch -> true
+            end
+        end,
+        Kinds
+    ).
+
+is_exported([Module, Function, Arity]) ->
+    {module, Loaded} = code:ensure_loaded(binary_to_existing_atom(Module)),
+    erlang:function_exported(Loaded, binary_to_atom(Function), binary_to_integer(Arity)).
+
+compact(Name) ->
+    iolist_to_binary(io_lib:format("~0p", [Name])).
+
+spaced(Name) ->
+    iolist_to_binary(["[", lists:join(", ", [atom_to_list(Part) || Part <- Name]), "]"]).
+
+contains(Texts, Part) ->
+    lists:any(fun(Text) -> binary:match(Text, Part) =/= nomatch end, Texts).
+
+sources(Pattern) ->
+    [read(File) || File <- filelib:wildcard(path(Pattern))].
+
+matches(Pattern, Text) ->
+    case re:run(Text, Pattern, [global, unicode, {capture, all_but_first, binary}]) of
+        {match, Found} -> [Match || [Match] <- Found];
+        nomatch -> []
+    end.
+
+read(File) ->
+    {ok, Text} = file:read_file(File),
+    Text.
+
+path(Name) ->
+    filename:join(root(), Name).
+
+%% The tests may run anywhere below it.
+root() ->
+    {ok, Folder} = file:get_cwd(),
+    root(Folder).
+
+root(Folder) ->
+    case filelib:is_file(filename:join(Folder, "c_src/core/commands.h")) of
+        true -> Folder;
+        false when Folder =/= "/" -> root(filename:dirname(Folder))
+    end.
