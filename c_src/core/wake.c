@@ -122,6 +122,9 @@ void cr_wake_wait(cr_wake_t *wake, int milliseconds) {
                 until.tv_nsec -= 1000000000L;
         }
         pthread_mutex_lock(&wake->lock);
+        /* Whoever marked a source that was taken since has left this set: who
+         * marks the next one would think us awake. */
+        wake->signalled = false;
         while (!wake->first && pthread_cond_timedwait(&wake->roused, &wake->lock, &until) == 0) {
         }
         wake->signalled = false;

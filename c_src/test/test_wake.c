@@ -5,13 +5,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "../core/wake.h"
 
-enum { THREADS = 8, ROUNDS = 20000 };
+enum { THREADS = 8, ROUNDS = 20000, WAIT_MS = 30000 };
 
 typedef struct teller {
         cr_source_t source;
@@ -84,6 +85,7 @@ static void forgotten_is_not_taken(void **state) {
 /* Proves that without a descriptor a waiter is roused all the same. */
 static void waits_without_a_descriptor(void **state) {
         teller_t teller = {.heard = 0};
+        struct timespec began, ended;
         cr_wake_t wake;
         int fd;
         (void)state;
@@ -92,13 +94,17 @@ static void waits_without_a_descriptor(void **state) {
         cr_wake_drop_fd(&wake);
         close(fd);
         cr_source_init(&teller.source, &wake, &teller);
+        clock_gettime(CLOCK_MONOTONIC, &began);
         assert_int_equal(pthread_create(&teller.thread, NULL, tell, &teller), 0);
         while (teller.heard < ROUNDS) {
-                cr_wake_wait(&wake, 10000);
+                cr_wake_wait(&wake, WAIT_MS);
                 assert_ptr_equal(cr_wake_take(&wake), &teller.source);
                 teller.heard = atomic_load(&teller.said);
         }
         pthread_join(teller.thread, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &ended);
+        /* Nobody slept a whole wait out. */
+        assert_true(ended.tv_sec - began.tv_sec < WAIT_MS / 1000);
         cr_wake_destroy(&wake);
 }
 
