@@ -122,9 +122,15 @@ ack({crema_token, Consumer, Slot, Offset}) ->
     try
         gen_server:call(Consumer, {ack, Slot, Offset})
     catch
-        exit:{timeout, _} -> crema_error:make(timeout, "the consumer's node did not answer", #{});
+        exit:{timeout, _} -> unanswered();
+        exit:{{nodedown, _}, _} -> unanswered();
         exit:_ -> crema_error:make(stale_assignment, "its consumer has stopped", #{})
     end.
+
+%% Whether it was acknowledged is not known; to ask again does no harm.
+-spec unanswered() -> crema_error:error().
+unanswered() ->
+    crema_error:make(timeout, "the consumer's node did not answer", #{retriable => true}).
 
 %% @doc About the driver: librdkafka's version, clients being wound up.
 -spec info() -> map().
@@ -140,8 +146,7 @@ info() ->
 info(Client) ->
     case crema_registry:lookup(Client) of
         {ok, Kind, Port, _, _} ->
-            {ok, Status} = crema_registry:status(Client),
-            maps:merge(Status, maps:merge(counts(Port), partitions(Kind, Port)));
+            maps:merge(status(Client), maps:merge(counts(Port), partitions(Kind, Port)));
         not_started ->
             #{}
     end.

@@ -19,6 +19,7 @@ stop(_State) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
+    ok = crema_registry:new_table(),
     Children = [
         #{id => Module, start => {Module, start_link, []}}
      || Module <- [crema_registry, crema_events, crema_anchor]

@@ -3,6 +3,7 @@
 -module(crema_ct).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../src/port/crema_commands.hrl").
 
 %% Around a suite and its cases.
 -export([start/1, start/2, stop/1, cleanup/0, hold/1, let_go/1]).
@@ -112,26 +113,36 @@ consumer(Config, Topic, Args, Options) ->
         topics => [Topic],
         handler => {crema_ct_handler, Args}
     },
-    Kafka = maps:merge(membership(Config), maps:get(kafka, Options, #{})),
+    Kafka = maps:merge(membership(), maps:get(kafka, Options, #{})),
     All = maps:merge(Given, Options#{kafka => Kafka}),
     started(crema_consumer:start_link(All)).
 
-%% The mock cluster has its groups wait for a second less than this before it
-%% gives partitions anew; real brokers do not, and refuse so little.
-membership(Config) ->
-    case proplists:is_defined(cluster, Config) of
-        true -> #{'session.timeout.ms' => 3000, 'heartbeat.interval.ms' => 300};
-        false -> #{}
-    end.
+%% How soon a group changes: the mock cluster waits for a second less than the
+%% first before it gives partitions anew, others for the second.
+membership() ->
+    #{'session.timeout.ms' => 2000, 'heartbeat.interval.ms' => 200}.
 
-%% @doc A new topic; on real brokers one that is created when it is used.
+%% @doc A new topic. Real brokers create it when it is asked for, with four
+%% partitions whatever is wanted.
 topic(Config, Partitions) ->
     Topic = unique(<<"topic">>),
     case proplists:get_value(cluster, Config) of
-        undefined -> ok;
+        undefined -> created(Config, Topic);
         Cluster -> ok = crema_cluster:create_topic(Cluster, Topic, Partitions)
     end,
     Topic.
+
+created(Config, Topic) ->
+    {ok, Producer} = crema_producer:start_link(#{bootstrap_servers => bootstrap(Config)}),
+    {ok, producer, Port, _, _} = crema_registry:lookup(Producer),
+    Ask = fun(Tag) -> {?CMD_METADATA, term_to_binary({Tag, Topic, 5000})} end,
+    await(fun() ->
+        case crema_port:ask(Port, Ask, 10000, none) of
+            {ok, {_, [{Topic, Count}]}} -> Count > 0;
+            Other -> Other
+        end
+    end),
+    crema_producer:stop(Producer).
 
 unique(Prefix) ->
     Number = erlang:unique_integer([positive, monotonic]),

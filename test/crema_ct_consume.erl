@@ -4,7 +4,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([filled/2, quick/0, values/1, number/1, telling/2, once/1]).
--export([partitions/1, all_acknowledged/1, batches/1, handled_so_far/0]).
+-export([partitions/1, partition/2, all_acknowledged/1, batches/1, handled_so_far/0]).
 -export([listen/2, heard/1, event_is_as_told/3]).
 
 %% @doc A topic of one partition that holds the numbers from 1 on.
@@ -46,6 +46,10 @@ once(Terms) ->
 
 partitions(Consumer) ->
     maps:get(partitions, crema:info(Consumer)).
+
+partition(Consumer, Number) ->
+    [Partition] = [P || #{partition := N} = P <- partitions(Consumer), N =:= Number],
+    Partition.
 
 %% @doc Waits until a consumer has acknowledged all that it was given.
 all_acknowledged(Consumer) ->
@@ -89,6 +93,7 @@ listen(Topic, Event) ->
     ),
     Ref.
 
+concerns(any, _) -> true;
 concerns(Topic, #{topic := Topic}) -> true;
 concerns(Topic, #{partitions := Partitions}) -> lists:keymember(Topic, 1, Partitions);
 concerns(_, _) -> false.

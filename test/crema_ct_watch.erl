@@ -47,12 +47,12 @@ init(Parent) ->
     Open = [{Port, erlang:port_info(Port, name)} || Port <- erlang:ports()],
     Parent ! {self(), watching},
     Ports = maps:from_list([{Port, Name} || {Port, {name, Name}} <- Open]),
-    loop(#state{ports = Ports, modules = Modules, samples = [waited()]}).
+    loop(sample(#state{ports = Ports, modules = Modules, samples = []})).
 
 loop(State) ->
     receive
         {trace, Port, open, _, Name} ->
-            loop(State#state{ports = (State#state.ports)#{Port => Name}});
+            loop(State#state{ports = (State#state.ports)#{Port => atom_to_list(Name)}});
         {trace, _, _, _} ->
             loop(State);
         {trace, _, _, _, _} ->
@@ -62,10 +62,14 @@ loop(State) ->
         {stop, From} ->
             _ = erlang:system_monitor(undefined),
             _ = erlang:trace(new_ports, false, [ports]),
-            From ! {self(), lists:reverse(State#state.found)}
-    after ?SAMPLE_MS ->
-        loop(State#state{samples = lists:sublist([waited() | State#state.samples], 3)})
+            From ! {self(), lists:reverse(State#state.found)};
+        sample ->
+            loop(sample(State))
     end.
+
+sample(State) ->
+    _ = erlang:send_after(?SAMPLE_MS, self(), sample),
+    State#state{samples = lists:sublist([waited() | State#state.samples], 3)}.
 
 judge(Who, Info, State) ->
     Name = name(Who, State),
@@ -103,7 +107,8 @@ is_ours({process, Initial}, Info, #state{modules = Modules}) ->
 %% The most that a scheduler has waited since some tenths of a second.
 kept_waiting(#state{samples = Samples}) ->
     Before = lists:last(Samples),
-    lists:max([0 | [Now - maps:get(Thread, Before, Now) || {Thread, Now} <- maps:to_list(waited())]]).
+    Now = maps:to_list(waited()),
+    lists:max([0 | [Wait - maps:get(Thread, Before, Wait) || {Thread, Wait} <- Now]]).
 
 %% Milliseconds that each scheduler thread was ready to run and did not.
 waited() ->

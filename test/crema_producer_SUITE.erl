@@ -1,4 +1,4 @@
-%% Produce calls: what they answer, how reports come back, what is refused.
+%% Produce calls: what they answer, and how their reports come back.
 -module(crema_producer_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -7,9 +7,7 @@
 -export([
     sync/1, async/1, many/1, many_async/1, contents/1, large_values/1, labels_and_topics/1,
     await_again/1, await_by_others/1, await_out_of_time/1, no_late_messages/1, unclaimed/1,
-    sent_reports/1, sent_reports_of_many/1, no_report/1,
-    wrong_messages/1, wrong_message_of_many/1, unknown_partition/1, too_large/1, no_broker/1,
-    wrong_options/1, wrong_properties/1, misuse/1
+    sent_reports/1, sent_reports_of_many/1, no_report/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -18,9 +16,7 @@ all() ->
     [
         sync, async, many, many_async, contents, large_values, labels_and_topics,
         await_again, await_by_others, await_out_of_time, no_late_messages, unclaimed,
-        sent_reports, sent_reports_of_many, no_report,
-        wrong_messages, wrong_message_of_many, unknown_partition, too_large, no_broker,
-        wrong_options, wrong_properties, misuse
+        sent_reports, sent_reports_of_many, no_report
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -145,7 +141,10 @@ large_values(Config) ->
     Caller = fun() ->
         ok = crema:produce_many_async(
             P,
-            [#{topic => Topic, partition => 0, value => V, headers => H} || V <- Values, H <- [[], [{h, <<"1">>}]]],
+            [
+                #{topic => Topic, partition => 0, value => V, headers => H}
+             || V <- Values, H <- [[], [{h, <<"1">>}]]
+            ],
             #{report => none}
         )
     end,
@@ -295,148 +294,6 @@ no_report(Config) ->
         crema:info(P)
     ),
     crema_ct:quiet().
-
-wrong_messages(Config) ->
-    %% A message that is not as it must be is refused, with the field and the
-    %% reason, and nothing is sent.
-    P = crema_ct:producer(Config),
-    Wrong = [
-        {topic, #{value => <<"x">>}},
-        {topic, #{topic => <<>>}},
-        {topic, #{topic => undefined}},
-        {topic, #{topic => 17}},
-        {topic, #{topic => binary:copy(<<"x">>, 250)}},
-        {key, #{topic => t, key => 1}},
-        {value, #{topic => t, value => an_atom}},
-        {value, #{topic => t, value => [256]}},
-        {partition, #{topic => t, partition => -2}},
-        {partition, #{topic => t, partition => 1 bsl 31}},
-        {partition, #{topic => t, partition => <<"0">>}},
-        {timestamp, #{topic => t, timestamp => -1}},
-        {timestamp, #{topic => t, timestamp => 1 bsl 63}},
-        {headers, #{topic => t, headers => x}},
-        {headers, #{topic => t, headers => [x]}},
-        {headers, #{topic => t, headers => [{1, <<"v">>}]}},
-        {headers, #{topic => t, headers => [{<<"n">>, 1}]}},
-        {headers, #{topic => t, headers => [{binary:copy(<<"n">>, 65536), <<"v">>}]}},
-        {headers, #{topic => t, headers => [{h, <<>>} || _ <- lists:seq(1, 65536)]}},
-        {valeu, #{topic => t, valeu => <<"x">>}},
-        {message, not_a_map},
-        {message, [{topic, t}]}
-    ],
-    [
-        begin
-            {error, {bad_message, #{field := Is, message := Text}}} = crema:produce(P, Message),
-            ?assertEqual({Field, Message}, {Is, Message}),
-            ?assertMatch({match, _}, re:run(Text, atom_to_list(Field)))
-        end
-     || {Field, Message} <- Wrong
-    ],
-    ?assertMatch(#{accepted := 0}, crema:info(P)).
-
-wrong_message_of_many(Config) ->
-    %% One bad message among many is named by its index, and nothing of the call
-    %% is sent.
-    P = crema_ct:producer(Config),
-    Good = #{topic => t, value => <<"x">>},
-    {error, {bad_message, Details}} =
-        crema:produce_many(P, [Good, Good, Good#{value => 1.5}, Good#{partition => z}]),
-    ?assertMatch(#{index := 2, field := value}, Details),
-    ?assertMatch({match, _}, re:run(maps:get(message, Details), "message 2: value .* nothing was sent")),
-    ?assertMatch({error, {bad_message, _}}, crema:produce_many(P, [])),
-    ?assertMatch({error, {bad_message, _}}, crema:produce_many_async(P, [Good | Good])),
-    ?assertMatch(#{accepted := 0}, crema:info(P)).
-
-unknown_partition(Config) ->
-    %% A partition that the topic does not have: the error tells which, that the
-    %% message is not in the log, and what to do. Headers, keys and large values
-    %% take other ways through librdkafka.
-    P = crema_ct:producer(Config),
-    Topic = crema_ct:topic(Config, 2),
-    Base = #{topic => Topic, partition => 9},
-    [
-        begin
-            {error, {unknown_partition, Details}} = crema:produce(P, maps:merge(Base, More)),
-            ?assertMatch(#{topic := Topic, partition := 9, status := not_persisted}, Details),
-            told(Details, "Choose a partition")
-        end
-     || More <- [
-            #{},
-            #{key => <<"k">>, value => <<"v">>},
-            #{value => binary:copy(<<"x">>, 100000)},
-            #{headers => [{h, <<"1">>}]},
-            #{headers => [{h, <<"1">>}], value => binary:copy(<<"x">>, 100000)},
-            #{timestamp => 1}
-        ],
-        %% before the topic is known to librdkafka, and after
-        _ <- [1, 2]
-    ].
-
-too_large(Config) ->
-    %% A message over message.max.bytes is refused with the setting's name.
-    P = crema_ct:producer(Config),
-    Value = binary:copy(<<"x">>, 1100000),
-    {error, {msg_size_too_large, Details}} = crema:produce(P, #{topic => t, value => Value}),
-    ?assertMatch(#{status := not_persisted}, Details),
-    told(Details, "message.max.bytes"),
-    ?assertMatch(#{queue_messages := 0, queue_bytes := 0}, crema:info(P)).
-
-no_broker(_Config) ->
-    %% Without a broker a start succeeds, a message times out, and the errors say
-    %% what to look at.
-    P = crema_ct:unreachable(#{kafka => #{'message.timeout.ms' => 400}}),
-    ?assertMatch(#{connected := false}, crema:status(P)),
-    {error, {timeout, Ready}} = crema:await_ready(P, 1000),
-    told(Ready, "bootstrap_servers"),
-    {error, {msg_timed_out, Details}} = crema:produce(P, #{topic => t}),
-    ?assertMatch(#{status := not_persisted, topic := <<"t">>}, Details),
-    told(Details, "message.timeout.ms"),
-    told(Details, "brokers").
-
-told(#{message := Text}, Advice) ->
-    ?assertMatch({match, _}, re:run(Text, Advice), Text).
-
-wrong_options(_Config) ->
-    %% Every wrong option is named, not the first only, with what it must be.
-    {error, {bad_options, #{message := Text, faults := Faults}}} =
-        crema_producer:start_link(#{on_ful => wait, full_timeout => soon, max_queue_bytes => 0}),
-    ?assertEqual(
-        lists:sort([on_ful, full_timeout, max_queue_bytes, bootstrap_servers]),
-        lists:sort([Option || #{option := Option} <- Faults])
-    ),
-    [
-        ?assertMatch({match, _}, re:run(Text, Part), Text)
-     || Part <- ["on_full", "full_timeout must be an integer", "bootstrap_servers is required"]
-    ].
-
-wrong_properties(_Config) ->
-    %% librdkafka's verdicts on its properties come back, on all of them.
-    process_flag(trap_exit, true),
-    {error, {bad_options, #{message := Text, faults := Faults}}} =
-        crema_producer:start_link(#{
-            bootstrap_servers => "h:1",
-            kafka => #{'linger.msx' => 1, 'batch.size' => "big", 'compression.type' => fast}
-        }),
-    ?assertEqual(
-        [<<"batch.size">>, <<"compression.type">>, <<"linger.msx">>],
-        lists:sort([Option || #{option := Option} <- Faults])
-    ),
-    [
-        ?assertMatch({match, _}, re:run(Text, Part), Text)
-     || Part <- ["No such configuration property", "linger.msx", "batch.size", "compression.type"]
-    ].
-
-misuse(Config) ->
-    %% What is no reference, no producer and no client: badarg, or closed.
-    P = crema_ct:producer(Config),
-    ?assertError(badarg, crema:await(make_ref())),
-    ?assertMatch({error, {closed, _}}, crema:produce(no_such_name, #{topic => t})),
-    ?assertMatch({error, {closed, _}}, crema:produce(self(), #{topic => t})),
-    ?assertError(badarg, crema:produce(proplists:get_value(cluster, Config), #{topic => t})),
-    ?assertMatch({ok, _}, crema:produce(P, #{topic => t})),
-    ?assertEqual(#{}, crema:info(self())),
-    ?assertEqual(#{connected => false, running => false}, crema:status(self())),
-    ?assertMatch({error, {closed, _}}, crema:await_ready(self(), 100)).
 
 offsets(Results) ->
     [Offset || {ok, #{offset := Offset}} <- Results].

@@ -221,10 +221,11 @@ large_values_wait(Config) ->
             {ok, _} = crema:produce(P, #{topic => Topic, partition => 0, value => Value})
         end
     end,
-    Reports = crema_ct:spawned([Caller(N) || N <- lists:seq(1, 12)]),
-    ?assertEqual(lists:seq(0, 11), lists:sort([O || {ok, #{offset := O}} <- Reports])),
-    _ = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
+    _ = crema_ct:spawned([Caller(N) || N <- lists:seq(1, 12)]),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
     Values = [Value || {_, #{value := Value}} <- crema_ct:handled(12)],
+    true = crema_ct_consume:all_acknowledged(C),
+    ?assertEqual([], crema_ct_consume:handled_so_far()),
     ?assertEqual(
         lists:sort([erlang:md5(binary:copy(<<N>>, 300000)) || N <- lists:seq(1, 12)]),
         lists:sort([erlang:md5(Value) || Value <- Values])

@@ -76,6 +76,12 @@ void cr_group_revoke(cr_client_t *client) {
                 cr_group_release(client);
 }
 
+void cr_group_answered(cr_client_t *client) {
+        cr_group_t *group = client->group;
+        if (!--group->answering && group->revoked && !cr_client_closing(client))
+                cr_group_revoke(client);
+}
+
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions) {
         client->group->rebalances++;
@@ -88,13 +94,13 @@ void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
         client->group->revoked = rd_kafka_topic_partition_list_copy(partitions);
         client->group->lost = rd_kafka_assignment_lost(client->rk);
         /* The job that answered the assignment may not have made its slots. */
-        if (!client->group->assigning)
+        if (!client->group->answering)
                 cr_group_revoke(client);
 }
 
 void cr_do_RELEASE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         (void)in;
-        if (client->group->revoked && !client->group->assigning)
+        if (client->group->revoked && !client->group->answering)
                 cr_group_release(client);
         else
                 cr_answer_own(client, reply, "wrong_state", "nothing is being revoked");

@@ -31,7 +31,7 @@ typedef struct cr_group {
         bool subscribed;
         rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
         bool lost;                                /* ... and without a commit */
-        bool assigning; /* an assignment is answered and its slots are not made yet */
+        unsigned answering;                       /* jobs out that answer librdkafka */
         unsigned rebalances;
 } cr_group_t;
 
@@ -42,6 +42,9 @@ void cr_group_destroy(cr_group_t *group);
 /* librdkafka's rebalance event. */
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions);
+/* A job that answered librdkafka is done: a revocation that came meanwhile goes
+ * on now. Called last, after its event. */
+void cr_group_answered(cr_client_t *client);
 /* Drains what group->revoked names: at once, or when the slots are made. */
 void cr_group_revoke(cr_client_t *client);
 /* An error of one partition, told to the owner. */

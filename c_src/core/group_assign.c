@@ -13,6 +13,7 @@ typedef struct assign_job {
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_start_t start;
         int64_t start_time;
+        bool idle; /* not ours any more: no slots are made */
         cr_error_t error;
 } assign_job_t;
 
@@ -123,11 +124,16 @@ static bool settle_starts(cr_client_t *client, assign_job_t *assign) {
         }
         while (settled && fresh->cnt && go_on(client)) {
                 rd_kafka_resp_err_t err = cr_commit_wait(client, fresh, 50 * CR_SLICE_MS);
-                /* A member that is no longer one will be told so. */
-                if (!err || err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
-                    err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
-                    err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS)
+                if (!err)
                         break;
+                /* A rebalance follows, and brings the partitions again: what
+                 * is not committed must not be delivered. */
+                if (err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
+                    err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+                    err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS) {
+                        assign->idle = true;
+                        settled = false;
+                }
                 pause_slice(client);
         }
         rd_kafka_topic_partition_list_destroy(fresh);
@@ -213,14 +219,12 @@ static void tell_assigned(cr_client_t *client, assign_job_t *assign) {
 
 static void done_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
-        if (!assign->error.set)
+        if (!assign->error.set && !assign->idle)
                 tell_assigned(client, assign);
         if (assign->error.set && !cr_client_closing(client))
                 tell_failed(client, &assign->error);
         assign_free(assign);
-        client->group->assigning = false;
-        if (client->group->revoked && !cr_client_closing(client))
-                cr_group_revoke(client);
+        cr_group_answered(client);
 }
 
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions) {
@@ -233,7 +237,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->start = client->group->start;
                 assign->start_time = client->group->start_time;
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
-                        client->group->assigning = true;
+                        client->group->answering++;
                         return;
                 }
                 assign_free(assign);

@@ -78,6 +78,7 @@ static void done_release(cr_client_t *client, cr_job_t *job) {
         cr_write_list_end(&out);
         cr_send_event(client, &out);
         release_free(release);
+        cr_group_answered(client);
 }
 
 /* Takes the next revoked slot out of the group. */
@@ -118,6 +119,7 @@ void cr_group_release(cr_client_t *client) {
                 take_slots(client, release);
         if (release->queues && cr_lane_submit(&client->group_lane, &release->job)) {
                 group->revoked = NULL;
+                group->answering++;
                 return;
         }
         release->partitions = rd_kafka_topic_partition_list_new(0);

@@ -127,7 +127,7 @@ static void done_reset(cr_client_t *client, cr_job_t *job) {
         cr_group_t *group = client->group;
         cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&group->slots, reset->slot);
         /* A rebalance that has come in between settles it in its own way. */
-        if (!slot || slot->revoked || group->revoked || group->assigning ||
+        if (!slot || slot->revoked || group->revoked || group->answering ||
             cr_client_closing(client)) {
                 if (slot)
                         slot->resetting = false;

@@ -4,6 +4,10 @@
 
 -export([start_link/3, spec/5, stop/2, shown_name/1, log_warnings/1]).
 
+%% How long a supervisor has for starting an owner again that died while it
+%% was asked to stop.
+-define(RESTART_MS, 100).
+
 %% @doc Starts a gen_server or a supervisor under the name that parsed options
 %% have.
 -spec start_link(gen_server | supervisor, module(), map()) -> {ok, pid()} | {error, term()}.
@@ -38,6 +42,9 @@ spec(Scope, Module, Type, Options, Shutdown) ->
         id => child_id(Module, Name),
         start => {Module, start_link, [Given]},
         type => Type,
+        %% Not after a stop that was asked for, nor after what starting again
+        %% cannot mend: a fenced member would fence the other in turn.
+        restart => transient,
         shutdown => Stop
     }.
 
@@ -55,13 +62,18 @@ stop(Ref, Timeout) ->
             %% A supervisor that ends by itself ends with `shutdown', which
             %% would end whoever started it by start_link and now stops it.
             true = unlink(Pid),
-            try
-                gen_server:call(Owner, {stop, Timeout}, infinity)
-            catch
-                exit:_ -> ok
-            end,
+            Wait =
+                try gen_server:call(Owner, {stop, Timeout}, infinity) of
+                    _ -> infinity
+                catch
+                    %% It died of something else, and may be started again.
+                    exit:_ -> ?RESTART_MS
+                end,
             receive
                 {'DOWN', Monitor, process, Pid, _} -> ok
+            after Wait ->
+                true = erlang:demonitor(Monitor, [flush]),
+                stop(Pid, Timeout)
             end;
         _ ->
             ok
@@ -71,7 +83,7 @@ stop(Ref, Timeout) ->
 log_warnings(#{warnings := Warnings, name := Name}) ->
     lists:foreach(
         fun(Text) ->
-            logger:warning("crema ~0p: ~ts", [shown_name(Name), Text], #{domain => [crema]})
+            logger:warning("crema ~0p: ~ts", [shown_name(Name), Text])
         end,
         Warnings
     ).

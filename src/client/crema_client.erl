@@ -171,18 +171,18 @@ with_problem({Code, Details}, Client) ->
         maps:with([topic, partition], Details)
     ).
 
+%% Without a domain: OTP's own handler stops every log event that has one, but
+%% for its own.
 -spec log_problem(logger:level(), crema_error:reason(), client()) -> ok.
 log_problem(Level, Reason, #client{kind = Kind, name = Name}) ->
-    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, Name, crema_error:format(Reason)], #{
-        domain => [crema]
-    }).
+    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, Name, crema_error:format(Reason)]).
 
 -spec log(integer(), binary(), binary(), non_neg_integer(), client()) -> client().
 log(Syslog, Facility, Text, Dropped, Client) ->
     Level = level(Syslog),
     Metadata = (metadata(Client))#{level => Level, facility => Facility, message => Text},
     crema_events:execute([crema, client, log], #{dropped => Dropped}, Metadata),
-    logger:log(Level, "~ts: ~ts", [Facility, Text], #{domain => [crema, librdkafka]}),
+    logger:log(Level, "~ts: ~ts", [Facility, Text]),
     Client.
 
 %% syslog's numbers. What librdkafka logs at 3 (connections refused and the

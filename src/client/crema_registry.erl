@@ -4,7 +4,7 @@
 -module(crema_registry).
 -behaviour(gen_server).
 
--export([start_link/0, register/4, alias/2, lookup/1, whereis_name/1, status/1, set_status/2]).
+-export([new_table/0, start_link/0, register/4, alias/2, lookup/1, whereis_name/1, status/1, set_status/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -14,6 +14,13 @@
 -type ref() :: pid() | atom() | {global, term()} | {via, module(), term()}.
 
 -define(TABLE, ?MODULE).
+
+%% @doc Called by the application's supervisor, whose table it is: clients are
+%% known as long as the application runs, whatever becomes of this process.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -60,9 +67,11 @@ whereis_name(_) -> undefined.
 status(Ref) ->
     case lookup(Ref) of
         {ok, _, _, _, Owner} ->
-            case ets:lookup(?TABLE, {status, Owner}) of
+            try ets:lookup(?TABLE, {status, Owner}) of
                 [{_, Status}] -> {ok, Status};
                 [] -> not_started
+            catch
+                error:badarg -> not_started
             end;
         not_started ->
             not_started
@@ -71,18 +80,26 @@ status(Ref) ->
 %% @doc Called by the owner when its state changes.
 -spec set_status(pid(), map()) -> ok.
 set_status(Owner, Status) ->
-    true = ets:insert(?TABLE, {{status, Owner}, Status}),
-    ok.
+    try
+        true = ets:insert(?TABLE, {{status, Owner}, Status}),
+        ok
+    catch
+        %% The application is stopping under its users.
+        error:badarg -> ok
+    end.
 
 -spec init([]) -> {ok, no_state}.
 init([]) ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    Pids = [element(1, Row) || Row <- ets:tab2list(?TABLE), is_pid(element(1, Row))],
+    _ = [erlang:monitor(process, Pid) || Pid <- Pids],
     {ok, no_state}.
 
--spec handle_call({watch, pid()}, gen_server:from(), no_state) -> {reply, ok, no_state}.
+-spec handle_call(term(), gen_server:from(), no_state) -> {reply, term(), no_state}.
 handle_call({watch, Pid}, _From, State) ->
     _ = erlang:monitor(process, Pid),
-    {reply, ok, State}.
+    {reply, ok, State};
+handle_call(_, _From, State) ->
+    {reply, {error, unknown_call}, State}.
 
 -spec handle_cast(term(), no_state) -> {noreply, no_state}.
 handle_cast(_, State) ->

@@ -32,7 +32,7 @@ init(#{stop_timeout := Stop} = Options) ->
     },
     Group = #{
         id => group,
-        start => {crema_group, start_link, [self(), Options]},
+        start => {crema_group, start_link, [self(), fun() -> Options end]},
         shutdown => Stop + 2000,
         significant => true,
         restart => transient

@@ -16,7 +16,9 @@
     %% failures in a row, and when the worker was started
     failures = 0 :: non_neg_integer(),
     since = 0 :: integer(),
-    revoked = false :: boolean()
+    revoked = false :: boolean(),
+    %% the worker is that of the generation before, and ends
+    renewed = false :: boolean()
 }).
 
 -record(state, {
@@ -35,14 +37,17 @@
 
 -type state() :: #state{}.
 
--spec start_link(pid(), map()) -> gen_server:start_ret().
+%% The options come in a function: supervisors print what they start, and a
+%% handler's arguments are nobody's business.
+-spec start_link(pid(), fun(() -> map())) -> gen_server:start_ret().
 start_link(Consumer, Options) ->
     gen_server:start_link(?MODULE, {Consumer, Options}, []).
 
--spec init({pid(), map()}) ->
+-spec init({pid(), fun(() -> map())}) ->
     {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
-init({Consumer, Options}) ->
+init({Consumer, Given}) ->
     process_flag(trap_exit, true),
+    Options = Given(),
     Known = #{known => fun known/1},
     Properties = crema_properties:kafka_properties(consumer, Options, Known),
     Limits = [
@@ -115,6 +120,13 @@ handle_info({crema_handler_error, Id, Report}, State) ->
 handle_info({drain_timeout, Began}, #state{draining = {_, Began}} = State) ->
     kill_revoked(State),
     {noreply, State};
+handle_info({late, Id, Worker}, #state{slots = Slots} = State) ->
+    _ =
+        case Slots of
+            #{Id := #slot{worker = Worker, renewed = true}} -> exit(Worker, kill);
+            _ -> ok
+        end,
+    {noreply, State};
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
 handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
@@ -149,8 +161,7 @@ event({offset_reset, Old, New, Topic, Partition, From, To}, State) ->
     crema_events:execute([crema, consumer, offset_reset], #{from => From, to => To}, Metadata),
     logger:warning(
         "crema consumer ~0p: ~ts [~b]: offset ~b is no longer in the log, continuing at ~b",
-        [name(State), Topic, Partition, From, To],
-        #{domain => [crema]}
+        [name(State), Topic, Partition, From, To]
     ),
     {noreply, renewed(Old, New, State)};
 event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
@@ -197,9 +208,22 @@ start_worker(Id, #state{slots = Slots, options = Options} = State) ->
 -spec renewed(pos_integer(), pos_integer(), state()) -> state().
 renewed(Old, New, #state{slots = Slots} = State) ->
     case maps:take(Old, Slots) of
-        {Slot, Rest} ->
-            Renewed = Slot#slot{worker = none, failures = 0},
-            start_worker(New, State#state{slots = Rest#{New => Renewed}});
+        {#slot{worker = none} = Slot, Rest} ->
+            start_worker(New, State#state{slots = Rest#{New => Slot#slot{failures = 0}}});
+        %% One handler at a time: the new worker starts when the old one ends.
+        {#slot{worker = Worker} = Slot, Rest} ->
+            Monitors = maps:map(
+                fun
+                    (_, Id) when Id =:= Old -> New;
+                    (_, Id) -> Id
+                end,
+                State#state.monitors
+            ),
+            Timeout = maps:get(drain_timeout, State#state.options),
+            _ = erlang:send_after(Timeout, self(), {late, New, Worker}),
+            State#state{
+                slots = Rest#{New => Slot#slot{failures = 0, renewed = true}}, monitors = Monitors
+            };
         error ->
             State
     end.
@@ -213,6 +237,15 @@ worker_down(Monitor, Worker, Reason, #state{monitors = Monitors, slots = Slots} 
                 #{Id := #slot{revoked = true} = Slot} ->
                     Done = Slot#slot{worker = none},
                     drained(Down#state{slots = Slots#{Id := Done}});
+                %% It heard of its slot's end before this process did.
+                #{Id := #slot{worker = Worker, renewed = true} = Slot} ->
+                    Ended = Slot#slot{worker = none, renewed = false},
+                    start_worker(Id, Down#state{slots = Slots#{Id := Ended}});
+                #{Id := #slot{worker = Worker} = Slot} when
+                    Reason =:= normal; Reason =:= {shutdown, stale_assignment};
+                    Reason =:= {shutdown, closed}
+                ->
+                    Down#state{slots = Slots#{Id := Slot#slot{worker = none}}};
                 #{Id := #slot{worker = Worker} = Slot} ->
                     crashed(Id, Slot#slot{worker = none}, Reason, Down);
                 _ ->
@@ -247,8 +280,7 @@ crashed(Id, #slot{failures = Before, since = Since} = Slot, Reason, State) ->
         [
             name(State), Slot#slot.topic, Slot#slot.partition, Delay,
             erl_error:format_exception(Class, Cause, Stack)
-        ],
-        #{domain => [crema]}
+        ]
     ),
     _ = erlang:send_after(Delay, self(), {restart, Id}),
     State#state{slots = (State#state.slots)#{Id := Slot#slot{failures = Failures}}}.

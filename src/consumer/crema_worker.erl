@@ -115,11 +115,7 @@ handle_cast(_, State) ->
     {noreply, State, 0}.
 
 -spec handle_info(term(), state()) -> next().
-handle_info({crema_batch, Slot, Packed, Mask}, #state{slot = Slot, port = Port} = State) ->
-    %% Asked for again before it is decoded; a redelivered one was paid for.
-    _ =
-        Mask =:= <<>> andalso
-            crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, (crema_packet:count(Packed)):32>>),
+handle_info({crema_batch, Slot, Packed, Mask}, #state{slot = Slot} = State) ->
     {noreply, State#state{batches = queue:in({Packed, Mask}, State#state.batches)}, 0};
 handle_info({crema_slot_end, Slot}, #state{slot = Slot} = State) ->
     finish(State);
@@ -145,6 +141,7 @@ work(State) ->
 slice(Until, #state{todo = [], batches = Batches} = State) ->
     case queue:out(Batches) of
         {{value, {Packed, Mask}}, Rest} ->
+            ok = demand(Packed, Mask, State),
             Source = {State#state.group, State#state.slot},
             Messages = crema_packet:messages(Packed, Mask, Source, State#state.place),
             slice(Until, State#state{todo = Messages, batches = Rest});
@@ -163,6 +160,16 @@ slice(Until, State) ->
         {crash, Class, Reason, Stack} ->
             crash(Class, Reason, Stack, State)
     end.
+
+%% As much again as is now begun with, before it is decoded: so that no more
+%% than the first demand ever waits here. A redelivered batch was paid for.
+-spec demand(binary(), binary(), state()) -> ok.
+demand(Packed, <<>>, #state{port = Port, slot = Slot}) ->
+    Count = crema_packet:count(Packed),
+    _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Count:32>>),
+    ok;
+demand(_Packed, _Mask, _State) ->
+    ok.
 
 %% The next message, or the whole batch, given to the handler.
 -spec handle(state()) ->

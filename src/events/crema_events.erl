@@ -160,7 +160,7 @@ failed(EventName, HandlerId, Function, {Class, Reason, Stacktrace}) ->
                     reason => Reason,
                     stacktrace => lists:map(fun without_arguments/1, Stacktrace)
                 },
-                #{domain => [crema, events], report_cb => fun ?MODULE:format_report/1}
+                #{report_cb => fun ?MODULE:format_report/1}
             );
         {error, _} ->
             ok

@@ -194,7 +194,7 @@ header({Name, Value}, Index) ->
             {_, Packed} = sized(headers, Value, 0, Index),
             <<(byte_size(Bytes)):16, Bytes/binary, Packed/binary>>;
         _ ->
-            fault(headers, "have a name that is not text of at most 65535 bytes", Index)
+            fault(headers, "have a name that is not text of at most 65535 bytes without a zero byte", Index)
     end;
 header(_, Index) ->
     fault(headers, "must be pairs of name and value", Index).
@@ -203,7 +203,15 @@ header(_, Index) ->
 header_name(Name) when is_atom(Name) -> atom_to_binary(Name);
 header_name(Name) ->
     case binary_of(Name) of
-        Bytes when is_binary(Bytes), byte_size(Bytes) < 1 bsl 16 -> Bytes;
+        Bytes when is_binary(Bytes), byte_size(Bytes) < 1 bsl 16 -> no_zero_byte(Bytes);
+        _ -> error
+    end.
+
+%% librdkafka would send it, and read it back cut short.
+-spec no_zero_byte(binary()) -> binary() | error.
+no_zero_byte(Name) ->
+    case binary:match(Name, <<0>>) of
+        nomatch -> Name;
         _ -> error
     end.
 

@@ -92,7 +92,9 @@ handle_call(bootstrap_servers, _From, #state{servers = Servers} = State) ->
 handle_call({create_topic, Topic, Partitions}, _From, #state{port = Port} = State) ->
     {reply, create(Port, Topic, Partitions), State};
 handle_call({stop, _}, _From, State) ->
-    {stop, normal, ok, State}.
+    {stop, normal, ok, State};
+handle_call(_, _From, State) ->
+    {reply, {error, unknown_call}, State}.
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.

@@ -1,0 +1,88 @@
+%% The packed formats, and the properties of what crosses a port.
+-module(crema_packet_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% PropEr's cases take longer than EUnit allows by itself.
+-define(SECONDS, 600).
+
+properties_test_() ->
+    %% The properties of prop_crema_packet hold, with so many cases as
+    %% CREMA_PROPER_CASES says.
+    [
+        {timeout, ?SECONDS, {atom_to_list(Name), fun() -> ?assert(holds(Name)) end}}
+     || Name <- [prop_round_trip, prop_bytes_to_a_port]
+    ].
+
+holds(Name) ->
+    proper:quickcheck(prop_crema_packet:Name(), [quiet, {to_file, user}, long_result]) =:= true.
+
+reports_are_unpacked_test() ->
+    %% A report has its numbers with their signs.
+    One = <<-185:16, 1, -1:32, -1001:64, -1:64>>,
+    Two = <<0:16, 2, 7:32, 123456789012:64, 1700000000000:64>>,
+    ?assertEqual(
+        [{-185, 1, -1, -1001, -1}, {0, 2, 7, 123456789012, 1700000000000}],
+        crema_packet:reports(<<One/binary, Two/binary>>)
+    ),
+    ?assertEqual(
+        [{5, {-185, 1, -1, -1001, -1}}, {6, {0, 2, 7, 123456789012, 1700000000000}}],
+        crema_packet:tagged_reports(<<5:64, One/binary, 6:64, Two/binary>>)
+    ).
+
+topic_is_packed_once_test() ->
+    %% A topic is named where it changes; its forms are one.
+    Messages = [#{topic => T} || T <- [<<"topic">>, "topic", topic, <<"other">>]],
+    {ok, Packed, []} = crema_packet:produce(none, refuse, 0, <<>>, Messages),
+    Names = binary:matches(iolist_to_binary(Packed), [<<"topic">>, <<"other">>]),
+    ?assertMatch([_, _], Names).
+
+values_behind_test() ->
+    %% Large values are not in the packed bytes but behind them, in order.
+    Large = [binary:copy(<<N>>, 16384) || N <- [1, 2]],
+    Values = [hd(Large), <<"small">>, lists:last(Large), binary:copy(<<3>>, 16383)],
+    Messages = [#{topic => t, value => V} || V <- Values],
+    {ok, Command, Behind} = crema_packet:produce(none, refuse, 0, <<>>, Messages),
+    Packed = iolist_to_binary(Command),
+    ?assert(Large =:= Behind),
+    ?assertEqual(nomatch, binary:match(Packed, <<1, 1, 1, 1, 1, 1>>)),
+    ?assertMatch({_, 16383}, binary:match(Packed, binary:copy(<<3>>, 16383))),
+    %% one message alone is packed by another clause
+    [
+        begin
+            {ok, One, Apart} = crema_packet:produce(none, refuse, 0, <<>>, [#{topic => t, value => V}]),
+            ?assertEqual([V || byte_size(V) >= 16384], Apart),
+            ?assertEqual(Apart =:= [], binary:match(iolist_to_binary(One), V) =/= nomatch)
+        end
+     || V <- Values
+    ].
+
+batches_are_counted_test() ->
+    %% A batch tells the number of its messages, with headers or not.
+    Plain = <<3, 7:64, 0:64, 1:32, 2:32, "kvv">>,
+    Headers = <<(7 bor 16), 8:64, 0:64, 0:32, 1:32, "v", 2:16, 1:16, "h", -1:32, 0:16, 1:32, "x">>,
+    Batch = <<3:32, Plain/binary, Headers/binary, Plain/binary>>,
+    ?assertEqual(3, crema_packet:count(Batch)),
+    Messages = crema_packet:messages(Batch, <<>>, {self(), 5}, {<<"t">>, 3, nil}),
+    ?assertMatch(
+        [
+            #{offset := 7, key := <<"k">>, value := <<"vv">>, headers := []},
+            #{
+                offset := 8, key := <<>>, value := <<"v">>, timestamp_type := create,
+                headers := [{<<"h">>, nil}, {<<>>, <<"x">>}], topic := <<"t">>, partition := 3
+            },
+            #{offset := 7}
+        ],
+        Messages
+    ).
+
+acknowledged_messages_are_left_out_test() ->
+    %% A batch that comes again has a bit for each message that was acknowledged.
+    Message = fun(Offset) -> <<0, Offset:64, 0:64, 0:32, 0:32>> end,
+    Messages = <<<<(Message(N))/binary>> || N <- lists:seq(0, 19)>>,
+    Batch = <<20:32, Messages/binary>>,
+    Acked = [0, 1, 7, 8, 19],
+    Byte = fun(At) -> lists:sum([1 bsl (N - At) || N <- Acked, N >= At, N < At + 8]) end,
+    Mask = <<<<(Byte(At))>> || At <- [0, 8, 16]>>,
+    Left = crema_packet:messages(Batch, Mask, {self(), 1}, {<<"t">>, 0, undefined}),
+    ?assertEqual(lists:seq(0, 19) -- Acked, [Offset || #{offset := Offset} <- Left]).

@@ -1,0 +1,261 @@
+%% Secrets among the options show nowhere: whatever fails at whichever step, they
+%% are in no error, log line, crash report, state or child specification.
+-module(crema_secrets_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_testcase/2, end_per_testcase/2]).
+-export([
+    what_is_logged_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
+    running_clients/1, dying_clients/1, refused_by_the_broker/1, without_the_application/1
+]).
+-export([init/1, log/2]).
+
+%% Looked for in everything that can be read.
+-define(MARKER, "planted-s3cret-0815").
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() ->
+    [
+        what_is_logged_is_seen, failing_starts, failing_starts_under_a_supervisor,
+        running_clients, dying_clients, refused_by_the_broker, without_the_application
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+%% All that is logged, at all levels, becomes text and is kept.
+init_per_testcase(_, Config) ->
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, all),
+    Log = ets:new(log, [public, duplicate_bag]),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => all, filter_default => log, log => Log}),
+    [{level, Level}, {log, Log} | Config].
+
+end_per_testcase(_, Config) ->
+    crema_ct:cleanup(),
+    ok = logger:remove_handler(?MODULE),
+    ok = logger:set_primary_config(level, proplists:get_value(level, Config)).
+
+%% The logger calls this: once as a person reads it, once with all there is.
+log(Event, #{log := Log}) ->
+    Read = logger_formatter:format(Event, #{single_line => true}),
+    true = ets:insert(Log, {line, unicode:characters_to_binary(Read), text(Event)}).
+
+what_is_logged_is_seen(Config) ->
+    %% A marker that is logged is found, as is what a supervisor reports: the other
+    %% cases look in the right place.
+    logger:debug("here: ~p", [?MARKER], #{domain => [any]}),
+    ?assertMatch([_ | _], leaks(Config)),
+    true = ets:delete_all_objects(proplists:get_value(log, Config)),
+    Child = #{id => x, start => {erlang, apply, [fun() -> {error, ?MARKER} end, []]}},
+    _ = under_a_supervisor(Child),
+    ?assertMatch([_ | _], leaks(Config)).
+
+failing_starts(Config) ->
+    %% A start that fails, at each of its steps.
+    [
+        begin
+            process_flag(trap_exit, true),
+            Result = Module:start_link(Options),
+            ?assertMatch({Step, {error, _}}, {Step, Result}),
+            no_leak(Step, Result, Config)
+        end
+     || Module <- [crema_producer, crema_consumer], {Step, Options} <- faults(Module, Config)
+    ].
+
+failing_starts_under_a_supervisor(Config) ->
+    %% The same as a child of a supervisor, which reports the child's arguments.
+    [
+        begin
+            {Spec, Result} = child(Module, Options),
+            ?assertMatch({Step, {error, _}}, {Step, Result}),
+            no_leak(Step, {Spec, Result}, Config)
+        end
+     || Module <- [crema_producer, crema_consumer], {Step, Options} <- faults(Module, Config)
+    ].
+
+%% Options with the marker in every property that names a secret, and something
+%% wrong that is found in one step after another.
+faults(Module, Config) ->
+    Good = good(Module, Config),
+    Secret = fun(More) -> Good#{kafka => maps:merge(maps:get(kafka, Good), More)} end,
+    [
+        {unknown_option, Good#{no_such_option => 1, password => ?MARKER}},
+        {wrong_type, Good#{kafka => [{'sasl.password', {?MARKER}} | {password, ?MARKER}]}},
+        {wrong_secret, Secret(#{<<"sasl.password">> => {not_text, ?MARKER}})},
+        {given_twice, Good#{kafka => [{'sasl.password', ?MARKER}, {"sasl.password", ?MARKER}]}},
+        {wrong_handler, Good#{handler => {no_such_module, #{api_token => ?MARKER}}}},
+        {missing_servers, maps:remove(bootstrap_servers, Secret(#{}))},
+        {secret_raises, Secret(#{'sasl.password' => fun() -> error({raised, ?MARKER}) end})},
+        {secret_is_no_text, Secret(#{'sasl.password' => fun() -> {?MARKER} end})},
+        {secret_with_zero, Secret(#{'sasl.password' => fun() -> [?MARKER, 0] end})},
+        {unknown_property, Secret(#{'sasl.passwordx' => ?MARKER, 'no.such' => 1})},
+        {wrong_property, Secret(#{'socket.timeout.ms' => soon})},
+        {wrong_together, Secret(#{'security.protocol' => sasl_ssl, 'sasl.mechanism' => 'NONE'})},
+        {wrong_key, Secret(#{'security.protocol' => ssl, 'ssl.key.pem' => ?MARKER})},
+        {no_such_file, Secret(#{'security.protocol' => ssl, 'ssl.ca.location' => "/no/such"})}
+    ].
+
+good(Module, Config) ->
+    Common = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        kafka => #{
+            'sasl.username' => user,
+            'sasl.password' => ?MARKER,
+            'ssl.key.password' => fun() -> ?MARKER end,
+            'ssl.keystore.password' => <<?MARKER>>,
+            'sasl.oauthbearer.config' => "secret=" ?MARKER
+        }
+    },
+    case Module of
+        crema_producer -> Common;
+        crema_consumer -> Common#{group => g, topics => [t], handler => {crema_ct_plain_handler, []}}
+    end.
+
+child(Module, Options) ->
+    Spec = Module:child_spec(Options),
+    {Spec, under_a_supervisor(Spec)}.
+
+under_a_supervisor(Spec) ->
+    process_flag(trap_exit, true),
+    supervisor:start_link(?MODULE, [Spec]).
+
+stop_supervisor(Supervisor) ->
+    true = unlink(Supervisor),
+    Monitor = erlang:monitor(process, Supervisor),
+    exit(Supervisor, shutdown),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    end.
+
+init(Children) ->
+    {ok, {#{intensity => 0}, Children}}.
+
+running_clients(Config) ->
+    %% A client that runs shows no secret to whoever looks into its processes.
+    {ok, Supervisor} = supervisor:start_link(?MODULE, []),
+    [
+        begin
+            {ok, Pid} = supervisor:start_child(Supervisor, Module:child_spec(good(Module, Config))),
+            {ok, _, _, _, Owner} = crema_registry:lookup(Pid),
+            no_leak(Module, [seen_in(P) || P <- [Pid, Owner, Supervisor]], Config),
+            no_leak(Module, [crema:info(Pid), crema:status(Pid), ets:tab2list(crema_registry)], Config),
+            no_leak(Module, supervisor:get_childspec(Supervisor, Module), Config)
+        end
+     || Module <- [crema_producer, crema_consumer]
+    ],
+    ok = stop_supervisor(Supervisor),
+    no_leak(stopped, none, Config).
+
+seen_in(Pid) ->
+    [
+        sys:get_state(Pid),
+        sys:get_status(Pid),
+        erlang:process_info(Pid),
+        erlang:process_info(Pid, [messages, dictionary, current_stacktrace, label()])
+    ].
+
+label() -> initial_call.
+
+dying_clients(Config) ->
+    %% Nor do the reports of one that dies, in whatever way.
+    Ways = [
+        fun(Pid, _) -> exit(Pid, kill) end,
+        fun(_, Owner) -> exit(Owner, kill) end,
+        fun(_, Owner) -> exit(element(3, crema_registry:lookup(Owner)), kill) end,
+        fun(_, Owner) -> Owner ! {'EXIT', self(), boom} end,
+        fun(_, Owner) -> catch sys:replace_state(Owner, fun(_) -> error(boom) end), exit(Owner, boom) end,
+        fun(_, Owner) -> gen_server:cast(Owner, boom), sys:terminate(Owner, boom) end
+    ],
+    [
+        begin
+            {ok, Supervisor} = supervisor:start_link(?MODULE, []),
+            true = unlink(Supervisor),
+            Monitor = erlang:monitor(process, Supervisor),
+            {ok, Pid} = supervisor:start_child(Supervisor, Module:child_spec(good(Module, Config))),
+            {ok, _, _, _, Owner} = crema_registry:lookup(Pid),
+            _ = Die(Pid, Owner),
+            await_end(Monitor, Supervisor, Pid),
+            no_leak(Module, none, Config)
+        end
+     || Module <- [crema_producer, crema_consumer], Die <- Ways
+    ],
+    ?assert(ets:info(proplists:get_value(log, Config), size) > 10).
+
+%% With no restart allowed the supervisor dies with its child; a consumer's own
+%% supervisor restarts what is below it.
+await_end(Monitor, Supervisor, Pid) ->
+    crema_ct:await(fun() ->
+        not is_process_alive(Supervisor) orelse
+            (is_process_alive(Pid) andalso crema_registry:lookup(Pid) =/= not_started)
+    end),
+    exit(Supervisor, shutdown),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    end.
+
+refused_by_the_broker(Config) ->
+    %% Nor what librdkafka logs, with all its debugging, of a log-in that fails.
+    Kafka = #{
+        'security.protocol' => sasl_plaintext,
+        'sasl.mechanism' => 'PLAIN',
+        debug => all,
+        'statistics.interval.ms' => 100
+    },
+    [
+        begin
+            Given = good(Module, Config),
+            Options = Given#{kafka => maps:merge(maps:get(kafka, Given), Kafka)},
+            Bare = maps:update_with(
+                kafka,
+                fun(K) -> maps:with(['sasl.username', 'sasl.password' | maps:keys(Kafka)], K) end,
+                Options
+            ),
+            Client = crema_ct:started(Module:start_link(Bare)),
+            {error, Reason} = crema:await_ready(Client, 1000),
+            no_leak(Module, [Reason, crema:status(Client), crema_error:format(Reason)], Config)
+        end
+     || Module <- [crema_producer, crema_consumer]
+    ],
+    ?assertMatch({match, _}, re:run(everything(Config), "sasl.password")).
+
+without_the_application(Config) ->
+    %% Nor what is said when crema's application does not run.
+    ok = application:stop(crema),
+    [
+        begin
+            process_flag(trap_exit, true),
+            Result = (catch Module:start_link(good(Module, Config))),
+            ?assertMatch({Module, {error, _}}, {Module, Result}),
+            no_leak(Module, [Result, child(Module, good(Module, Config))], Config)
+        end
+     || Module <- [crema_producer, crema_consumer]
+    ],
+    {ok, _} = application:ensure_all_started(crema).
+
+%% The marker is neither in what is given nor in what was logged since.
+no_leak(Where, Term, Config) ->
+    Found = [
+        Text
+     || Text <- [text(Term) | leaks(Config)], binary:match(Text, <<?MARKER>>) =/= nomatch
+    ],
+    ?assertEqual({Where, []}, {Where, Found}).
+
+leaks(Config) ->
+    Lines = ets:lookup(proplists:get_value(log, Config), line),
+    [
+        Text
+     || {line, Read, Whole} <- Lines,
+        Text <- [Read, Whole],
+        binary:match(Text, <<?MARKER>>) =/= nomatch
+    ].
+
+everything(Config) ->
+    iolist_to_binary([Read || {line, Read, _} <- ets:lookup(proplists:get_value(log, Config), line)]).
+
+text(Term) ->
+    unicode:characters_to_binary(io_lib:format("~0tp", [Term])).
