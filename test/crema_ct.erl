@@ -117,10 +117,11 @@ consumer(Config, Topic, Args, Options) ->
     All = maps:merge(Given, Options#{kafka => Kafka}),
     started(crema_consumer:start_link(All)).
 
-%% How soon a group changes: the mock cluster waits for a second less than the
-%% first before it gives partitions anew, others for the second.
+%% The mock cluster waits for a second less than the session before it gives
+%% partitions anew, but for three seconds before the first time, which members
+%% must survive. Heartbeats tell members of a change.
 membership() ->
-    #{'session.timeout.ms' => 2000, 'heartbeat.interval.ms' => 200}.
+    #{'session.timeout.ms' => 3600, 'heartbeat.interval.ms' => 200}.
 
 %% @doc A new topic. Real brokers create it when it is asked for, with four
 %% partitions whatever is wanted.
