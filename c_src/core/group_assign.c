@@ -13,7 +13,7 @@ typedef struct assign_job {
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_start_t start;
         int64_t start_time;
-        bool idle; /* not ours any more: no slots are made */
+        rd_kafka_topic_partition_list_t *uncommitted; /* owned: starts yet to be committed */
         cr_error_t error;
 } assign_job_t;
 
@@ -126,13 +126,13 @@ static bool settle_starts(cr_client_t *client, assign_job_t *assign) {
                 rd_kafka_resp_err_t err = cr_commit_wait(client, fresh, 50 * CR_SLICE_MS);
                 if (!err)
                         break;
-                /* A rebalance follows, and brings the partitions again: what
-                 * is not committed must not be delivered. */
+                /* The next rebalance waits for this assignment's answer, so the
+                 * commit cannot: it is made with those of the messages. */
                 if (err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
                     err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
                     err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS) {
-                        assign->idle = true;
-                        settled = false;
+                        assign->uncommitted = fresh;
+                        return true;
                 }
                 pause_slice(client);
         }
@@ -158,6 +158,8 @@ static void run_assign(cr_client_t *client, cr_job_t *job) {
         if (fetch_committed(client, assign) && settle_starts(client, assign)) {
                 take_queues(client, assign);
                 cr_answer_assign(client->rk, assign->partitions, &assign->error);
+                if (assign->uncommitted)
+                        (void)rd_kafka_offsets_store(client->rk, assign->uncommitted);
         } else {
                 /* Lost, closing, or the owner is about to stop: without slots
                  * nothing of it is delivered, so nothing is committed. */
@@ -171,6 +173,8 @@ static void assign_free(assign_job_t *assign) {
                         rd_kafka_queue_destroy(assign->queues[i]);
         }
         cr_free(assign->queues);
+        if (assign->uncommitted)
+                rd_kafka_topic_partition_list_destroy(assign->uncommitted);
         rd_kafka_topic_partition_list_destroy(assign->partitions);
         cr_free(assign);
 }
@@ -219,7 +223,7 @@ static void tell_assigned(cr_client_t *client, assign_job_t *assign) {
 
 static void done_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
-        if (!assign->error.set && !assign->idle)
+        if (!assign->error.set)
                 tell_assigned(client, assign);
         if (assign->error.set && !cr_client_closing(client))
                 tell_failed(client, &assign->error);

@@ -17,7 +17,7 @@
     %% the metadata request that will tell when a broker is there
     probe = none :: none | crema_port:tag(),
     %% codes told since the last good news
-    told = #{} :: #{{crema_error:code(), binary()} => true}
+    told = #{} :: #{{crema_error:code(), term()} => true}
 }).
 -opaque client() :: #client{}.
 
@@ -154,7 +154,7 @@ problem(Reason, Client) ->
 tell({timed_out, _}, Client) ->
     Client;
 tell({Code, Details} = Reason, #client{told = Told} = Client) ->
-    Key = {Code, maps:get(topic, Details, <<>>)},
+    Key = {Code, place(Code, Details)},
     case Told of
         #{Key := _} ->
             Client;
@@ -163,6 +163,14 @@ tell({Code, Details} = Reason, #client{told = Told} = Client) ->
             log_problem(warning, Reason, Client),
             set(#{last_error => Reason}, Client#client{told = Told#{Key => true}})
     end.
+
+%% What else tells one error from another of its code. A topic's errors name the
+%% topic in their text; other texts vary with every attempt.
+-spec place(crema_error:code(), map()) -> term().
+place(_, #{topic := Topic}) -> Topic;
+place(unknown_topic_or_part, #{message := Text}) -> Text;
+place(topic_authorization_failed, #{message := Text}) -> Text;
+place(_, _) -> <<>>.
 
 -spec with_problem(crema_error:reason(), client()) -> map().
 with_problem({Code, Details}, Client) ->
