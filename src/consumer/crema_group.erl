@@ -194,6 +194,7 @@ start_worker(Id, #state{slots = Slots, options = Options} = State) ->
             },
             {ok, Worker} = crema_consumer_sup:start_worker(State#state.workers, Work),
             Monitor = erlang:monitor(process, Worker),
+            ok = crema_worker:begin_work(Worker, Work),
             Started = Slot#slot{worker = Worker, since = now_ms()},
             State#state{
                 slots = Slots#{Id := Started},

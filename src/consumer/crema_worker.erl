@@ -10,8 +10,8 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/1, drain/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/1, begin_work/2, drain/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export([format_status/2]).
 
 -record(state, {
@@ -43,12 +43,17 @@
 start_link(Work) ->
     gen_server:start_link(?MODULE, Work, []).
 
+%% @doc Called when the worker is monitored, so that its end has a reason.
+-spec begin_work(pid(), map()) -> ok.
+begin_work(Worker, Work) ->
+    gen_server:cast(Worker, {begin_work, Work}).
+
 %% @doc Lets the worker finish its message, acknowledge and end.
 -spec drain(pid()) -> ok.
 drain(Worker) ->
     gen_server:cast(Worker, drain).
 
--spec init(map()) -> {ok, state(), {continue, map()}}.
+-spec init(map()) -> {ok, state()}.
 init(#{slot := Slot, options := #{handler := {Handler, _}} = Options} = Work) ->
     #{port := Port, group := Group, consumer := Consumer} = Work,
     #{topic := Topic, partition := Partition} = Work,
@@ -63,7 +68,7 @@ init(#{slot := Slot, options := #{handler := {Handler, _}} = Options} = Work) ->
         handler_state = none,
         backoff = maps:get(backoff, Options)
     },
-    {ok, State, {continue, Work}}.
+    {ok, State}.
 
 -spec callback(module()) -> handle_message | handle_messages.
 callback(Handler) ->
@@ -73,8 +78,8 @@ callback(Handler) ->
     end.
 
 %% The user's code runs after init, so that starting never waits for it.
--spec handle_continue(map(), state()) -> next().
-handle_continue(#{options := #{handler := {Handler, Args}} = Options} = Work, State) ->
+-spec start_work(map(), state()) -> next().
+start_work(#{options := #{handler := {Handler, Args}} = Options} = Work, State) ->
     Info = maps:with([topic, partition, consumer], Work),
     try start_handler(Handler, Info, Args) of
         {ok, HandlerState} ->
@@ -109,6 +114,8 @@ handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State, 0}.
 
 -spec handle_cast(term(), state()) -> next().
+handle_cast({begin_work, Work}, State) ->
+    start_work(Work, State);
 handle_cast(drain, State) ->
     finish(State);
 handle_cast(_, State) ->
