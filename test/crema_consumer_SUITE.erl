@@ -183,7 +183,8 @@ bad_return(Config) ->
     _ = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, quick()),
     ?assertEqual([1, 2], values(crema_ct:handled(2))),
     ?assertMatch(
-        {_, #{reason := {bad_return, {crema_ct_handler, handle_message, an_odd_answer}}}}, heard(Reasons)
+        {_, #{reason := {bad_return, {crema_ct_handler, handle_message, an_odd_answer}}}},
+        heard(Reasons)
     ).
 
 crash_in_init(Config) ->
@@ -227,8 +228,7 @@ error_in_place(Config) ->
     Args = #{handle => Handle, init => fun(_, A) -> {ok, A} end, tries => 0},
     C = crema_ct:consumer(Config, Topic, Args, quick()),
     Handled = crema_ct:handled(24),
-    Expected = [1, 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12, 13, 14, 14, 14, 15, 16, 17, 18, 19, 20],
-    ?assertEqual(Expected, values(Handled)),
+    ?assertEqual(lists:sort(lists:seq(1, 20) ++ [7, 7, 14, 14]), values(Handled)),
     ?assertMatch([_], lists:usort([W || {W, _} <- Handled])),
     true = all_acknowledged(C).
 
@@ -261,7 +261,10 @@ crashes_are_told(Config) ->
     C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, quick()),
     {Measured, Metadata} = heard(Crashed),
     ?assertMatch(
-        #{client := C, partition := 0, class := error, reason := {planned, here}, stacktrace := [_ | _]},
+        #{
+            client := C, partition := 0, class := error, reason := {planned, here},
+            stacktrace := [_ | _]
+        },
         Metadata
     ),
     event_is_as_told([crema, consumer, handler_crashed], Measured, Metadata).

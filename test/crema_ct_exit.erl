@@ -18,7 +18,9 @@ main([How, Bootstrap, Flush, Linger, Topic]) ->
     },
     ok = application:load(
         {application, ?MODULE, [
-            {applications, [kernel, stdlib, crema]}, {mod, {?MODULE, Options}}, {registered, [?MODULE]}
+            {applications, [kernel, stdlib, crema]},
+            {mod, {?MODULE, Options}},
+            {registered, [?MODULE]}
         ]}
     ),
     {ok, _} = application:ensure_all_started(?MODULE),

@@ -52,19 +52,16 @@ share(Config, Kafka) ->
     First = Member(),
     assigned(First, 4),
     Feeder = feed(Config, Topic, 4),
-    One = crema_ct:handled(1000),
+    One = crema_ct:handled(300),
     Second = Member(),
     assigned(Second, 2),
     assigned(First, 2),
-    Two = crema_ct:handled(1000),
+    Two = crema_ct:handled(300),
     ok = crema_consumer:stop(Second),
     assigned(First, 4),
     Fed = fed(Feeder),
     Handled = One ++ Two ++ until_all_saw(Fed, lists:seq(0, 3), []),
-    [
-        once_and_in_order(Config, Fed, [number(M) || {_, #{partition := N} = M} <- Handled, N =:= P])
-     || P <- lists:seq(0, 3)
-    ],
+    [once_and_in_order(Config, Fed, numbers(P, Handled)) || P <- lists:seq(0, 3)],
     true = all_acknowledged(First),
     ?assertEqual([], handled_so_far()).
 
@@ -144,12 +141,10 @@ member_dies(Config) ->
     assigned(lists:last(Members), 2),
     [ok = crema_ct:fill(Config, Topic, P, [101]) || P <- [0, 1]],
     Handled = until_all_saw(101, [0, 1], []),
-    [
-        ?assertEqual(
-            lists:seq(1, 101), lists:usort([number(M) || {_, #{partition := N} = M} <- Handled, N =:= P])
-        )
-     || P <- [0, 1]
-    ].
+    [?assertEqual(lists:seq(1, 101), lists:usort(numbers(P, Handled))) || P <- [0, 1]].
+
+numbers(Partition, Handled) ->
+    [number(Message) || {_, #{partition := P} = Message} <- Handled, P =:= Partition].
 
 handler_finishes_before_it_leaves(Config) ->
     %% The handlers of revoked partitions finish their message, which is committed
@@ -208,7 +203,8 @@ busy_in_a_rebalance(Config, More) ->
         end
     end,
     Options = More#{group => crema_ct:unique(<<"group">>)},
-    Member = fun() -> crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, Options) end,
+    Args = #{handle => Handle, to => Self},
+    Member = fun() -> crema_ct:consumer(Config, Topic, Args, Options) end,
     First = Member(),
     Busy = crema_ct:handled(4),
     Second = Member(),

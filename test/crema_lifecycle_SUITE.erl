@@ -37,7 +37,8 @@ kills_of_consumers(Config) ->
     Topic = crema_ct_consume:filled(Config, 100),
     %% Side by side, for most of a round is waiting for a group.
     Round = fun(N) ->
-        crema_ct:spawned([fun() -> consumer_round(10 * N + I, Config, Topic) end || I <- lists:seq(0, 9)])
+        Numbers = [10 * N + I || I <- lists:seq(0, 9)],
+        crema_ct:spawned([fun() -> consumer_round(I, Config, Topic) end || I <- Numbers])
     end,
     leaves_nothing(max(2, rounds() div 100), Round, 1).
 
@@ -66,7 +67,7 @@ kills_while_opening(Config) ->
         spin(rand:uniform(1000000)),
         killed(Pid)
     end,
-    leaves_nothing(rounds(), Round).
+    leaves_nothing(max(10, rounds() div 3), Round).
 
 rounds() ->
     list_to_integer(os:getenv("CREMA_ROUNDS", "300")).
@@ -109,7 +110,8 @@ round_of(N, Config, Topic) ->
     Message = #{topic => Topic, value => <<N:64>>},
     Callers = [spawn_monitor(fun() -> Way(Producer, Message, Counts) end) || Way <- Ways],
     reach(Counts, rand:uniform(600) - 1),
-    Left = kill(element(1 + N rem 4, {port, client, caller, supervisor}), Supervisor, Producer, Callers),
+    What = element(1 + N rem 4, {port, client, caller, supervisor}),
+    Left = kill(What, Supervisor, Producer, Callers),
     [
         receive
             {'DOWN', Monitor, _, Pid, Reason} -> ?assertEqual(normal, Reason)

@@ -46,7 +46,8 @@ ready_and_status(Config) ->
     true = all_acknowledged(C),
     ?assertMatch(#{rebalances := 1, slots := 1, partitions := [_]}, crema:info(ready_consumer)),
     ?assertMatch(
-        [#{topic := Topic, partition := 0, delivered := 7, stored := 7, handler := true}], partitions(C)
+        [#{topic := Topic, partition := 0, delivered := 7, stored := 7, handler := true}],
+        partitions(C)
     ).
 
 no_broker(_Config) ->
@@ -71,7 +72,8 @@ wrong_options(_Config) ->
     Kafka = #{'fetch.min.bytesx' => 1, 'session.timeout.ms' => soon},
     process_flag(trap_exit, true),
     {error, {bad_options, #{faults := Two}}} = crema_consumer:start_link(#{
-        bootstrap_servers => "h:1", topics => t, group => g, handler => crema_ct_plain_handler, kafka => Kafka
+        bootstrap_servers => "h:1", topics => t, group => g, handler => crema_ct_plain_handler,
+        kafka => Kafka
     }),
     ?assertEqual(
         [<<"fetch.min.bytesx">>, <<"session.timeout.ms">>], lists:sort([O || #{option := O} <- Two])

@@ -156,7 +156,7 @@ stop_drains(Config) ->
     First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
     [{Worker, _}] = crema_ct:handled(1),
     Stopper = spawn_link(fun() -> Self ! {stopped, crema_consumer:stop(First)} end),
-    crema_ct:await(fun() -> erlang:process_info(Worker, message_queue_len) >= {message_queue_len, 1} end),
+    crema_ct:await(fun() -> queued(Worker) >= 1 end),
     Worker ! continue,
     receive
         {stopped, ok} -> ok
@@ -186,7 +186,8 @@ stop_comes_before_what_waits(Config) ->
         end
      || N <- lists:seq(2, 6)
     ],
-    Stopper = spawn_link(fun() -> Self ! {stopped, crema_ct:timed(fun() -> crema_consumer:stop(C) end)} end),
+    Stop = fun() -> Self ! {stopped, crema_ct:timed(fun() -> crema_consumer:stop(C) end)} end,
+    Stopper = spawn_link(Stop),
     crema_ct:await(fun() -> queued(Worker) >= 6 end),
     Worker ! continue,
     receive

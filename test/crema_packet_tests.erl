@@ -50,7 +50,8 @@ values_behind_test() ->
     %% one message alone is packed by another clause
     [
         begin
-            {ok, One, Apart} = crema_packet:produce(none, refuse, 0, <<>>, [#{topic => t, value => V}]),
+            Alone = [#{topic => <<"t">>, value => V}],
+            {ok, One, Apart} = crema_packet:produce(none, refuse, 0, <<>>, Alone),
             ?assertEqual([V || byte_size(V) >= 16384], Apart),
             ?assertEqual(Apart =:= [], binary:match(iolist_to_binary(One), V) =/= nomatch)
         end

@@ -7,7 +7,8 @@
 -export([
     sync/1, async/1, many/1, many_async/1, contents/1, large_values/1, labels_and_topics/1,
     await_again/1, await_by_others/1, await_out_of_time/1, no_late_messages/1, unclaimed/1,
-    sent_reports/1, sent_reports_of_many/1, no_report/1
+    sent_reports/1, sent_reports_of_many/1, no_report/1,
+    order/1, mixed_callers/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -16,7 +17,8 @@ all() ->
     [
         sync, async, many, many_async, contents, large_values, labels_and_topics,
         await_again, await_by_others, await_out_of_time, no_late_messages, unclaimed,
-        sent_reports, sent_reports_of_many, no_report
+        sent_reports, sent_reports_of_many, no_report,
+        order, mixed_callers
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -103,13 +105,17 @@ contents(Config) ->
         {#{key => <<>>, value => <<>>}, #{key => <<>>, value => <<>>}},
         {#{key => <<>>}, #{key => <<>>, value => undefined}},
         {#{value => <<>>}, #{key => undefined, value => <<>>}},
-        {#{key => ["k", [$e | <<"y">>]], value => [["v"], 0]}, #{key => <<"key">>, value => <<"v", 0>>}},
+        {#{key => ["k", [$e | <<"y">>]], value => [[], 0]}, #{key => <<"key">>, value => <<0>>}},
         {
-            #{value => <<"h">>, headers => [{<<"b">>, <<"1">>}, {"a", undefined}, {b, <<>>}, {"b", ["2"]}]},
-            #{headers => [{<<"b">>, <<"1">>}, {<<"a">>, undefined}, {<<"b">>, <<>>}, {<<"b">>, <<"2">>}]}
+            #{headers => [{<<"b">>, <<"1">>}, {"a", undefined}, {b, <<>>}, {"b", ["2"]}]},
+            #{
+                headers => [
+                    {<<"b">>, <<"1">>}, {<<"a">>, undefined}, {<<"b">>, <<>>}, {<<"b">>, <<"2">>}
+                ]
+            }
         },
         {#{headers => #{one => <<"1">>}}, #{key => undefined, headers => [{<<"one">>, <<"1">>}]}},
-        {#{headers => [{<<>>, nil}], value => <<>>}, #{headers => [{<<>>, undefined}], value => <<>>}},
+        {#{headers => [{<<>>, nil}]}, #{headers => [{<<>>, undefined}], value => undefined}},
         {#{value => <<"t">>, timestamp => 1234567890123}, #{timestamp => 1234567890123}},
         {#{value => binary:copy(<<"L">>, 50000)}, #{value => binary:copy(<<"L">>, 50000)}}
     ],
@@ -185,7 +191,8 @@ await_again(_Config) ->
     ?assert(Time >= 100),
     {error, {timeout, #{ref := Of}}} =
         crema:produce(P, #{topic => t, value => <<"y">>}, #{timeout => 50}),
-    ?assertMatch({error, {msg_timed_out, #{label := l, status := not_persisted}}}, crema:await(Ref)),
+    {error, {msg_timed_out, Details}} = crema:await(Ref),
+    ?assertMatch(#{label := l, status := not_persisted}, Details),
     ?assertMatch({error, {msg_timed_out, #{topic := <<"t">>}}}, crema:await(Of, infinity)),
     ?assertMatch({error, {unknown_reference, _}}, crema:await(Ref)),
     crema_ct:quiet().
@@ -194,7 +201,8 @@ await_by_others(_Config) ->
     %% Only the process that produced may await.
     P = crema_ct:unreachable(#{kafka => #{'message.timeout.ms' => 500}}),
     {ok, Ref} = crema:produce_async(P, #{topic => t}),
-    ?assertMatch([{error, {unknown_reference, _}}], crema_ct:spawned([fun() -> crema:await(Ref, 100) end])),
+    Other = fun() -> crema:await(Ref, 100) end,
+    ?assertMatch([{error, {unknown_reference, _}}], crema_ct:spawned([Other])),
     ?assertMatch({error, {msg_timed_out, _}}, crema:await(Ref)).
 
 await_out_of_time(Config) ->
@@ -249,10 +257,11 @@ sent_reports(Config) ->
     Send = fun(Options) ->
         ok = crema:produce_async(P, #{topic => Topic, partition => 0}, Options#{report => message})
     end,
-    [Send(#{tag => Tag}) || Tag <- [3, 1, 16#FFFFFFFFFFFF]],
+    Large = 16#FFFFFFFFFFFF,
+    [Send(#{tag => Tag}) || Tag <- [3, 1, Large]],
     Send(#{}),
     ?assertMatch(
-        [{3, {ok, #{offset := 0}}}, {1, {ok, _}}, {16#FFFFFFFFFFFF, {ok, _}}, {0, {ok, #{offset := 3}}}],
+        [{3, {ok, #{offset := 0}}}, {1, {ok, _}}, {Large, {ok, _}}, {0, {ok, #{offset := 3}}}],
         crema_ct:reports(4)
     ),
     ?assertEqual(ignored, crema:reports({something, else})),
@@ -290,10 +299,88 @@ no_report(Config) ->
     ok = crema:produce_many_async(P, [#{topic => Topic} || _ <- lists:seq(1, 99)], Options),
     ok = crema:flush(P, 10000),
     ?assertMatch(
-        #{accepted := 100, reported := 100, unclaimed_reports := 0, queue_messages := 0, queue_bytes := 0},
+        #{
+            accepted := 100, reported := 100, unclaimed_reports := 0, queue_messages := 0,
+            queue_bytes := 0
+        },
         crema:info(P)
     ),
     crema_ct:quiet().
+
+order(Config) ->
+    %% What one process produces to one partition is there in that order, however
+    %% the calls are mixed.
+    P = crema_ct:producer(Config, #{max_queue_messages => 500}),
+    Topic = crema_ct:topic(Config, 2),
+    Caller = fun() ->
+        Message = #{topic => Topic, partition => erlang:unique_integer([positive]) rem 2},
+        Refs = [produce_in_turn(N, P, Message) || N <- lists:seq(1, 300)],
+        lists:append([offsets_of(Ref) || Ref <- Refs])
+    end,
+    [
+        ?assertEqual(lists:usort(Offsets), Offsets)
+     || Offsets <- crema_ct:spawned(lists:duplicate(8, Caller))
+    ].
+
+produce_in_turn(N, P, Message) when N rem 5 =:= 0 ->
+    crema:produce_many_async(P, [Message, Message#{headers => [{h, <<>>}]}, Message]);
+produce_in_turn(N, P, Message) when N rem 7 =:= 0 ->
+    crema:produce_async(P, Message#{value => binary:copy(<<"x">>, 20000)});
+produce_in_turn(N, P, Message) when N rem 50 =:= 1 ->
+    crema:produce(P, Message);
+produce_in_turn(_, P, Message) ->
+    crema:produce_async(P, Message).
+
+offsets_of({ok, #{offset := Offset}}) ->
+    [Offset];
+offsets_of({ok, Ref}) ->
+    case crema:await(Ref, 30000) of
+        {ok, #{offset := Offset}} -> [Offset];
+        {ok, Results} -> offsets(Results)
+    end.
+
+mixed_callers(Config) ->
+    %% Sixty-four processes at once, in every way of calling: each message has one
+    %% report, and nothing is left.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 8),
+    Message = #{topic => Topic, value => binary:copy(<<"x">>, 100)},
+    Ways = [
+        fun() -> [crema:produce(P, Message) || _ <- lists:seq(1, 100)] end,
+        fun() ->
+            Refs = [crema:produce_async(P, Message) || _ <- lists:seq(1, 100)],
+            [crema:await(Ref) || {ok, Ref} <- Refs]
+        end,
+        fun() ->
+            {ok, Results} = crema:produce_many(P, lists:duplicate(100, Message)),
+            Results
+        end,
+        fun() ->
+            [
+                ok = crema:produce_async(P, Message, #{report => message, tag => N})
+             || N <- lists:seq(1, 100)
+            ],
+            Reports = crema_ct:reports(100),
+            ?assertEqual(lists:seq(1, 100), lists:sort([Tag || {Tag, _} <- Reports])),
+            [Result || {_, Result} <- Reports]
+        end
+    ],
+    Callers = lists:append(lists:duplicate(16, Ways)),
+    Results = crema_ct:spawned([
+        fun() ->
+            Own = Way(),
+            crema_ct:quiet(),
+            Own
+        end
+     || Way <- Callers
+    ]),
+    ?assertEqual(#{ok => 6400}, crema_ct:results(lists:append(Results))),
+    Places = [{N, O} || {ok, #{partition := N, offset := O}} <- lists:append(Results)],
+    ?assertEqual(6400, length(lists:usort(Places))),
+    ?assertMatch(
+        #{accepted := 6400, reported := 6400, queue_messages := 0, unclaimed_reports := 0},
+        crema:info(P)
+    ).
 
 offsets(Results) ->
     [Offset || {ok, #{offset := Offset}} <- Results].

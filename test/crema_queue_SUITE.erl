@@ -79,7 +79,10 @@ refused_synchronous(_Config) ->
 whole_or_not_at_all(_Config) ->
     %% A call's messages are admitted together or not at all.
     P = full(3, #{max_queue_messages => 5, on_full => error}),
-    Many = fun(N) -> crema:produce_many_async(P, [message(I) || I <- lists:seq(1, N)], #{report => none}) end,
+    Many = fun(N) ->
+        Messages = [message(I) || I <- lists:seq(1, N)],
+        crema:produce_many_async(P, Messages, #{report => none})
+    end,
     ?assertMatch({error, {queue_full, _}}, Many(3)),
     ?assertMatch(#{accepted := 3, queue_messages := 3}, crema:info(P)),
     ?assertEqual(ok, Many(2)),

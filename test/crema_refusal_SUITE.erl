@@ -71,7 +71,7 @@ wrong_message_of_many(Config) ->
     {error, {bad_message, Details}} =
         crema:produce_many(P, [Good, Good, Good#{value => 1.5}, Good#{partition => z}]),
     ?assertMatch(#{index := 2, field := value}, Details),
-    ?assertMatch({match, _}, re:run(maps:get(message, Details), "message 2: value .* nothing was sent")),
+    told(Details, "message 2: value .* nothing was sent"),
     ?assertMatch({error, {bad_message, _}}, crema:produce_many(P, [])),
     ?assertMatch({error, {bad_message, _}}, crema:produce_many_async(P, [Good | Good])),
     ?assertMatch(#{accepted := 0}, crema:info(P)).

@@ -174,7 +174,8 @@ is_like(Sample, Bytes) ->
     byte_size(Sample) =:= byte_size(Bytes).
 
 is_same_shape(A, B) when is_tuple(A), is_tuple(B), tuple_size(A) =:= tuple_size(B) ->
-    lists:all(fun({X, Y}) -> is_same_shape(X, Y) end, lists:zip(tuple_to_list(A), tuple_to_list(B)));
+    Pairs = lists:zip(tuple_to_list(A), tuple_to_list(B)),
+    lists:all(fun({X, Y}) -> is_same_shape(X, Y) end, Pairs);
 is_same_shape(A, B) when is_list(A), is_list(B) -> true;
 is_same_shape(A, B) when is_binary(A), is_binary(B) -> true;
 is_same_shape(A, B) when is_integer(A), is_integer(B) -> true;
@@ -188,7 +189,8 @@ known() -> elements([Number || {Number, _} <- ?COMMANDS]).
 
 argument(Command) ->
     Samples = [?LET(Sample, elements(samples(Command)), spoilt(Sample)) || samples(Command) =/= []],
-    frequency([{1, binary()}, {1, ?LET(Term, any(), term_to_binary(Term))} | [{6, S} || S <- Samples]]).
+    Term = ?LET(Any, any(), term_to_binary(Any)),
+    frequency([{1, binary()}, {1, Term} | [{6, Sample} || Sample <- Samples]]).
 
 spoilt(Sample) ->
     oneof([
@@ -224,20 +226,23 @@ with_size(Bytes, At, Size) ->
 samples(?CMD_HELLO) -> [<<?COMMANDS_HASH:64>>];
 samples(?CMD_OPEN) ->
     [
-        term_to_binary({tag(), Kind, [{<<"log.queue">>, <<"true">>}, {<<"group.id">>, <<"g">>}], Options})
-     || Kind <- [producer, consumer],
+        term_to_binary({tag(), Kind, Properties, Options})
+     || Properties <- [[{<<"log.queue">>, <<"true">>}, {<<"group.id">>, <<"g">>}]],
+        Kind <- [producer, consumer],
         Options <- [[], [{<<"max_messages">>, 5}, {<<"batch_bytes">>, 100}]]
     ];
 samples(?CMD_CLOSE) -> [tag()];
 samples(?CMD_ERROR_NAME) -> [term_to_binary(-185)];
 samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?TOPIC]];
 samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?TOPIC, 0, 10})];
-samples(?CMD_PRODUCE) -> [produce(Mode, M) || Mode <- [none, keep, wait, send], M <- message_samples()];
+samples(?CMD_PRODUCE) ->
+    [produce(Mode, M) || Mode <- [none, keep, wait, send], M <- message_samples()];
 samples(?CMD_AWAIT) -> [<<7:64, (tag())/binary>>];
 samples(?CMD_CANCEL) -> [<<0, 7:64>>, <<1, (tag())/binary>>, <<2, (tag())/binary>>];
 samples(?CMD_FLUSH) -> [tag()];
 samples(?CMD_SUBSCRIBE) ->
-    [term_to_binary({tag(), [?TOPIC, <<"^b.*">>], Start, latest}) || Start <- [earliest, error, 17]];
+    Topics = [?TOPIC, <<"^b.*">>],
+    [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];
 samples(?CMD_TAKE) -> [<<(slot()):64>>];
 samples(?CMD_DEMAND) -> [<<(slot()):64, 100:32>>];
 samples(?CMD_ACK) -> [<<(slot()):64, 5:64, 9:64>>, <<(slot()):64, 0:64, 3:64, 7:64, 9:64>>];
@@ -258,7 +263,8 @@ message_samples() ->
     [
         [#{topic => ?TOPIC}],
         [#{topic => ?TOPIC, key => <<"k">>, value => <<"value">>} || _ <- [1, 2, 3]],
-        [#{topic => ?TOPIC, timestamp => 17, headers => [{a, <<"1">>}, {b, undefined}], partition => 1}],
+        [#{topic => ?TOPIC, timestamp => 17, partition => 1}],
+        [#{topic => ?TOPIC, headers => [{a, <<"1">>}, {b, undefined}]}],
         [#{topic => ?TOPIC, value => large()}, #{topic => <<"other">>, value => <<>>}]
     ].
 

@@ -25,6 +25,7 @@ cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
         pthread_mutex_init(&client->finished_lock, NULL);
         client->finished_last = &client->finished_first;
         cr_lane_init(&client->life, client);
+        cr_lane_init(&client->query_lane, client);
         cr_lane_init(&client->group_lane, client);
         cr_lane_init(&client->flush_lane, client);
         ops->watch(host, client->wake.fd);
@@ -39,6 +40,7 @@ void cr_client_free(cr_client_t *client) {
         cr_cluster_destroy(client->cluster);
         cr_tag_clear(&client->close_tag);
         cr_lane_destroy(&client->life);
+        cr_lane_destroy(&client->query_lane);
         cr_lane_destroy(&client->group_lane);
         cr_lane_destroy(&client->flush_lane);
         pthread_mutex_destroy(&client->finished_lock);

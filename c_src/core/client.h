@@ -59,6 +59,7 @@ struct cr_client {
         cr_job_t **finished_last;
 
         cr_lane_t life;
+        cr_lane_t query_lane;
         cr_lane_t group_lane;
         cr_lane_t flush_lane;
 

@@ -1,6 +1,7 @@
 /*
  * Questions to the cluster that librdkafka only answers by blocking: they run
- * on the life lane. INFO, which blocks on nothing, stands here as well.
+ * on a lane of their own, for librdkafka 2.0.2 does not keep to their
+ * time-outs. INFO, which blocks on nothing, stands here as well.
  */
 #include "delivery.h"
 #include "group.h"
@@ -24,7 +25,7 @@ static int next_try(int left) {
         return left < TRY_MS ? left : TRY_MS;
 }
 
-/* @locality life lane */
+/* @locality query lane */
 static void run_metadata(cr_client_t *client, cr_job_t *job) {
         query_job_t *query = (query_job_t *)job;
         rd_kafka_topic_t *rkt = NULL;
@@ -41,7 +42,7 @@ static void run_metadata(cr_client_t *client, cr_job_t *job) {
                 rd_kafka_topic_destroy(rkt);
 }
 
-/* @locality life lane */
+/* @locality query lane */
 static void run_watermarks(cr_client_t *client, cr_job_t *job) {
         query_job_t *query = (query_job_t *)job;
         do {
@@ -121,7 +122,7 @@ static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
                 query->partition = (int32_t)number;
                 query->millis = (int)millis;
                 if (query->topic && cr_tag_set(&query->tag, in->caller, tag.bytes, tag.size) &&
-                    cr_lane_submit(&client->life, &query->job))
+                    cr_lane_submit(&client->query_lane, &query->job))
                         return;
                 query_free(query);
         }

@@ -7,9 +7,10 @@
  *      message is reported; a consumer lets its slots go, answers a rebalance
  *      that is still open, and closes, which commits what is stored and
  *      leaves the group;
- *   3. children before parents: topic handles, slots' queues, the queue, the
+ *   3. a query that is still under way ends;
+ *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
- *   4. who asked hears of it, and the client is freed.
+ *   5. who asked hears of it, and the client is freed.
  */
 #include "cluster.h"
 #include "delivery.h"
@@ -103,6 +104,9 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
                 finish_producer(client);
         if (client->group)
                 finish_consumer(client);
+        /* A query may still wait for a broker; nobody's report waits for it. */
+        cr_lane_join(&client->query_lane);
+        cr_client_serve_finished(client);
         if (client->rk)
                 destroy_kafka(client);
         cr_reply_ok(client, &client->close_tag);
