@@ -114,9 +114,12 @@ ack(#{token := Token}) ->
 ack({crema_token, Consumer, Slot, Offset}) when node(Consumer) =:= node() ->
     case crema_registry:lookup(Consumer) of
         {ok, consumer, Port, _, _} ->
-            crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>);
+            case crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>) of
+                {error, {closed, _}} -> consumer_stopped();
+                Answer -> Answer
+            end;
         not_started ->
-            crema_error:make(stale_assignment, "its consumer has stopped", #{})
+            consumer_stopped()
     end;
 ack({crema_token, Consumer, Slot, Offset}) ->
     try
@@ -124,8 +127,12 @@ ack({crema_token, Consumer, Slot, Offset}) ->
     catch
         exit:{timeout, _} -> unanswered();
         exit:{{nodedown, _}, _} -> unanswered();
-        exit:_ -> crema_error:make(stale_assignment, "its consumer has stopped", #{})
+        exit:_ -> consumer_stopped()
     end.
+
+-spec consumer_stopped() -> crema_error:error().
+consumer_stopped() ->
+    crema_error:make(stale_assignment, "its consumer has stopped", #{}).
 
 %% Whether it was acknowledged is not known; to ask again does no harm.
 -spec unanswered() -> crema_error:error().
