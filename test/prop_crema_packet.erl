@@ -11,6 +11,8 @@
 -export([handle_message/2]).
 
 -define(TOPIC, <<"prop_crema_packet">>).
+%% Of ports that nobody else uses.
+-define(OTHER, <<"bytes_for_ports">>).
 %% A port that is not open is exchanged after so many cases, and when bytes that
 %% were meant to be wrong have opened it.
 -define(FRESH, 100).
@@ -233,15 +235,15 @@ samples(?CMD_OPEN) ->
     ];
 samples(?CMD_CLOSE) -> [tag()];
 samples(?CMD_ERROR_NAME) -> [term_to_binary(-185)];
-samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?TOPIC]];
-samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?TOPIC, 0, 10})];
+samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?OTHER]];
+samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?OTHER, 0, 10})];
 samples(?CMD_PRODUCE) ->
     [produce(Mode, M) || Mode <- [none, keep, wait, send], M <- message_samples()];
 samples(?CMD_AWAIT) -> [<<7:64, (tag())/binary>>];
 samples(?CMD_CANCEL) -> [<<0, 7:64>>, <<1, (tag())/binary>>, <<2, (tag())/binary>>];
 samples(?CMD_FLUSH) -> [tag()];
 samples(?CMD_SUBSCRIBE) ->
-    Topics = [?TOPIC, <<"^b.*">>],
+    Topics = [?OTHER, <<"^b.*">>],
     [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];
 samples(?CMD_TAKE) -> [<<(slot()):64>>];
 samples(?CMD_DEMAND) -> [<<(slot()):64, 100:32>>];
@@ -261,11 +263,11 @@ produce(Mode, Messages) ->
 
 message_samples() ->
     [
-        [#{topic => ?TOPIC}],
-        [#{topic => ?TOPIC, key => <<"k">>, value => <<"value">>} || _ <- [1, 2, 3]],
-        [#{topic => ?TOPIC, timestamp => 17, partition => 1}],
-        [#{topic => ?TOPIC, headers => [{a, <<"1">>}, {b, undefined}]}],
-        [#{topic => ?TOPIC, value => large()}, #{topic => <<"other">>, value => <<>>}]
+        [#{topic => ?OTHER}],
+        [#{topic => ?OTHER, key => <<"k">>, value => <<"value">>} || _ <- [1, 2, 3]],
+        [#{topic => ?OTHER, timestamp => 17, partition => 1}],
+        [#{topic => ?OTHER, headers => [{a, <<"1">>}, {b, undefined}]}],
+        [#{topic => ?OTHER, value => large()}, #{topic => <<"other">>, value => <<>>}]
     ].
 
 %% ---- clients, for as long as a property runs ------------------------------------
@@ -304,7 +306,7 @@ get_clients() ->
 
 start() ->
     {ok, _} = application:ensure_all_started(crema),
-    {ok, Cluster} = crema_cluster:start_link(#{topics => #{?TOPIC => 2}}),
+    {ok, Cluster} = crema_cluster:start_link(#{topics => #{?TOPIC => 1, ?OTHER => 2}}),
     Servers = crema_cluster:bootstrap_servers(Cluster),
     {ok, P} = crema_producer:start_link(#{bootstrap_servers => Servers}),
     {ok, C} = crema_consumer:start_link(#{
@@ -325,7 +327,7 @@ start() ->
 
 subscribed(Port) ->
     Subscribe = fun(Tag) ->
-        {?CMD_SUBSCRIBE, term_to_binary({Tag, [?TOPIC], earliest, earliest})}
+        {?CMD_SUBSCRIBE, term_to_binary({Tag, [?OTHER], earliest, earliest})}
     end,
     ok = crema_port:ask(Port, Subscribe, 10000, none),
     crema_ct:await(fun() ->
