@@ -45,7 +45,8 @@ wait(Client, Ref, Deadline, Status) ->
     after left(Deadline) ->
         case Status of
             #{last_error := {_, #{message := Text}}} ->
-                crema_error:make(timeout, ["not ready in time (check bootstrap_servers); the last trouble was: ", Text], #{});
+                Told = ["not ready in time (check bootstrap_servers); the last trouble was: ", Text],
+                crema_error:make(timeout, Told, #{});
             #{connected := false} ->
                 Text = "not ready in time: no broker has answered yet; check bootstrap_servers",
                 crema_error:make(timeout, Text, #{});
