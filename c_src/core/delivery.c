@@ -2,7 +2,7 @@
 
 #include "mem.h"
 
-cr_delivery_t *cr_delivery_new(const cr_options_t *options) {
+cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         cr_delivery_t *delivery = cr_alloc(sizeof(*delivery));
         if (!delivery)
                 return NULL;
@@ -12,6 +12,8 @@ cr_delivery_t *cr_delivery_new(const cr_options_t *options) {
         TAILQ_INIT(&delivery->waiters);
         LIST_INIT(&delivery->flushes);
         atomic_init(&delivery->flush_stop, false);
+        atomic_init(&delivery->nudge_wanted, false);
+        cr_nudge_init(delivery, rk);
         return delivery;
 }
 

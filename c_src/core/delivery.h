@@ -92,14 +92,18 @@ typedef struct cr_delivery {
         LIST_HEAD(, cr_flush_waiter) flushes;
         cr_job_t flush_job;
         bool flush_running;
-        atomic_bool flush_stop;     /* read by the flush lane */
+        atomic_bool flush_stop; /* read by the flush lane */
+        bool nudges;            /* the linger is shorter than librdkafka can sleep */
+        cr_job_t nudge_job;
+        bool nudge_running;
+        atomic_bool nudge_wanted;   /* taken by the flush lane */
         struct cr_message *scratch; /* of the command that is being decoded */
         size_t scratch_room;
         rd_kafka_message_t *batch;
         size_t batch_room;
 } cr_delivery_t;
 
-cr_delivery_t *cr_delivery_new(const cr_options_t *options);
+cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options);
 /* Drops what is left without a report: the reaper has drained before. */
 void cr_delivery_destroy(cr_delivery_t *delivery);
 
@@ -140,5 +144,9 @@ void cr_flush_serve(cr_client_t *client);
 void cr_flush_drop(cr_client_t *client, cr_recipient_t gone);
 void cr_flush_refuse_all(cr_client_t *client);
 bool cr_flush_cancel(cr_client_t *client, const cr_input_t *in, const void *tag, size_t size);
+/* nudge.c */
+void cr_nudge_init(cr_delivery_t *delivery, rd_kafka_t *rk);
+/* The first message after a pause was accepted: it shall go at once. */
+void cr_nudge(cr_client_t *client);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+/* Once, before any client: see mem.c. Affects the whole process. */
+void cr_mem_init(void);
 void *cr_alloc(size_t size);
 void *cr_realloc(void *block, size_t size);
 void cr_free(void *block);

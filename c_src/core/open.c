@@ -69,7 +69,7 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
 static bool make_parts(cr_client_t *client, const cr_options_t *options) {
         switch (client->kind) {
         case CR_KIND_PRODUCER:
-                return (client->delivery = cr_delivery_new(options)) != NULL;
+                return (client->delivery = cr_delivery_new(client->rk, options)) != NULL;
         case CR_KIND_CONSUMER:
                 return (client->group = cr_group_new(options)) != NULL;
         case CR_KIND_CLUSTER:

@@ -150,6 +150,7 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         cr_delivery_t *delivery = client->delivery;
         bool heard = produce->mode != CR_MODE_NONE && recipient;
         cr_caller_t *caller = heard ? cr_delivery_caller(delivery, recipient) : NULL;
+        bool idle = !delivery->messages;
         cr_call_t *call;
         if (heard && !caller)
                 return no_memory(error, produce);
@@ -170,5 +171,7 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         delivery->bytes += produce->cost;
         delivery->accepted += produce->count;
         produce_all(client, call, produce->messages);
+        if (idle && delivery->messages)
+                cr_nudge(client);
         return true;
 }

@@ -157,6 +157,7 @@ static int drv_init(void) {
         /* OpenSSL's clean-up at exit would pull the library from under threads
          * that are still running when the VM halts. */
         OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+        cr_mem_init();
         atom_reports = driver_mk_atom("crema_reports");
         atom_batch = driver_mk_atom("crema_batch");
         atom_slot_end = driver_mk_atom("crema_slot_end");

@@ -150,12 +150,41 @@ static void death_forgets(void **state) {
         test_host_free(host);
 }
 
+/* What a first message with that linger wakes, and that it is reported. */
+static bool nudges_with(const char *linger) {
+        const char *const properties[] = {"bootstrap.servers", bootstrap, "linger.ms", linger,
+                                          "log.queue",         "true",    NULL};
+        test_host_t *host = test_host_new();
+        packet_t *packet;
+        bool nudged;
+        assert_string_equal(test_open(host, "producer", properties), "ok");
+        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 1), "");
+        nudged = host->client->flush_lane.started;
+        packet = test_host_reply(host, "wait");
+        assert_non_null(packet);
+        assert_int_equal(error_of(packet->bytes), 0);
+        packet_free(packet);
+        test_host_free(host);
+        return nudged;
+}
+
+/* Proves that the first message is flushed only under a linger that librdkafka
+ * could not keep. */
+static void only_a_short_linger_is_nudged(void **state) {
+        (void)state;
+        assert_true(nudges_with("0.1"));
+        assert_false(nudges_with("0"));
+        assert_false(nudges_with("1"));
+        assert_false(nudges_with("5"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_gets_all_reports),
                                            cmocka_unit_test(sent_reports_carry_tags),
                                            cmocka_unit_test(kept_reports_are_given_once),
                                            cmocka_unit_test(reaper_reports_everything),
                                            cmocka_unit_test(cut_commands_are_refused),
-                                           cmocka_unit_test(death_forgets)};
+                                           cmocka_unit_test(death_forgets),
+                                           cmocka_unit_test(only_a_short_linger_is_nudged)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }
