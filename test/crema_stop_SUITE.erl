@@ -8,7 +8,7 @@
 -export([
     flush/1, flush_in_vain/1, flush_of_what_was_before/1, purge/1,
     stop_flushes/1, stop_reports_all/1, stop_keeps_reports/1, stop_keeps_its_deadline/1,
-    stop_by_many/1, use_after_stop/1, refuses_those_who_wait/1,
+    stop_by_many/1, use_after_stop/1, refuses_those_who_wait/1, readiness_ends/1,
     supervised/1, names/1, child_spec/1,
     owner_killed/1, owner_killed_with_callers/1, port_closed/1, parent_died/1, callers_killed/1
 ]).
@@ -20,7 +20,7 @@ all() ->
     [
         flush, flush_in_vain, flush_of_what_was_before, purge,
         stop_flushes, stop_reports_all, stop_keeps_reports, stop_keeps_its_deadline,
-        stop_by_many, use_after_stop, refuses_those_who_wait,
+        stop_by_many, use_after_stop, refuses_those_who_wait, readiness_ends,
         supervised, names, child_spec,
         owner_killed, owner_killed_with_callers, port_closed, parent_died, callers_killed
     ].
@@ -173,6 +173,23 @@ use_after_stop(_Config) ->
     ],
     ?assertEqual(#{closed => length(Calls)}, crema_ct:results([Call() || Call <- Calls])),
     ?assertEqual(#{connected => false, running => false}, crema:status(P)).
+
+readiness_ends(_Config) ->
+    %% Who waits for a client to be ready is told when it ends instead.
+    P = crema_ct:unreachable(#{}),
+    {Pid, Monitor} = spawn_monitor(fun() -> exit(crema:await_ready(P, infinity)) end),
+    crema_ct:await(
+        fun() ->
+            erlang:process_info(Pid, [current_function, status]) =:=
+                [{current_function, {crema_ready, wait, 4}}, {status, waiting}]
+        end,
+        5000
+    ),
+    ok = crema_producer:stop(P, 100),
+    receive
+        {'DOWN', Monitor, process, Pid, Reason} -> ?assertMatch({error, {closed, _}}, Reason)
+    after 5000 -> error(still_waiting)
+    end.
 
 refuses_those_who_wait(_Config) ->
     %% Callers that wait for a place when the producer stops are told that nothing

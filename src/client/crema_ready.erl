@@ -12,12 +12,21 @@ await(Client, Timeout) ->
     Events = [[crema, client, connected], [crema, consumer, assigned]],
     Tell = fun(_, _, _, _) -> Self ! {Ref, look} end,
     ok = crema_events:attach(Handler, Events, Tell, none),
+    Monitor = monitor_client(crema_registry:whereis_name(Client), Ref),
     try
         look(Client, Ref, deadline(Timeout))
     after
+        true = erlang:demonitor(Monitor, [flush]),
         _ = crema_events:detach(Handler),
         flush(Ref)
     end.
+
+%% When it ends, waiting for it does.
+-spec monitor_client(pid() | undefined, reference()) -> reference().
+monitor_client(Pid, Ref) when is_pid(Pid) ->
+    erlang:monitor(process, Pid, [{tag, {Ref, ended}}]);
+monitor_client(undefined, _Ref) ->
+    make_ref().
 
 -spec deadline(timeout()) -> integer() | infinity.
 deadline(infinity) -> infinity;
@@ -34,14 +43,27 @@ look(Client, Ref, Deadline) ->
         {ok, #{kind := producer, connected := true}} -> ok;
         {ok, #{kind := cluster}} -> ok;
         {ok, Status} -> wait(Client, Ref, Deadline, Status);
-        not_started -> crema_error:make(closed, "no such client is running", #{})
+        not_started -> closed()
     end.
+
+%% A name may be another process's by now.
+-spec ended(crema_registry:ref(), pid(), integer() | infinity) -> ok | crema_error:error().
+ended(Client, Pid, Deadline) ->
+    case crema_registry:whereis_name(Client) of
+        New when is_pid(New), New =/= Pid -> await(Client, left(Deadline));
+        _ -> closed()
+    end.
+
+-spec closed() -> crema_error:error().
+closed() ->
+    crema_error:make(closed, "no such client is running", #{}).
 
 -spec wait(crema_registry:ref(), reference(), integer() | infinity, map()) ->
     ok | crema_error:error().
 wait(Client, Ref, Deadline, Status) ->
     receive
-        {Ref, look} -> look(Client, Ref, Deadline)
+        {Ref, look} -> look(Client, Ref, Deadline);
+        {{Ref, ended}, _, _, Pid, _} -> ended(Client, Pid, Deadline)
     after left(Deadline) ->
         case Status of
             #{last_error := {_, #{message := Text}}} ->
