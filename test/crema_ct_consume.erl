@@ -3,7 +3,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([filled/2, quick/0, values/1, number/1, telling/2, once/1]).
+-export([filled/2, quick/0, values/1, number/1, telling/2]).
+-export([step_by_step/1, once/1]).
 -export([partitions/1, partition/2, all_acknowledged/1, batches/1, handled_so_far/0]).
 -export([listen/2, heard/1, event_is_as_told/3]).
 
@@ -30,6 +31,16 @@ telling(To, Answer) ->
     fun(Message, State) ->
         To ! {handled, self(), Message},
         {Answer, State}
+    end.
+
+%% @doc A function for `handle' that tells a process of each message and waits
+%% to be told to go on with it.
+step_by_step(To) ->
+    fun(Message, State) ->
+        To ! {handled, self(), Message},
+        receive
+            continue -> {ack, State}
+        end
     end.
 
 %% @doc A function that is true once for each of the given terms, whichever

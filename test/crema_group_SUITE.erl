@@ -196,12 +196,7 @@ busy_in_a_rebalance(Config, More) ->
     Topic = crema_ct:topic(Config, 4),
     [ok = crema_ct:fill(Config, Topic, P, lists:seq(1, 10)) || P <- lists:seq(0, 3)],
     Self = self(),
-    Handle = fun(Message, State) ->
-        Self ! {handled, self(), Message},
-        receive
-            continue -> {ack, State}
-        end
-    end,
+    Handle = crema_ct_consume:step_by_step(Self),
     Options = More#{group => crema_ct:unique(<<"group">>)},
     Args = #{handle => Handle, to => Self},
     Member = fun() -> crema_ct:consumer(Config, Topic, Args, Options) end,

@@ -147,12 +147,7 @@ stop_drains(Config) ->
     Topic = filled(Config, 100),
     Group = crema_ct:unique(<<"group">>),
     Self = self(),
-    Handle = fun(Message, State) ->
-        Self ! {handled, self(), Message},
-        receive
-            continue -> {ack, State}
-        end
-    end,
+    Handle = crema_ct_consume:step_by_step(Self),
     First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{group => Group}),
     [{Worker, _}] = crema_ct:handled(1),
     Stopper = spawn_link(fun() -> Self ! {stopped, crema_consumer:stop(First)} end),
@@ -171,12 +166,7 @@ stop_comes_before_what_waits(Config) ->
     %% got meanwhile, each in a batch of its own.
     Topic = filled(Config, 1),
     Self = self(),
-    Handle = fun(Message, State) ->
-        Self ! {handled, self(), Message},
-        receive
-            continue -> {ack, State}
-        end
-    end,
+    Handle = crema_ct_consume:step_by_step(Self),
     C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{drain_timeout => 4000}),
     [{Worker, _}] = crema_ct:handled(1),
     [
