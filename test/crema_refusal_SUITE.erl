@@ -53,6 +53,7 @@ wrong_messages(Config) ->
         {message, not_a_map},
         {message, [{topic, t}]}
     ],
+    told_of(crema:produce(P, #{topic => t, value => [99, 8364]}), "unicode:characters_to_binary"),
     [
         begin
             {error, {bad_message, #{field := Is, message := Text}}} = crema:produce(P, Message),
@@ -71,8 +72,8 @@ wrong_message_of_many(Config) ->
     {error, {bad_message, Details}} =
         crema:produce_many(P, [Good, Good, Good#{value => 1.5}, Good#{partition => z}]),
     ?assertMatch(#{index := 2, field := value}, Details),
-    told(Details, "message 2: value .* nothing was sent"),
-    ?assertMatch({error, {bad_message, _}}, crema:produce_many(P, [])),
+    told(Details, "message 2: value .* Nothing of the call was sent"),
+    told_of(crema:produce_many(P, []), "one message or more"),
     ?assertMatch({error, {bad_message, _}}, crema:produce_many_async(P, [Good | Good])),
     ?assertMatch(#{accepted := 0}, crema:info(P)).
 
@@ -122,6 +123,8 @@ no_broker(_Config) ->
     told(Details, "message.timeout.ms"),
     told(Details, "brokers").
 
+told_of({error, {_, Details}}, Advice) -> told(Details, Advice).
+
 told(#{message := Text}, Advice) ->
     ?assertMatch({match, _}, re:run(Text, Advice), Text).
 
@@ -156,13 +159,23 @@ wrong_properties(_Config) ->
     ].
 
 misuse(Config) ->
-    %% What is no reference, no producer and no client: badarg, or closed.
+    %% What is no reference is badarg; what is no producer or no client is told by
+    %% its name, or is closed when it is a process.
     P = crema_ct:producer(Config),
+    Cluster = proplists:get_value(cluster, Config),
     ?assertError(badarg, crema:await(make_ref())),
-    ?assertMatch({error, {closed, _}}, crema:produce(no_such_name, #{topic => t})),
+    NotFound = [
+        crema:produce(no_such_name, #{topic => t}),
+        crema:produce_async({global, no_such_name}, #{topic => t, value => binary:copy(<<"x">>, 100000)}),
+        crema:flush(no_such_name, 1000),
+        crema:await_ready(no_such_name, 1000)
+    ],
+    ?assertEqual(#{not_found => 4}, crema_ct:results(NotFound)),
+    [told_of(Answer, "under the name .*no_such_name") || Answer <- NotFound],
     ?assertMatch({error, {closed, _}}, crema:produce(self(), #{topic => t})),
-    ?assertError(badarg, crema:produce(proplists:get_value(cluster, Config), #{topic => t})),
+    told_of(crema:produce(Cluster, #{topic => t}), "is a cluster, not a producer"),
     ?assertMatch({ok, _}, crema:produce(P, #{topic => t})),
     ?assertEqual(#{}, crema:info(self())),
     ?assertEqual(#{connected => false, running => false}, crema:status(self())),
-    ?assertMatch({error, {closed, _}}, crema:await_ready(self(), 100)).
+    ?assertMatch({error, {closed, _}}, crema:await_ready(self(), 100)),
+    told_of(crema_cluster:create_topic(Cluster, "no/topic", 1), "letters, digits").

@@ -256,7 +256,7 @@ names(Config) ->
             }),
             ?assertMatch(#{kind := producer}, crema:status(Used)),
             ?assertEqual(ok, crema_producer:stop(Used)),
-            ?assertMatch({error, {closed, _}}, crema:produce(Used, #{topic => t}))
+            ?assertMatch({error, {not_found, _}}, crema:produce(Used, #{topic => t}))
         end
      || {Given, Used} <- Names
     ].

@@ -2,7 +2,7 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([start_link/3, spec/5, stop/2, shown_name/1, log_warnings/1]).
+-export([start_link/3, spec/5, stop/2, shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
 %% was asked to stop.
@@ -24,6 +24,11 @@ start_link(supervisor, Module, #{name := Name} = Options) ->
 -spec shown_name(term()) -> term().
 shown_name({local, Name}) -> Name;
 shown_name(Name) -> Name.
+
+%% @doc How the calling owner is called in the log.
+-spec shown_client(term()) -> term().
+shown_client(undefined) -> self();
+shown_client(Name) -> shown_name(Name).
 
 %% @doc The child specification. Options that parse are given to the child in
 %% their parsed form, in which secrets are functions: supervisors print the
@@ -83,7 +88,7 @@ stop(Ref, Timeout) ->
 log_warnings(#{warnings := Warnings, name := Name}) ->
     lists:foreach(
         fun(Text) ->
-            logger:warning("crema ~0p: ~ts", [shown_name(Name), Text])
+            logger:warning("crema ~0p: ~ts", [shown_client(Name), Text])
         end,
         Warnings
     ).

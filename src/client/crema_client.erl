@@ -183,7 +183,9 @@ with_problem({Code, Details}, Client) ->
 %% for its own.
 -spec log_problem(logger:level(), crema_error:reason(), client()) -> ok.
 log_problem(Level, Reason, #client{kind = Kind, name = Name}) ->
-    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, Name, crema_error:format(Reason)]).
+    logger:log(Level, "crema ~s ~0p: ~ts", [
+        Kind, crema_child:shown_client(Name), crema_error:format(Reason)
+    ]).
 
 -spec log(integer(), binary(), binary(), non_neg_integer(), client()) -> client().
 log(Syslog, Facility, Text, Dropped, Client) ->

@@ -126,7 +126,14 @@ advise(Message, <<>>) ->
 advise(Message, Hint) ->
     case binary:longest_common_suffix([Message, Hint]) =:= byte_size(Hint) of
         true -> Message;
-        false -> <<(string:trim(Message, trailing, ". \n"))/binary, ". ", Hint/binary>>
+        false -> <<(sentence(string:trim(Message, trailing, ". \n")))/binary, " ", Hint/binary>>
+    end.
+
+-spec sentence(binary()) -> binary().
+sentence(Text) ->
+    case binary:last(<<".", Text/binary>>) of
+        $? -> Text;
+        _ -> <<Text/binary, ".">>
     end.
 
 %% @doc What to do about an error, as a sentence; empty when the code says it all.
@@ -165,7 +172,7 @@ own_hints() ->
             <<"The client has stopped: start it again, or call it only while its supervisor runs "
                 "it.">>,
         not_found =>
-            <<"No client has this name: is it started, and is the name the one in its options?">>,
+            <<"Is the client started, and is this the name in its options?">>,
         timeout =>
             <<"This is not a final verdict: what was asked for may still happen.">>,
         unclaimed =>

@@ -43,7 +43,7 @@ look(Client, Ref, Deadline) ->
         {ok, #{kind := producer, connected := true}} -> ok;
         {ok, #{kind := cluster}} -> ok;
         {ok, Status} -> wait(Client, Ref, Deadline, Status);
-        not_started -> closed()
+        not_started -> crema_registry:missing(client, Client)
     end.
 
 %% A name may be another process's by now.
@@ -51,12 +51,8 @@ look(Client, Ref, Deadline) ->
 ended(Client, Pid, Deadline) ->
     case crema_registry:whereis_name(Client) of
         New when is_pid(New), New =/= Pid -> await(Client, left(Deadline));
-        _ -> closed()
+        _ -> crema_registry:missing(client, Client)
     end.
-
--spec closed() -> crema_error:error().
-closed() ->
-    crema_error:make(closed, "no such client is running", #{}).
 
 -spec wait(crema_registry:ref(), reference(), integer() | infinity, map()) ->
     ok | crema_error:error().

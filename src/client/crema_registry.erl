@@ -4,7 +4,8 @@
 -module(crema_registry).
 -behaviour(gen_server).
 
--export([new_table/0, start_link/0, register/4, alias/2, lookup/1, whereis_name/1, status/1, set_status/2]).
+-export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
+-export([status/1, set_status/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -53,6 +54,20 @@ lookup(Name) ->
         Pid when is_pid(Pid) -> lookup(Pid);
         undefined -> not_started
     end.
+
+%% @doc Why there is no client of that kind to be used.
+-spec missing(kind() | client, ref()) -> crema_error:error().
+missing(Kind, Ref) ->
+    {Code, Format, Terms} =
+        case {lookup(Ref), whereis_name(Ref)} of
+            {{ok, Other, _, _, _}, _} when Other =/= Kind ->
+                {not_found, "~0p is a ~s, not a ~s", [Ref, Other, Kind]};
+            {not_started, undefined} ->
+                {not_found, "no ~s is running under the name ~0p", [Kind, Ref]};
+            _ ->
+                {closed, "~0p is no running ~s", [Ref, Kind]}
+        end,
+    crema_error:make(Code, io_lib:format(Format, Terms), #{}).
 
 %% @doc The process of that name, or the process itself.
 -spec whereis_name(ref()) -> pid() | undefined.

@@ -87,8 +87,10 @@ pack([], _Topic, Count, Acc, Behind) when Count > 0 ->
     {Count, Acc, lists:reverse(Behind)};
 pack([Message | _], _Topic, Index, _Acc, _Behind) when is_map(Message) ->
     fault(topic, "is missing", Index);
+pack([_ | _], _Topic, Index, _Acc, _Behind) ->
+    fault(message, "must be a map with a topic", Index);
 pack(_, _Topic, Index, _Acc, _Behind) ->
-    fault(message, "must be a map, in a list that is not empty", Index).
+    fault(messages, "must be a list of one message or more", Index).
 
 %% The common form first: key and value binaries, nothing else.
 -spec pack_body(message(), byte(), binary(), [message()], binary(), non_neg_integer(), binary(), [
@@ -158,18 +160,26 @@ sized(_Field, Null, _Flag, _Index) when Null =:= undefined; Null =:= nil ->
     {0, <<>>};
 sized(Field, Given, Flag, Index) ->
     case binary_of(Given) of
-        error -> fault(Field, "must be iodata, or undefined (nil) for null", Index);
+        error -> fault(Field, no_iodata(Given), Index);
         Bytes -> {Flag, <<(byte_size(Bytes)):32, Bytes/binary>>}
+    end.
+
+-spec no_iodata(term()) -> string().
+no_iodata(Given) ->
+    case is_list(Given) andalso io_lib:char_list(Given) of
+        true -> "has characters above 255: make bytes of it, with unicode:characters_to_binary/1";
+        false -> "must be iodata, or undefined (nil) for null"
     end.
 
 -spec value(term(), non_neg_integer()) -> {byte(), binary(), [binary()]}.
 value(Given, Index) when Given =/= undefined, Given =/= nil ->
     case binary_of(Given) of
-        Value when is_binary(Value), byte_size(Value) >= ?BY_REFERENCE ->
+        error ->
+            fault(value, no_iodata(Given), Index);
+        Value when byte_size(Value) >= ?BY_REFERENCE ->
             {?MESSAGE_VALUE_BEHIND, <<(byte_size(Value)):32>>, [Value]};
-        Bytes ->
-            {Flag, Packed} = sized(value, Bytes, ?MESSAGE_VALUE, Index),
-            {Flag, Packed, []}
+        Value ->
+            {?MESSAGE_VALUE, <<(byte_size(Value)):32, Value/binary>>, []}
     end;
 value(_Null, _Index) ->
     {0, <<>>, []}.

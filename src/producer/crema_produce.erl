@@ -106,8 +106,7 @@ last_look(Ref, {Code, _}, Port, Call, Origins) ->
 not_final(Port, Call, {Shape, Origins}) ->
     crema_error:make(
         timeout,
-        "the delivery report has not come yet. This is not final: the message may still be "
-        "delivered; await the ref in these details to learn more",
+        "the delivery report has not come yet; await the ref in these details to learn more",
         #{ref => {crema_ref, Port, Call, Shape, Origins}}
     ).
 
@@ -126,7 +125,7 @@ async(Producer, {Shape, Messages}, Options) ->
                 {error, _} = Error -> refused(Producer, Error)
             end;
         {ok, _, _} ->
-            tagged(Client, Call, Shape, Messages, Options);
+            refused(Producer, tagged(Client, Call, Shape, Messages, Options));
         {error, Fault} ->
             bad_message(Shape, Fault)
     end.
@@ -276,23 +275,21 @@ look_up(Pid) when is_pid(Pid) ->
         {ok, producer, Port, Settings, _} ->
             _ = put({?MODULE, Pid}, {Port, Settings}),
             {Port, Settings};
-        {ok, _, _, _, _} ->
-            erlang:error(badarg);
-        not_started ->
+        _ ->
             no_client()
     end;
 look_up(undefined) ->
     no_client().
 
-%% Commands to it are answered as by one that was closed.
+%% Commands to it are answered as by one that was closed: see refused/2.
 -spec no_client() -> client().
 no_client() ->
     {none, #{on_full => error, full_timeout => 0, timeout => 0}}.
 
--spec refused(crema_registry:ref(), ok | crema_error:error()) -> ok | crema_error:error().
-refused(Producer, {error, {closed, _}} = Error) ->
+-spec refused(crema_registry:ref(), Result) -> Result | crema_error:error().
+refused(Producer, {error, {closed, _}}) ->
     _ = erase({?MODULE, crema_registry:whereis_name(Producer)}),
-    Error;
+    crema_registry:missing(producer, Producer);
 refused(_Producer, Result) ->
     Result.
 
@@ -300,7 +297,7 @@ refused(_Producer, Result) ->
 bad_message(one, {_Index, Field, Reason}) ->
     crema_error:make(bad_message, [atom_to_list(Field), " ", Reason], #{field => Field});
 bad_message(many, {Index, Field, Reason}) ->
-    Text = io_lib:format("message ~b: ~s ~s; nothing was sent", [Index, Field, Reason]),
+    Text = io_lib:format("message ~b: ~s ~s", [Index, Field, Reason]),
     crema_error:make(bad_message, Text, #{field => Field, index => Index}).
 
 -spec policy(options(), client()) -> refuse | wait.

@@ -6,7 +6,7 @@
 %% by time, persistence; and it retains 5 MiB or 100,000 message sets a
 %% partition. The first member of a group waits 3 seconds; when one leaves, the
 %% others wait for `session.timeout.ms', less a second (set it to 3000 in
-%% tests). A fetch that finds nothing is answered after `fetch.wait.max.ms',
+%% tests). Reports have no true timestamp. A fetch that finds nothing is answered after `fetch.wait.max.ms',
 %% whatever is produced meanwhile.
 -module(crema_cluster).
 -behaviour(gen_server).
@@ -82,7 +82,15 @@ create_topics(Port, [{Topic, Partitions} | Rest], State) ->
 -spec create(port(), binary(), pos_integer()) -> ok | crema_error:error().
 create(Port, Topic, Partitions) ->
     Command = fun(Tag) -> {?CMD_MOCK_TOPIC, term_to_binary({Tag, Topic, Partitions})} end,
-    crema_port:ask(Port, Command, ?DEADLINE, none).
+    case is_topic_name(Topic) of
+        true -> crema_port:ask(Port, Command, ?DEADLINE, none);
+        false -> crema_error:make(topic_exception, "brokers refuse this name", #{topic => Topic})
+    end.
+
+%% Kafka's rule, which the mock cluster does not have.
+-spec is_topic_name(binary()) -> boolean().
+is_topic_name(Topic) when Topic =:= <<".">>; Topic =:= <<"..">> -> false;
+is_topic_name(Topic) -> re:run(Topic, "^[a-zA-Z0-9._-]{1,249}$", [dollar_endonly]) =/= nomatch.
 
 %% @private
 -spec handle_call(term(), gen_server:from(), #state{}) ->
