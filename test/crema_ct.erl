@@ -11,7 +11,7 @@
 -export([bootstrap/1, producer/1, producer/2, unreachable/1, consumer/4, started/1]).
 -export([topic/2, unique/1, fill/4]).
 %% Waiting.
--export([await/1, await/2, now_ms/0, timed/1]).
+-export([await/1, await/2, state_of_clients/0, now_ms/0, timed/1]).
 %% What comes in.
 -export([reports/1, results/1, handled/1, handled/2, none_handled/1, spawned/1, quiet/0]).
 
@@ -73,9 +73,19 @@ let_go(Holder) ->
 %% @doc Stops what this process has started by producer/1 and the like. For
 %% end_per_testcase, which runs in the process of the case.
 cleanup() ->
-    Started = erase(?MODULE),
-    [Stop() || Stop <- if Started =:= undefined -> []; true -> Started end],
+    [Module:stop(Pid, 1000) || {Module, Pid} <- clients()],
+    _ = erase(?MODULE),
     ok.
+
+clients() ->
+    case get(?MODULE) of
+        undefined -> [];
+        Clients -> Clients
+    end.
+
+%% @doc What the clients of this process say of themselves, for a case that fails.
+state_of_clients() ->
+    [{Pid, crema:info(Pid)} || {_, Pid} <- clients()].
 
 %% @doc Notes a client of this process for cleanup/0.
 started({ok, Pid}) ->
@@ -85,9 +95,7 @@ started({ok, Pid}) ->
             {ok, consumer, _, _, _} -> crema_consumer;
             {ok, _, _, _, _} -> crema_producer
         end,
-    Before = get(?MODULE),
-    Stop = fun() -> Module:stop(Pid, 1000) end,
-    _ = put(?MODULE, [Stop | if Before =:= undefined -> []; true -> Before end]),
+    _ = put(?MODULE, [{Module, Pid} | clients()]),
     Pid.
 
 bootstrap(Config) ->
@@ -172,7 +180,7 @@ await_until(Condition, Deadline) ->
     case Last of
         true -> true;
         {ok, Value} -> Value;
-        _ when Late -> error({not_in_time, Last});
+        _ when Late -> error({not_in_time, Last, state_of_clients()});
         _ -> look_again(Condition, Deadline)
     end.
 
@@ -198,7 +206,7 @@ reports(Count) when Count > 0 ->
         {crema_reports, _, _} = Message ->
             Reports = crema:reports(Message),
             Reports ++ reports(Count - length(Reports))
-    after ?DEADLINE -> error({missing_reports, Count})
+    after ?DEADLINE -> error({missing_reports, Count, state_of_clients()})
     end.
 
 %% @doc What results say, code by code.
@@ -229,7 +237,7 @@ handled_until(0, _Deadline) ->
 handled_until(Left, Deadline) ->
     receive
         {handled, Worker, Message} -> [{Worker, Message} | handled_until(Left - 1, Deadline)]
-    after max(0, Deadline - now_ms()) -> error({missing_messages, Left})
+    after max(0, Deadline - now_ms()) -> error({missing_messages, Left, state_of_clients()})
     end.
 
 %% @doc For that long nothing is handled.

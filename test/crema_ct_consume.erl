@@ -80,7 +80,7 @@ batches(Left) when Left =< 0 ->
 batches(Left) ->
     receive
         {batch, _, Messages} -> [Messages | batches(Left - length(Messages))]
-    after 30000 -> error({missing_messages, Left})
+    after 30000 -> error({missing_messages, Left, crema_ct:state_of_clients()})
     end.
 
 handled_so_far() ->
