@@ -107,7 +107,7 @@ bool cr_client_sweep(cr_client_t *client) {
                 return true; /* what it will be is not known yet */
         if (client->kind == CR_KIND_CONSUMER) {
                 cr_source_mark(&client->news);
-                cr_group_mark_slots(client->group);
+                cr_group_sweep(client);
         }
         return client->kind == CR_KIND_CONSUMER;
 }

@@ -119,12 +119,14 @@ void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kaf
         cr_send_event(client, &out);
 }
 
-void cr_group_mark_slots(cr_group_t *group) {
+void cr_group_sweep(cr_client_t *client) {
         cr_slot_t *slot;
         size_t at = 0;
-        while ((slot = cr_map_next(&group->slots, &at))) {
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
                 if (slot->worker && slot->credit)
                         cr_source_mark(&slot->source);
+                if (slot->wants_reset)
+                        cr_group_reset(client, slot);
         }
 }
 

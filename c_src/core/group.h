@@ -50,8 +50,9 @@ void cr_group_revoke(cr_client_t *client);
 /* An error of one partition, told to the owner. */
 void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
                               const char *text);
-/* What could not be delivered for want of memory is tried again. */
-void cr_group_mark_slots(cr_group_t *group);
+/* What could not be done for want of memory, or in the middle of a rebalance,
+ * is tried again. */
+void cr_group_sweep(cr_client_t *client);
 void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone);
 /* Destroys all slots, and their queues: part of the end. @locality reaper */
 void cr_group_clear(cr_group_t *group);

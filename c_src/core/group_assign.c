@@ -5,6 +5,7 @@
  * meanwhile.
  */
 #include "group.h"
+#include "list_offsets.h"
 #include "mem.h"
 
 typedef struct assign_job {
@@ -13,131 +14,113 @@ typedef struct assign_job {
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_start_t start;
         int64_t start_time;
-        rd_kafka_topic_partition_list_t *uncommitted; /* owned: starts yet to be committed */
+        bool fetched;                           /* what is committed is known */
+        rd_kafka_topic_partition_list_t *fresh; /* owned: starts yet to be committed */
+        int patience;                           /* milliseconds that a question may take */
+        unsigned tries;
+        rd_kafka_resp_err_t fault; /* of the last try */
+        bool answered;             /* librdkafka was */
+        bool given_up;             /* ... without taking what it gave */
         cr_error_t error;
 } assign_job_t;
 
-/* Transient faults are tried again, slice by slice, as long as the assignment
- * is ours: there is nothing to do without an answer. */
-static bool go_on(cr_client_t *client) {
-        return !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk);
+/* So many tries fail before the fault is told: some are part of every start. */
+#define TRIES_UNTOLD 50
+
+static rd_kafka_resp_err_t fetch_committed(cr_client_t *client, assign_job_t *assign) {
+        rd_kafka_topic_partition_list_t *list = assign->partitions;
+        rd_kafka_resp_err_t err;
+        if (assign->fetched)
+                return RD_KAFKA_RESP_ERR_NO_ERROR;
+        err = rd_kafka_committed(client->rk, list, assign->patience);
+        /* The call as a whole succeeds where one partition's offset is withheld. */
+        for (int i = 0; i < list->cnt && !err; i++)
+                err = list->elems[i].err;
+        assign->fetched = !err;
+        return err;
 }
 
-/* Waits a slice where a call came back at once with an error. */
-static void pause_slice(cr_client_t *client) {
-        rd_kafka_queue_t *quiet = rd_kafka_queue_new(client->rk);
-        rd_kafka_event_t *none = rd_kafka_queue_poll(quiet, CR_SLICE_MS);
-        if (none)
-                rd_kafka_event_destroy(none);
-        rd_kafka_queue_destroy(quiet);
-}
-
-/* The call as a whole succeeds where one partition's offset is withheld. */
-static rd_kafka_resp_err_t first_fault(const rd_kafka_topic_partition_list_t *list) {
+static rd_kafka_topic_partition_list_t *
+without_offset(const rd_kafka_topic_partition_list_t *list) {
+        rd_kafka_topic_partition_list_t *some = rd_kafka_topic_partition_list_new(list->cnt);
         for (int i = 0; i < list->cnt; i++) {
-                if (list->elems[i].err)
-                        return list->elems[i].err;
+                if (list->elems[i].offset < 0)
+                        rd_kafka_topic_partition_list_add(some, list->elems[i].topic,
+                                                          list->elems[i].partition);
         }
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
+        return some;
 }
 
-static bool fetch_committed(cr_client_t *client, assign_job_t *assign) {
-        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-        while (go_on(client)) {
-                err = rd_kafka_committed(client->rk, assign->partitions, 10 * CR_SLICE_MS);
-                if (!err)
-                        err = first_fault(assign->partitions);
-                if (!err)
-                        return true;
-                if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
-                        pause_slice(client);
-        }
-        cr_error_code(&assign->error, err, NULL);
-        return false;
+static void take_offsets(rd_kafka_topic_partition_list_t *list,
+                         const rd_kafka_topic_partition_list_t *from) {
+        for (int i = 0; i < from->cnt; i++)
+                rd_kafka_topic_partition_list_set_offset(list, from->elems[i].topic,
+                                                         from->elems[i].partition,
+                                                         from->elems[i].offset);
 }
 
-static rd_kafka_resp_err_t ask_time(rd_kafka_t *rk, rd_kafka_topic_partition_t *partition,
-                                    int64_t time) {
-        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_t *asked =
-                rd_kafka_topic_partition_list_add(list, partition->topic, partition->partition);
+/* Where partitions begin that the group has no offset for. */
+static rd_kafka_resp_err_t ask_starts(rd_kafka_t *rk, const assign_job_t *assign,
+                                      rd_kafka_topic_partition_list_t *list) {
+        rd_kafka_topic_partition_list_t *older;
         rd_kafka_resp_err_t err;
-        asked->offset = time;
-        err = rd_kafka_offsets_for_times(rk, list, 10 * CR_SLICE_MS);
-        if (!err)
-                err = asked->err;
-        if (!err)
-                partition->offset = asked->offset;
-        rd_kafka_topic_partition_list_destroy(list);
+        if (assign->start != CR_START_TIME)
+                return cr_list_offsets(rk, list,
+                                       assign->start == CR_START_EARLIEST
+                                               ? RD_KAFKA_OFFSET_BEGINNING
+                                               : RD_KAFKA_OFFSET_END,
+                                       assign->patience);
+        err = cr_list_offsets(rk, list, assign->start_time, assign->patience);
+        if (err)
+                return err;
+        /* Where all messages are older it begins at the end. */
+        older = without_offset(list);
+        if (older->cnt &&
+            !(err = cr_list_offsets(rk, older, RD_KAFKA_OFFSET_END, assign->patience)))
+                take_offsets(list, older);
+        rd_kafka_topic_partition_list_destroy(older);
         return err;
 }
 
-/* Where a partition begins that the group has no offset for. */
-static rd_kafka_resp_err_t ask_start(rd_kafka_t *rk, const assign_job_t *assign,
-                                     rd_kafka_topic_partition_t *partition) {
-        int64_t low, high;
-        rd_kafka_resp_err_t err;
-        if (assign->start == CR_START_TIME) {
-                err = ask_time(rk, partition, assign->start_time);
-                if (err || partition->offset >= 0)
-                        return err; /* else all is older: begin at the end */
-        }
-        err = rd_kafka_query_watermark_offsets(rk, partition->topic, partition->partition, &low,
-                                               &high, 10 * CR_SLICE_MS);
-        if (!err)
-                partition->offset = assign->start == CR_START_EARLIEST ? low : high;
-        return err;
-}
-
-static bool resolve(cr_client_t *client, assign_job_t *assign,
-                    rd_kafka_topic_partition_t *partition) {
-        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-        if (assign->start == CR_START_ERROR) {
+static rd_kafka_resp_err_t find_starts(cr_client_t *client, assign_job_t *assign) {
+        rd_kafka_topic_partition_list_t *list;
+        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (assign->fresh)
+                return err;
+        list = without_offset(assign->partitions);
+        if (list->cnt && assign->start == CR_START_ERROR) {
+                err = RD_KAFKA_RESP_ERR__NO_OFFSET;
                 cr_error_own(&assign->error, "no_committed_offset",
                              "the group has no offset for %s [%d], and start is error",
-                             partition->topic, (int)partition->partition);
-                return false;
+                             list->elems[0].topic, (int)list->elems[0].partition);
+        } else if (list->cnt) {
+                err = ask_starts(client->rk, assign, list);
         }
-        while (go_on(client)) {
-                err = ask_start(client->rk, assign, partition);
-                if (!err)
-                        return true;
-                if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
-                        pause_slice(client);
+        if (err) {
+                rd_kafka_topic_partition_list_destroy(list);
+                return err;
         }
-        cr_error_code(&assign->error, err, NULL);
-        return false;
+        take_offsets(assign->partitions, list);
+        assign->fresh = list;
+        return err;
 }
 
-/* Resolves what has no offset and commits what was resolved. */
-static bool settle_starts(cr_client_t *client, assign_job_t *assign) {
-        rd_kafka_topic_partition_list_t *list = assign->partitions;
-        rd_kafka_topic_partition_list_t *fresh = rd_kafka_topic_partition_list_new(list->cnt);
-        bool settled = true;
-        for (int i = 0; i < list->cnt && settled; i++) {
-                rd_kafka_topic_partition_t *at = &list->elems[i];
-                if (at->offset >= 0)
-                        continue;
-                settled = resolve(client, assign, at);
-                rd_kafka_topic_partition_list_add(fresh, at->topic, at->partition)->offset =
-                        at->offset;
+/* The next rebalance waits for this assignment's answer: a commit that has to
+ * wait for that rebalance is made with those of the messages. */
+static rd_kafka_resp_err_t commit_starts(cr_client_t *client, assign_job_t *assign) {
+        rd_kafka_topic_partition_list_t *fresh = assign->fresh;
+        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (fresh->cnt)
+                err = cr_commit_wait(client, fresh, 5 * assign->patience);
+        if (err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
+            err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+            err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS)
+                return RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (!err) {
+                rd_kafka_topic_partition_list_destroy(fresh);
+                assign->fresh = rd_kafka_topic_partition_list_new(0);
         }
-        while (settled && fresh->cnt && go_on(client)) {
-                rd_kafka_resp_err_t err = cr_commit_wait(client, fresh, 50 * CR_SLICE_MS);
-                if (!err)
-                        break;
-                /* The next rebalance waits for this assignment's answer, so the
-                 * commit cannot: it is made with those of the messages. */
-                if (err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
-                    err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
-                    err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS) {
-                        assign->uncommitted = fresh;
-                        return true;
-                }
-                pause_slice(client);
-        }
-        rd_kafka_topic_partition_list_destroy(fresh);
-        return settled;
+        return err;
 }
 
 /* Queues are un-forwarded before the assignment: afterwards messages might
@@ -151,20 +134,60 @@ static void take_queues(cr_client_t *client, assign_job_t *assign) {
         }
 }
 
-/* @locality group lane. librdkafka is answered in any case: it waits for it. */
+static void give_up(cr_client_t *client, assign_job_t *assign) {
+        cr_error_t ignored = {0};
+        cr_answer_assign(client->rk, assign->partitions, &ignored);
+        assign->answered = assign->given_up = true;
+}
+
+static void answer(cr_client_t *client, assign_job_t *assign) {
+        take_queues(client, assign);
+        cr_answer_assign(client->rk, assign->partitions, &assign->error);
+        if (assign->fresh->cnt)
+                (void)rd_kafka_offsets_store(client->rk, assign->fresh);
+        assign->answered = true;
+}
+
+/* Nothing that this member could do would mend it. */
+static bool is_permanent(rd_kafka_resp_err_t err) {
+        return err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+               err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+}
+
+static void try_again_later(cr_client_t *client, assign_job_t *assign) {
+        if (assign->fault == RD_KAFKA_RESP_ERR__TIMED_OUT)
+                assign->patience = cr_longer(assign->patience);
+        else
+                cr_lane_pause(client);
+}
+
+/* @locality group lane. librdkafka is answered in any case: it waits for it.
+ * Without slots nothing is delivered, so nothing is committed. */
 static void run_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
-        cr_error_t ignored = {0};
-        if (fetch_committed(client, assign) && settle_starts(client, assign)) {
-                take_queues(client, assign);
-                cr_answer_assign(client->rk, assign->partitions, &assign->error);
-                if (assign->uncommitted)
-                        (void)rd_kafka_offsets_store(client->rk, assign->uncommitted);
-        } else {
-                /* Lost, closing, or the owner is about to stop: without slots
-                 * nothing of it is delivered, so nothing is committed. */
-                cr_answer_assign(client->rk, assign->partitions, &ignored);
-        }
+        do {
+                /* When it is lost, a revocation follows. */
+                if (cr_client_closing(client) || rd_kafka_assignment_lost(client->rk)) {
+                        give_up(client, assign);
+                        return;
+                }
+                assign->fault = fetch_committed(client, assign);
+                if (!assign->fault)
+                        assign->fault = find_starts(client, assign);
+                if (!assign->fault)
+                        assign->fault = commit_starts(client, assign);
+                if (!assign->fault) {
+                        answer(client, assign);
+                        return;
+                }
+                if (is_permanent(assign->fault))
+                        cr_error_code(&assign->error, assign->fault, NULL);
+                if (assign->error.set) {
+                        give_up(client, assign);
+                        return;
+                }
+                try_again_later(client, assign);
+        } while (++assign->tries % TRIES_UNTOLD);
 }
 
 static void assign_free(assign_job_t *assign) {
@@ -173,8 +196,8 @@ static void assign_free(assign_job_t *assign) {
                         rd_kafka_queue_destroy(assign->queues[i]);
         }
         cr_free(assign->queues);
-        if (assign->uncommitted)
-                rd_kafka_topic_partition_list_destroy(assign->uncommitted);
+        if (assign->fresh)
+                rd_kafka_topic_partition_list_destroy(assign->fresh);
         rd_kafka_topic_partition_list_destroy(assign->partitions);
         cr_free(assign);
 }
@@ -221,9 +244,23 @@ static void tell_assigned(cr_client_t *client, assign_job_t *assign) {
         cr_send_event(client, &out);
 }
 
+static void tell_fault(cr_client_t *client, const assign_job_t *assign) {
+        cr_writer_t out = cr_writer();
+        cr_error_t error;
+        cr_error_code(&error, assign->fault, NULL);
+        cr_write_error(&out, &error);
+        cr_send_event(client, &out);
+}
+
 static void done_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
-        if (!assign->error.set)
+        if (!assign->answered) {
+                tell_fault(client, assign);
+                if (cr_lane_submit(&client->group_lane, job))
+                        return;
+                give_up(client, assign); /* closing */
+        }
+        if (!assign->given_up && !assign->error.set)
                 tell_assigned(client, assign);
         if (assign->error.set && !cr_client_closing(client))
                 tell_failed(client, &assign->error);
@@ -240,6 +277,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->queues = cr_alloc((size_t)partitions->cnt * sizeof(rd_kafka_queue_t *));
                 assign->start = client->group->start;
                 assign->start_time = client->group->start_time;
+                assign->patience = 10 * CR_SLICE_MS;
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
                         client->group->answering++;
                         return;

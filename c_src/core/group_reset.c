@@ -7,6 +7,7 @@
  * only a new assignment starts it again.
  */
 #include "group.h"
+#include "list_offsets.h"
 #include "mem.h"
 
 typedef struct reset_job {
@@ -16,6 +17,7 @@ typedef struct reset_job {
         int32_t partition;
         cr_start_t policy;
         int64_t from, to;
+        bool given_up;   /* lost, or closing */
         bool committing; /* the second run: the new position */
         cr_error_t error;
 } reset_job_t;
@@ -32,30 +34,40 @@ static void commit(cr_client_t *client, reset_job_t *reset) {
         rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* @locality group lane */
+static rd_kafka_resp_err_t ask(rd_kafka_t *rk, reset_job_t *reset, int millis) {
+        rd_kafka_topic_partition_list_t *list = one(reset->topic, reset->partition, 0);
+        rd_kafka_resp_err_t err = cr_list_offsets(
+                rk, list,
+                reset->policy == CR_START_LATEST ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING,
+                millis);
+        reset->to = list->elems[0].offset;
+        rd_kafka_topic_partition_list_destroy(list);
+        return err;
+}
+
+/* @locality group lane. Tried until there is an answer: without a new
+ * assignment librdkafka fetches nothing more of the partition. */
 static void run_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
-        int64_t low, high;
-        rd_kafka_resp_err_t err;
+        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+        int patience = 10 * CR_SLICE_MS;
         if (reset->committing) {
                 commit(client, reset);
                 return;
         }
-        do {
-                err = rd_kafka_query_watermark_offsets(client->rk, reset->topic, reset->partition,
-                                                       &low, &high, 10 * CR_SLICE_MS);
-        } while (err == RD_KAFKA_RESP_ERR__TIMED_OUT && !cr_client_closing(client) &&
-                 !rd_kafka_assignment_lost(client->rk));
-        if (err) {
-                cr_error_code(&reset->error, err, NULL);
-                return;
+        while (err && !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk)) {
+                err = ask(client->rk, reset, patience);
+                if (err == RD_KAFKA_RESP_ERR__TIMED_OUT)
+                        patience = cr_longer(patience);
+                else if (err)
+                        cr_lane_pause(client);
         }
-        reset->to = reset->policy == CR_START_LATEST ? high : low;
-        if (reset->policy == CR_START_ERROR)
+        if (!err && reset->policy == CR_START_ERROR)
                 cr_error_own(&reset->error, "offset_out_of_range",
-                             "%s [%d]: offset %lld is not in the log, which holds %lld to %lld",
+                             "%s [%d]: offset %lld is not in the log, which begins at %lld",
                              reset->topic, (int)reset->partition, (long long)reset->from,
-                             (long long)low, (long long)high);
+                             (long long)reset->to);
+        reset->given_up = err != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* {offset_reset, OldSlot, NewSlot, Topic, Partition, From, To} or a partition_error */
@@ -122,19 +134,26 @@ static bool renew(cr_client_t *client, cr_slot_t *slot, const reset_job_t *reset
         return cr_map_put(&client->group->slots, slot->id, slot);
 }
 
+/* Whether the answer can be used now. */
+static bool is_settled(cr_client_t *client, const reset_job_t *reset, cr_slot_t *slot) {
+        const cr_group_t *group = client->group;
+        if (!slot || reset->given_up || slot->revoked || cr_client_closing(client))
+                return false;
+        /* In the middle of a rebalance: a partition that is not part of it
+         * would be left as it is, so it is asked for again by the sweep. */
+        slot->wants_reset = group->revoked || group->answering;
+        return !slot->wants_reset;
+}
+
 static void done_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
-        cr_group_t *group = client->group;
-        cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&group->slots, reset->slot);
-        /* A rebalance that has come in between settles it in its own way. */
-        if (!slot || slot->revoked || group->revoked || group->answering ||
-            cr_client_closing(client)) {
-                if (slot)
-                        slot->resetting = false;
+        cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&client->group->slots, reset->slot);
+        if (slot)
+                slot->resetting = false;
+        if (!is_settled(client, reset, slot)) {
                 reset_free(reset);
                 return;
         }
-        slot->resetting = false;
         if (!reset->error.set)
                 start_again(client, reset);
         if (!reset->error.set)
@@ -146,7 +165,11 @@ static void done_reset(cr_client_t *client, cr_job_t *job) {
 }
 
 void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {
-        reset_job_t *reset = slot->resetting ? NULL : cr_alloc(sizeof(*reset));
+        reset_job_t *reset;
+        if (slot->resetting || slot->revoked)
+                return;
+        slot->wants_reset = true;
+        reset = cr_alloc(sizeof(*reset));
         if (!reset)
                 return;
         reset->job = (cr_job_t){.run = run_reset, .done = done_reset};
@@ -155,9 +178,8 @@ void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {
         reset->partition = slot->partition;
         reset->policy = client->group->out_of_range;
         reset->from = slot->delivered;
-        slot->resetting = true;
-        if (reset->topic && cr_lane_submit(&client->group_lane, &reset->job))
-                return;
-        slot->resetting = false;
-        reset_free(reset);
+        slot->resetting = reset->topic && cr_lane_submit(&client->group_lane, &reset->job);
+        slot->wants_reset = !slot->resetting;
+        if (!slot->resetting)
+                reset_free(reset);
 }

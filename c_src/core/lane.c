@@ -71,6 +71,14 @@ bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job) {
         return true;
 }
 
+void cr_lane_pause(cr_client_t *client) {
+        rd_kafka_queue_t *quiet = rd_kafka_queue_new(client->rk);
+        rd_kafka_event_t *none = rd_kafka_queue_poll(quiet, CR_SLICE_MS);
+        if (none)
+                rd_kafka_event_destroy(none);
+        rd_kafka_queue_destroy(quiet);
+}
+
 void cr_lane_join(cr_lane_t *lane) {
         if (!lane->started)
                 return;

@@ -42,6 +42,8 @@ void cr_lane_destroy(cr_lane_t *lane);
 /* False when the thread could not be started, or the client is closing; the
  * job is then not taken. */
 bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job);
+/* Waits a slice, where a call came back at once with an error. @locality a lane */
+void cr_lane_pause(cr_client_t *client);
 /* Lets the queued jobs run to their end and joins the thread. */
 void cr_lane_join(cr_lane_t *lane);
 

@@ -3,8 +3,11 @@
  * on a lane of their own, for librdkafka 2.0.2 does not keep to their
  * time-outs. INFO, which blocks on nothing, stands here as well.
  */
+#include <time.h>
+
 #include "delivery.h"
 #include "group.h"
+#include "list_offsets.h"
 #include "mem.h"
 
 typedef struct query_job {
@@ -12,17 +15,38 @@ typedef struct query_job {
         cr_tag_t tag;
         char *topic; /* owned; "" asks for all */
         int32_t partition;
-        int millis;
+        int millis; /* allowed */
+        int64_t deadline;
+        int patience; /* milliseconds that the next try has */
         int64_t low, high;
         const struct rd_kafka_metadata *metadata; /* owned */
         rd_kafka_resp_err_t err;
 } query_job_t;
 
-/* Each try is bounded, so that a close is not held up by a whole deadline. */
+/* The first try's bound, and with it a close's, where a broker is quick. */
 #define TRY_MS 1000
 
-static int next_try(int left) {
-        return left < TRY_MS ? left : TRY_MS;
+static int64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void begin(query_job_t *query) {
+        query->patience = TRY_MS;
+        query->deadline = now_ms() + query->millis;
+}
+
+static bool has_time(const query_job_t *query, cr_client_t *client) {
+        return now_ms() < query->deadline && !cr_client_closing(client);
+}
+
+/* The milliseconds that the next try has. */
+static int next_try(query_job_t *query) {
+        int64_t left = query->deadline - now_ms();
+        int millis = left < query->patience ? (int)left : query->patience;
+        query->patience = cr_longer(query->patience);
+        return millis > 0 ? millis : 0;
 }
 
 /* @locality query lane */
@@ -33,26 +57,37 @@ static void run_metadata(cr_client_t *client, cr_job_t *job) {
                 query->err = rd_kafka_last_error();
                 return;
         }
-        do {
-                int millis = next_try(query->millis);
-                query->err = rd_kafka_metadata(client->rk, 0, rkt, &query->metadata, millis);
-                query->millis -= millis;
-        } while (query->err && query->millis > 0 && !cr_client_closing(client));
+        begin(query);
+        while ((query->err =
+                        rd_kafka_metadata(client->rk, 0, rkt, &query->metadata, next_try(query))) &&
+               has_time(query, client))
+                cr_lane_pause(client);
         if (rkt)
                 rd_kafka_topic_destroy(rkt);
+}
+
+static rd_kafka_resp_err_t ask_watermark(rd_kafka_t *rk, query_job_t *query, int64_t which,
+                                         int64_t *offset) {
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+        rd_kafka_resp_err_t err;
+        rd_kafka_topic_partition_list_add(list, query->topic, query->partition);
+        err = cr_list_offsets(rk, list, which, next_try(query));
+        *offset = list->elems[0].offset;
+        rd_kafka_topic_partition_list_destroy(list);
+        return err;
 }
 
 /* @locality query lane */
 static void run_watermarks(cr_client_t *client, cr_job_t *job) {
         query_job_t *query = (query_job_t *)job;
+        begin(query);
         do {
-                int millis = next_try(query->millis);
                 query->err =
-                        rd_kafka_query_watermark_offsets(client->rk, query->topic, query->partition,
-                                                         &query->low, &query->high, millis);
-                query->millis -= millis;
-        } while (query->err == RD_KAFKA_RESP_ERR__TIMED_OUT && query->millis > 0 &&
-                 !cr_client_closing(client));
+                        ask_watermark(client->rk, query, RD_KAFKA_OFFSET_BEGINNING, &query->low);
+                if (!query->err)
+                        query->err =
+                                ask_watermark(client->rk, query, RD_KAFKA_OFFSET_END, &query->high);
+        } while (query->err == RD_KAFKA_RESP_ERR__TIMED_OUT && has_time(query, client));
 }
 
 static void query_free(query_job_t *query) {

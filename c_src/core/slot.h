@@ -29,7 +29,8 @@ typedef struct cr_slot {
         cr_recipient_t worker;   /* 0: none at the moment */
         uint32_t credit;         /* messages the worker has asked for */
         bool revoked;            /* nothing is delivered any more */
-        bool resetting;          /* its offset was out of range: see group_reset.c */
+        bool wants_reset;        /* its offset is out of range: see group_reset.c */
+        bool resetting;          /* ... and a job looks into it */
         int64_t stored;          /* position stored last */
         int64_t delivered;       /* behind the last message delivered */
         cr_window_t window;

@@ -1,0 +1,21 @@
+/*
+ * What offset partitions have at their beginning, at their end, or at a time:
+ * Kafka's ListOffsets, asked for all of them at once.
+ */
+#ifndef CREMA_LIST_OFFSETS_H
+#define CREMA_LIST_OFFSETS_H
+
+#include <librdkafka/rdkafka.h>
+
+/* Blocks for `millis` at most. `which` is RD_KAFKA_OFFSET_BEGINNING, _END or
+ * milliseconds since 1970; a time after the last message has offset -1. All
+ * partitions or none have an answer. */
+rd_kafka_resp_err_t cr_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                    int64_t which, int millis);
+
+/* How long the next try may take, of a question that was not answered within
+ * `millis`. librdkafka forgets what it has asked when a try ends, so a broker
+ * slower than all tries would never be heard. */
+int cr_longer(int millis);
+
+#endif
