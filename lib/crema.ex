@@ -194,6 +194,7 @@ defmodule Crema do
         message ->
           case Crema.reports(message) do
             [{7, {:ok, report}}] -> report.offset
+            [{7, {:error, reason}}] -> raise Crema.Error, reason
             :ignored -> handle_other(message)
           end
       end

@@ -138,11 +138,11 @@ crash_of_one_partition(Config) ->
     ?assertMatch(#{rebalances := 1, assigned := [{Topic, 0}, {Topic, 1}]}, crema:info(C)).
 
 exits_and_throws(Config) ->
-    %% However a handler ends, by exit, throw, kill or normally, it is started
-    %% again.
-    Topic = filled(Config, 6),
+    %% However a handler ends, by exit, throw, kill or normally, or by a process it
+    %% is linked to, it is started again.
+    Topic = filled(Config, 7),
     Self = self(),
-    Once = once([1, 2, 3, 4, 5]),
+    Once = once([1, 2, 3, 4, 5, 6]),
     Handle = fun(Message, State) ->
         Number = number(Message),
         case Once(Number) andalso Number of
@@ -151,17 +151,24 @@ exits_and_throws(Config) ->
             2 -> throw(planned);
             3 -> exit(self(), kill);
             4 -> exit(normal);
-            5 -> exit(shutdown)
+            5 -> exit(shutdown);
+            6 -> linked_that_ends({shutdown, closed})
         end,
         Self ! {handled, self(), Message},
         {ack, State}
     end,
     C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, quick()),
-    Seen = handled_up_to(6),
-    ?assertEqual([1, 2, 3, 4, 5, 6], lists:usort(Seen)),
-    %% Only the killed process could not tell what it had acknowledged.
-    ?assertEqual([], [N || N <- Seen -- [1, 2, 3, 4, 5, 6], N > 2]),
+    Seen = handled_up_to(7),
+    ?assertEqual([1, 2, 3, 4, 5, 6, 7], lists:usort(Seen)),
+    %% Only those that were killed could not tell what they had acknowledged.
+    ?assertEqual([], [N || N <- Seen -- [1, 2, 3, 4, 5, 6, 7], N > 2, N =/= 5]),
     true = all_acknowledged(C).
+
+linked_that_ends(Reason) ->
+    _ = spawn_link(fun() -> exit(Reason) end),
+    receive
+        nothing_comes -> ok
+    end.
 
 handled_up_to(Last) ->
     case values(crema_ct:handled(1)) of

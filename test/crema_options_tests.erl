@@ -47,15 +47,15 @@ forms_are_normalised_test() ->
             name := {local, here},
             bootstrap_servers := <<"a:1,b,c:3,d:4">>,
             group := <<"group">>,
-            topics := [<<"one">>, <<"two">>, <<"three">>],
-            handler := {?MODULE, #{x := 1}}
+            topics := [<<"one">>, <<"two">>, <<"three">>]
         },
         Parsed
     ),
-    ?assertMatch(
-        {ok, #{handler := {?MODULE, []}, topics := [<<"alone">>]}},
-        crema_options:parse(consumer, ?CONSUMER#{topics := "alone"})
-    ),
+    %% In a function, so that its arguments are not shown.
+    ?assertEqual({?MODULE, #{x => 1}}, (maps:get(handler, Parsed))()),
+    {ok, Alone} = crema_options:parse(consumer, ?CONSUMER#{topics := "alone"}),
+    ?assertMatch(#{topics := [<<"alone">>]}, Alone),
+    ?assertEqual({?MODULE, []}, (maps:get(handler, Alone))()),
     ?assertMatch(
         {ok, #{topics := #{<<"a">> := 2, <<"b">> := 3}}},
         crema_options:parse(cluster, #{topics => #{a => 2, "b" => 3}})

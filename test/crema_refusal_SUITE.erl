@@ -6,7 +6,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     wrong_messages/1, wrong_message_of_many/1, unknown_partition/1, too_large/1, no_broker/1,
-    wrong_options/1, wrong_properties/1, misuse/1
+    wrong_options/1, wrong_properties/1, wrong_call_options/1, misuse/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -14,7 +14,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         wrong_messages, wrong_message_of_many, unknown_partition, too_large, no_broker,
-        wrong_options, wrong_properties, misuse
+        wrong_options, wrong_properties, wrong_call_options, misuse
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -157,6 +157,34 @@ wrong_properties(_Config) ->
         ?assertMatch({match, _}, re:run(Text, Part), Text)
      || Part <- ["No such configuration property", "linger.msx", "batch.size", "compression.type"]
     ].
+
+wrong_call_options(Config) ->
+    %% A wrong option of a call is named before anything is sent.
+    P = crema_ct:producer(Config),
+    Wrong = [
+        {timeout, -1}, {timeout, 1.5}, {full_timeout, soon}, {on_full, refuse}, {report, yes},
+        {tag, -1}, {time_out, 1}
+    ],
+    [
+        begin
+            Answer = Produce(P, Given, #{Key => Value}),
+            ?assertMatch({error, {bad_call, #{field := Key}}}, Answer),
+            told_of(Answer, atom_to_list(Key))
+        end
+     || {Key, Value} <- Wrong,
+        {Produce, Given} <- [
+            {fun crema:produce/3, #{topic => t}},
+            {fun crema:produce_async/3, #{topic => t}},
+            {fun crema:produce_many/3, [#{topic => t}]},
+            {fun crema:produce_many_async/3, [#{topic => t}]}
+        ]
+    ],
+    ?assertMatch(#{accepted := 0}, crema:info(P)),
+    {ok, Ref} = crema:produce_async(P, #{topic => t}),
+    ?assertError(badarg, crema:await(Ref, -1)),
+    ?assertError(badarg, crema:flush(P, never)),
+    ?assertMatch({ok, _}, crema:await(Ref)),
+    crema_ct:quiet().
 
 misuse(Config) ->
     %% What is no reference is badarg; what is no producer or no client is told by

@@ -8,7 +8,8 @@
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
     what_is_logged_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
-    running_clients/1, dying_clients/1, refused_by_the_broker/1, without_the_application/1
+    running_clients/1, dying_clients/1, crashing_handlers/1, refused_by_the_broker/1,
+    without_the_application/1
 ]).
 -export([init/1, log/2]).
 
@@ -20,7 +21,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         what_is_logged_is_seen, failing_starts, failing_starts_under_a_supervisor,
-        running_clients, dying_clients, refused_by_the_broker, without_the_application
+        running_clients, dying_clients, crashing_handlers, refused_by_the_broker, without_the_application
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -111,9 +112,10 @@ good(Module, Config) ->
             'sasl.oauthbearer.config' => "secret=" ?MARKER
         }
     },
+    Handler = {crema_ct_handler, #{pin => ?MARKER}},
     case Module of
         crema_producer -> Common;
-        crema_consumer -> Common#{group => g, topics => [t], handler => crema_ct_plain_handler}
+        crema_consumer -> Common#{group => g, topics => [t], handler => Handler}
     end.
 
 child(Module, Options) ->
@@ -161,6 +163,30 @@ seen_in(Pid) ->
     ].
 
 label() -> initial_call.
+
+crashing_handlers(Config) ->
+    %% A handler that does not know its arguments, or its state, crashes without
+    %% showing them.
+    Self = self(),
+    Tell = fun(_, _, Metadata, _) -> Self ! {crashed, Metadata} end,
+    ok = crema_events:attach(?FUNCTION_NAME, [crema, consumer, handler_crashed], Tell, none),
+    Topic = crema_ct:topic(Config, 1),
+    ok = crema_ct:fill(Config, Topic, 0, [1]),
+    [
+        begin
+            C = crema_ct:consumer(Config, Topic, Args, #{}),
+            receive
+                {crashed, Metadata} -> no_leak(Args, Metadata, Config)
+            after 20000 -> error({not_crashed, Args})
+            end,
+            ok = crema_consumer:stop(C)
+        end
+     || Args <- [
+            #{pin => ?MARKER},
+            #{pin => ?MARKER, init => fun(_, State) -> {ok, maps:remove(init, State)} end}
+        ]
+    ],
+    ok = crema_events:detach(?FUNCTION_NAME).
 
 dying_clients(Config) ->
     %% Nor do the reports of one that dies, in whatever way.

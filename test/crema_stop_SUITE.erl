@@ -9,7 +9,7 @@
     flush/1, flush_in_vain/1, flush_of_what_was_before/1, purge/1,
     stop_flushes/1, stop_reports_all/1, stop_keeps_reports/1, stop_keeps_its_deadline/1,
     stop_by_many/1, use_after_stop/1, refuses_those_who_wait/1, readiness_ends/1,
-    supervised/1, names/1, child_spec/1,
+    supervised/1, fatal/1, fenced/1, names/1, child_spec/1,
     owner_killed/1, owner_killed_with_callers/1, port_closed/1, parent_died/1, callers_killed/1
 ]).
 -export([init/1]).
@@ -21,7 +21,7 @@ all() ->
         flush, flush_in_vain, flush_of_what_was_before, purge,
         stop_flushes, stop_reports_all, stop_keeps_reports, stop_keeps_its_deadline,
         stop_by_many, use_after_stop, refuses_those_who_wait, readiness_ends,
-        supervised, names, child_spec,
+        supervised, fatal, fenced, names, child_spec,
         owner_killed, owner_killed_with_callers, port_closed, parent_died, callers_killed
     ].
 
@@ -92,7 +92,12 @@ stop_flushes(Config) ->
     ok = crema:produce_many_async(P, messages(1000), #{report => message}),
     {Time, ok} = crema_ct:timed(fun() -> crema_producer:stop(P) end),
     ?assert(Time < 5000, Time),
-    ?assertEqual(1000, length([Tag || {Tag, {ok, _}} <- crema_ct:reports(1000)])).
+    ?assertEqual(1000, length([Tag || {Tag, {ok, _}} <- crema_ct:reports(1000)])),
+    %% Also one that has all the time there is.
+    Patient = lingering(Config),
+    ok = crema:produce_many_async(Patient, messages(10), #{report => message}),
+    ok = crema_producer:stop(Patient, infinity),
+    ?assertEqual(10, length([Tag || {Tag, {ok, _}} <- crema_ct:reports(10)])).
 
 stop_reports_all(_Config) ->
     %% What a stop could not deliver until its deadline is reported all the same,
@@ -260,6 +265,37 @@ names(Config) ->
         end
      || {Given, Used} <- Names
     ].
+
+fatal(_Config) ->
+    %% A producer that met a fatal error is started again by its supervisor.
+    {Supervisor, P} = has_met(<<"_FATAL">>),
+    crema_ct:await(fun() ->
+        case supervisor:which_children(Supervisor) of
+            [{_, New, _, _}] when is_pid(New), New =/= P -> true;
+            Other -> Other
+        end
+    end),
+    exit(Supervisor, shutdown).
+
+fenced(_Config) ->
+    %% One that was fenced is not: it would fence the other in turn.
+    {Supervisor, _} = has_met(<<"_FENCED">>),
+    ?assertMatch([{_, undefined, _, _}], supervisor:which_children(Supervisor)),
+    exit(Supervisor, shutdown).
+
+%% A producer that has ended of such an error, and its supervisor.
+has_met(Name) ->
+    process_flag(trap_exit, true),
+    Spec = crema_producer:child_spec(#{bootstrap_servers => <<"127.0.0.1:1">>}),
+    {ok, Supervisor} = supervisor:start_link(?MODULE, [Spec]),
+    [{_, P, _, _}] = supervisor:which_children(Supervisor),
+    {ok, producer, Port, _, _} = crema_registry:lookup(P),
+    Monitor = erlang:monitor(process, P),
+    P ! {crema_event, Port, term_to_binary({error, {Name, <<"planned">>, true, false, false}})},
+    receive
+        {'DOWN', Monitor, _, _, _} -> {Supervisor, P}
+    after 5000 -> error(goes_on)
+    end.
 
 child_spec(_Config) ->
     %% The specification's shutdown leaves time for the flush, and its id is the

@@ -99,7 +99,7 @@ defmodule Crema.Consumer do
         Crema.Consumer.start_link(__MODULE__, unquote(defaults), opts)
       end
 
-      defoverridable child_spec: 1, start_link: 1
+      defoverridable child_spec: 1
     end
   end
 

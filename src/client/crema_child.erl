@@ -59,7 +59,7 @@ child_id(_Module, Name) -> shown_name(Name).
 
 %% @doc Stops the process of a client, and waits for it. The owner keeps the
 %% deadline; it is not this process's business.
--spec stop(crema_registry:ref(), default | non_neg_integer()) -> ok.
+-spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Ref, Timeout) ->
     case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
         {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->

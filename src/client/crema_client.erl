@@ -5,7 +5,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([open/3, close/2, new/3, handle/2, tell/2, set/2, metadata/1]).
+-export([open/3, close/2, new/3, handle/2, tell/2, fatal/2, set/2, metadata/1]).
 
 -export_type([client/0]).
 
@@ -62,8 +62,8 @@ reveal(Key, Value) ->
     end.
 
 %% @doc Closes a client and waits until it is wholly gone, or until the deadline
-%% (`erlang:monotonic_time(millisecond)'): the reaper then finishes alone.
--spec close(port(), Deadline :: integer()) -> ok.
+%% ({@link crema_deadline}): the reaper then finishes alone.
+-spec close(port(), crema_deadline:deadline()) -> ok.
 close(Port, Deadline) ->
     Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
     ok = crema_port:close(Port),
@@ -71,7 +71,7 @@ close(Port, Deadline) ->
         {ok, Ref} ->
             receive
                 {Ref, _} -> ok
-            after max(50, Deadline - erlang:monotonic_time(millisecond)) -> ok
+            after max(50, crema_deadline:left(Deadline)) -> ok
             end;
         {error, _} ->
             ok
@@ -139,15 +139,20 @@ connected(Client) ->
 -spec problem(crema_error:reason(), client()) ->
     {ok, client()} | {fatal, crema_error:reason(), client()}.
 problem({_, #{fatal := true}} = Reason, Client) ->
-    crema_events:execute([crema, client, fatal], #{}, with_problem(Reason, Client)),
-    log_problem(error, Reason, Client),
-    {fatal, Reason, set(#{fatal => Reason, connected => false}, Client)};
+    {fatal, Reason, fatal(Reason, Client)};
 problem({all_brokers_down, _} = Reason, #client{status = #{connected := true}} = Client) ->
     crema_events:execute([crema, client, disconnected], #{}, with_problem(Reason, Client)),
     log_problem(warning, Reason, Client),
     {ok, probe(set(#{connected => false}, Client))};
 problem(Reason, Client) ->
     {ok, tell(Reason, Client)}.
+
+%% @doc Tells what the client ends of.
+-spec fatal(crema_error:reason(), client()) -> client().
+fatal(Reason, Client) ->
+    crema_events:execute([crema, client, fatal], #{}, with_problem(Reason, Client)),
+    log_problem(error, Reason, Client),
+    set(#{fatal => Reason, connected => false}, Client).
 
 %% An error that is not news is not told again before the next good news.
 -spec tell(crema_error:reason(), client()) -> client().

@@ -160,6 +160,8 @@ own_hints() ->
     #{
         bad_options =>
             <<"crema_options:doc/1 describes every option.">>,
+        bad_call =>
+            <<"Nothing was sent: crema:produce/3 describes the options of calls.">>,
         bad_message =>
             <<"Nothing of the call was sent: correct the message and call again.">>,
         queue_full =>

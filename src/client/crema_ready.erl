@@ -14,7 +14,7 @@ await(Client, Timeout) ->
     ok = crema_events:attach(Handler, Events, Tell, none),
     Monitor = monitor_client(crema_registry:whereis_name(Client), Ref),
     try
-        look(Client, Ref, deadline(Timeout))
+        look(Client, Ref, crema_deadline:in(Timeout))
     after
         true = erlang:demonitor(Monitor, [flush]),
         _ = crema_events:detach(Handler),
@@ -28,15 +28,7 @@ monitor_client(Pid, Ref) when is_pid(Pid) ->
 monitor_client(undefined, _Ref) ->
     make_ref().
 
--spec deadline(timeout()) -> integer() | infinity.
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
--spec left(integer() | infinity) -> timeout().
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
-
--spec look(crema_registry:ref(), reference(), integer() | infinity) -> ok | crema_error:error().
+-spec look(crema_registry:ref(), reference(), crema_deadline:deadline()) -> ok | crema_error:error().
 look(Client, Ref, Deadline) ->
     case crema_registry:status(Client) of
         {ok, #{kind := consumer, joined := true}} -> ok;
@@ -47,20 +39,20 @@ look(Client, Ref, Deadline) ->
     end.
 
 %% A name may be another process's by now.
--spec ended(crema_registry:ref(), pid(), integer() | infinity) -> ok | crema_error:error().
+-spec ended(crema_registry:ref(), pid(), crema_deadline:deadline()) -> ok | crema_error:error().
 ended(Client, Pid, Deadline) ->
     case crema_registry:whereis_name(Client) of
-        New when is_pid(New), New =/= Pid -> await(Client, left(Deadline));
+        New when is_pid(New), New =/= Pid -> await(Client, crema_deadline:left(Deadline));
         _ -> crema_registry:missing(client, Client)
     end.
 
--spec wait(crema_registry:ref(), reference(), integer() | infinity, map()) ->
+-spec wait(crema_registry:ref(), reference(), crema_deadline:deadline(), map()) ->
     ok | crema_error:error().
 wait(Client, Ref, Deadline, Status) ->
     receive
         {Ref, look} -> look(Client, Ref, Deadline);
         {{Ref, ended}, _, _, Pid, _} -> ended(Client, Pid, Deadline)
-    after left(Deadline) ->
+    after crema_deadline:left(Deadline) ->
         case Status of
             #{last_error := {_, #{message := Text}}} ->
                 Told = ["not ready in time (check bootstrap_servers); the last trouble was: ", Text],

@@ -27,9 +27,9 @@
 %% The forms after normalisation: `name' is what `gen_server:start_link/4'
 %% takes, or `undefined'; `text' and the elements of `topics' are binaries
 %% that are not empty; `servers' is one binary joined with commas; `handler'
-%% is `{Module, Args}', `Args' being `[]' when none were given; `topic_sizes'
-%% is a map from binary to number of partitions. `properties' is checked by
-%% {@link crema_properties:parse/2} instead.
+%% is a function that returns `{Module, Args}', `Args' being `[]' when none
+%% were given; `topic_sizes' is a map from binary to number of partitions.
+%% `properties' is checked by {@link crema_properties:parse/2} instead.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
 check({integer, Min, Max} = Type, Value) ->
     accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
@@ -185,13 +185,16 @@ bad_server(Bad) ->
     Expected = describe(servers),
     {error, <<"must be ", Expected/binary, "; this is none: ", (crema_input:show(Part))/binary>>}.
 
--spec handler(term()) -> {ok, {module(), term()}} | {error, binary()}.
+%% In a function: its arguments are the handler's own business, and options are
+%% shown in states, reports and specifications. A second time it is as it is.
+-spec handler(term()) -> {ok, fun(() -> {module(), term()})} | {error, binary()}.
 handler(Module) when is_atom(Module) -> handler({Module, []});
+handler(Hidden) when is_function(Hidden, 0) -> handler(Hidden());
 handler({Module, _}) when Module =:= undefined; Module =:= nil; is_boolean(Module) ->
     expected(handler);
 handler({Module, Args}) when is_atom(Module) ->
     case is_handler(Module) of
-        true -> {ok, {Module, Args}};
+        true -> {ok, fun() -> {Module, Args} end};
         {false, Why} -> {error, <<(crema_input:show(Module))/binary, " ", Why/binary>>}
     end;
 handler(_) ->

@@ -79,6 +79,6 @@ stop(Consumer) ->
     stop(Consumer, default).
 
 %% @doc The same with another deadline, in milliseconds.
--spec stop(crema_registry:ref(), default | non_neg_integer()) -> ok.
+-spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Consumer, Timeout) ->
     crema_child:stop(Consumer, Timeout).

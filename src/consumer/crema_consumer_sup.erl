@@ -4,7 +4,7 @@
 -module(crema_consumer_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_worker_sup/0, start_worker/2]).
+-export([start_link/1, start_worker_sup/0, start_group/2, start_worker/2]).
 -export([init/1]).
 
 %% @doc `Options' are parsed ones.
@@ -15,9 +15,19 @@ start_link(Options) ->
         Other -> Other
     end.
 
+%% @doc Called in the consumer's supervisor, which remembers it for the group: a
+%% group that asked for it would wait for a supervisor that may be ending it.
 -spec start_worker_sup() -> supervisor:startlink_ret().
 start_worker_sup() ->
-    supervisor:start_link(?MODULE, workers).
+    {ok, Workers} = supervisor:start_link(?MODULE, workers),
+    _ = put({?MODULE, workers}, Workers),
+    {ok, Workers}.
+
+%% @doc The options come in a function: supervisors print what they start, and a
+%% handler's arguments are nobody's business.
+-spec start_group(pid(), fun(() -> map())) -> gen_server:start_ret().
+start_group(Consumer, Options) ->
+    crema_group:start_link(Consumer, get({?MODULE, workers}), Options).
 
 %% @doc A partition's process.
 -spec start_worker(pid(), map()) -> {ok, pid()} | {error, term()}.
@@ -32,7 +42,7 @@ init(#{stop_timeout := Stop} = Options) ->
     },
     Group = #{
         id => group,
-        start => {crema_group, start_link, [self(), fun() -> Options end]},
+        start => {?MODULE, start_group, [self(), fun() -> Options end]},
         shutdown => Stop + 2000,
         significant => true,
         restart => transient

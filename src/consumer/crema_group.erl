@@ -5,7 +5,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/2]).
+-export([start_link/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export([terminate/2, format_status/2]).
 
@@ -26,26 +26,24 @@
     client :: crema_client:client(),
     options :: map(),
     consumer :: pid(),
-    workers = none :: none | pid(),
+    workers :: pid(),
     slots = #{} :: #{pos_integer() => #slot{}},
     monitors = #{} :: #{reference() => pos_integer()},
     %% a revocation that is being drained
     draining = none :: none | {Lost :: boolean(), Began :: integer()},
     drain_timer = none :: none | reference(),
-    stop_timeout :: non_neg_integer()
+    stop_timeout :: timeout()
 }).
 
 -type state() :: #state{}.
 
-%% The options come in a function: supervisors print what they start, and a
-%% handler's arguments are nobody's business.
--spec start_link(pid(), fun(() -> map())) -> gen_server:start_ret().
-start_link(Consumer, Options) ->
-    gen_server:start_link(?MODULE, {Consumer, Options}, []).
+-spec start_link(pid(), pid(), fun(() -> map())) -> gen_server:start_ret().
+start_link(Consumer, Workers, Options) ->
+    gen_server:start_link(?MODULE, {Consumer, Workers, Options}, []).
 
--spec init({pid(), fun(() -> map())}) ->
+-spec init({pid(), pid(), fun(() -> map())}) ->
     {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
-init({Consumer, Given}) ->
+init({Consumer, Workers, Given}) ->
     process_flag(trap_exit, true),
     Options = Given(),
     Known = #{known => fun known/1},
@@ -65,6 +63,7 @@ init({Consumer, Given}) ->
                 client = crema_client:set(#{assigned => [], joined => false}, Client),
                 options = Options,
                 consumer = Consumer,
+                workers = Workers,
                 stop_timeout = maps:get(stop_timeout, Options)
             },
             {ok, State, {continue, subscribe}};
@@ -83,16 +82,15 @@ known(_) ->
     false.
 
 -spec handle_continue(subscribe, state()) -> {noreply, state()} | {stop, term(), state()}.
-handle_continue(subscribe, #state{port = Port, options = Options, consumer = Consumer} = State) ->
-    [Workers] = [Pid || {workers, Pid, _, _} <- supervisor:which_children(Consumer)],
+handle_continue(subscribe, #state{port = Port, options = Options} = State) ->
     #{topics := Topics, start := Start} = Options,
     OutOfRange = maps:get(out_of_range, Options),
     Command = fun(Tag) ->
         {?CMD_SUBSCRIBE, term_to_binary({Tag, Topics, Start, OutOfRange})}
     end,
     case crema_port:ask(Port, Command, infinity, none) of
-        ok -> {noreply, State#state{workers = Workers}};
-        {error, Reason} -> {stop, {shutdown, Reason}, State}
+        ok -> {noreply, State};
+        {error, Reason} -> beyond_use(Reason, State)
     end.
 
 -spec handle_call(term(), gen_server:from(), state()) ->
@@ -139,6 +137,11 @@ handle_info(Message, #state{client = Client} = State) ->
         unknown -> {noreply, State}
     end.
 
+%% What starting again would not mend.
+-spec beyond_use(crema_error:reason(), state()) -> {stop, {shutdown, crema_error:reason()}, state()}.
+beyond_use(Reason, #state{client = Client} = State) ->
+    {stop, {shutdown, Reason}, State#state{client = crema_client:fatal(Reason, Client)}}.
+
 -spec event(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
 event({assigned, Slots}, State) ->
     {noreply, assigned(Slots, State)};
@@ -147,7 +150,7 @@ event({revoked, Ids, Lost}, State) ->
 event({released, Result, _Offsets}, State) ->
     {noreply, released(Result, State)};
 event({assign_failed, {error, Reason}}, State) ->
-    {stop, {shutdown, Reason}, State};
+    beyond_use(Reason, State);
 %% Nothing failed: what is stored is committed after the rebalance.
 event({commit_failed, {error, {rebalance_in_progress, _}}}, State) ->
     {noreply, State};
@@ -243,8 +246,7 @@ worker_down(Monitor, Worker, Reason, #state{monitors = Monitors, slots = Slots} 
                     Ended = Slot#slot{worker = none, renewed = false},
                     start_worker(Id, Down#state{slots = Slots#{Id := Ended}});
                 #{Id := #slot{worker = Worker} = Slot} when
-                    Reason =:= normal; Reason =:= {shutdown, stale_assignment};
-                    Reason =:= {shutdown, closed}
+                    Reason =:= normal; Reason =:= {shutdown, {slot_gone, Id}}
                 ->
                     Down#state{slots = Slots#{Id := Slot#slot{worker = none}}};
                 #{Id := #slot{worker = Worker} = Slot} ->
@@ -266,7 +268,8 @@ crashed(Id, #slot{failures = Before, since = Since} = Slot, Reason, State) ->
             false -> Before + 1
         end,
     Delay = crema_backoff:delay(Failures, Min, Max),
-    {Class, Cause, Stack} = crash(Reason),
+    {Class, Cause, WithArguments} = crash(Reason),
+    Stack = crema_events:without_arguments(WithArguments),
     Metadata = metadata(State, #{
         topic => Slot#slot.topic,
         partition => Slot#slot.partition,
@@ -421,22 +424,22 @@ now_ms() ->
 -spec terminate(term(), state()) -> ok.
 terminate(_Reason, #state{port = Port, stop_timeout = Stop, options = Options} = State) ->
     Began = now_ms(),
-    Deadline = Began + Stop,
+    Deadline = crema_deadline:in(Stop),
     Workers = [W || #slot{worker = W} <- maps:values(State#state.slots), is_pid(W)],
     lists:foreach(fun crema_worker:drain/1, Workers),
-    await_workers(Workers, min(Deadline, now_ms() + maps:get(drain_timeout, Options))),
+    await_workers(Workers, min(Deadline, crema_deadline:in(maps:get(drain_timeout, Options)))),
     ok = crema_client:close(Port, Deadline),
     Measured = #{count => map_size(State#state.slots), duration => now_ms() - Began},
     tell([crema, consumer, revoked], Measured, maps:values(State#state.slots), State).
 
--spec await_workers([pid()], integer()) -> ok.
+-spec await_workers([pid()], crema_deadline:deadline()) -> ok.
 await_workers(Workers, Deadline) ->
     Monitors = [{erlang:monitor(process, Worker), Worker} || Worker <- Workers],
     lists:foreach(
         fun({Monitor, Worker}) ->
             receive
                 {'DOWN', Monitor, _, _, _} -> ok
-            after max(0, Deadline - now_ms()) ->
+            after crema_deadline:left(Deadline) ->
                 exit(Worker, kill)
             end
         end,

@@ -54,7 +54,8 @@ drain(Worker) ->
     gen_server:cast(Worker, drain).
 
 -spec init(map()) -> {ok, state()}.
-init(#{slot := Slot, options := #{handler := {Handler, _}} = Options} = Work) ->
+init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
+    {Handler, _} = Hidden(),
     #{port := Port, group := Group, consumer := Consumer} = Work,
     #{topic := Topic, partition := Partition} = Work,
     State = #state{
@@ -79,7 +80,8 @@ callback(Handler) ->
 
 %% The user's code runs after init, so that starting never waits for it.
 -spec start_work(map(), state()) -> next().
-start_work(#{options := #{handler := {Handler, Args}} = Options} = Work, State) ->
+start_work(#{options := #{handler := Hidden} = Options} = Work, State) ->
+    {Handler, Args} = Hidden(),
     Info = maps:with([topic, partition, consumer], Work),
     try start_handler(Handler, Info, Args) of
         {ok, HandlerState} ->
@@ -105,8 +107,8 @@ take(Credit, #state{port = Port, slot = Slot} = State) ->
         ok ->
             _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Credit:32>>),
             {noreply, State};
-        {error, {Code, _}} ->
-            {stop, {shutdown, Code}, State}
+        {error, _} ->
+            {stop, {shutdown, {slot_gone, Slot}}, State}
     end.
 
 -spec handle_call(term(), gen_server:from(), state()) -> {reply, term(), state(), 0}.

@@ -21,7 +21,7 @@
 -export([execute/3, listening/1]).
 %% Owner of the table.
 -export([start_link/0, init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export([format_report/1]).
+-export([format_report/1, without_arguments/1]).
 
 -export_type([event_name/0, handler_id/0, handler_function/0, handler/0]).
 
@@ -158,7 +158,7 @@ failed(EventName, HandlerId, Function, {Class, Reason, Stacktrace}) ->
                     handler_id => HandlerId,
                     class => Class,
                     reason => Reason,
-                    stacktrace => lists:map(fun without_arguments/1, Stacktrace)
+                    stacktrace => without_arguments(Stacktrace)
                 },
                 #{report_cb => fun ?MODULE:format_report/1}
             );
@@ -166,13 +166,19 @@ failed(EventName, HandlerId, Function, {Class, Reason, Stacktrace}) ->
             ok
     end.
 
-%% The arguments of a failed call hold the handler's configuration and whatever
-%% the event was about: neither belongs in a log.
--spec without_arguments(tuple()) -> tuple().
-without_arguments({Module, Name, Args, Location}) when is_list(Args) ->
-    {Module, Name, length(Args), Location};
-without_arguments(Entry) ->
-    Entry.
+%% @private The arguments of a failed call hold a handler's configuration and
+%% whatever a message or an event was about: neither belongs in a log.
+-spec without_arguments(list()) -> list().
+without_arguments(Stacktrace) ->
+    [
+        case Entry of
+            {Module, Name, Args, Location} when is_list(Args) ->
+                {Module, Name, length(Args), Location};
+            _ ->
+                Entry
+        end
+     || Entry <- Stacktrace
+    ].
 
 %% @private
 -spec format_report(logger:report()) -> {io:format(), [term()]}.

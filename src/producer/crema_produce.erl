@@ -35,7 +35,15 @@
 %% @doc Produces and waits for the reports.
 -spec sync(crema_registry:ref(), messages(), options()) ->
     result() | {ok, [result()]} | crema_error:error().
-sync(Producer, {Shape, Messages}, Options) ->
+sync(Producer, Call, Options) ->
+    case bad_option(Options) of
+        none -> do_sync(Producer, Call, Options);
+        {error, _} = Error -> Error
+    end.
+
+-spec do_sync(crema_registry:ref(), messages(), options()) ->
+    result() | {ok, [result()]} | crema_error:error().
+do_sync(Producer, {Shape, Messages}, Options) ->
     {Port, _} = Client = client(Producer),
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
@@ -114,7 +122,15 @@ not_final(Port, Call, {Shape, Origins}) ->
 %% and mostly it is the last.
 -spec async(crema_registry:ref(), messages(), options()) ->
     ok | {ok, ref()} | crema_error:error().
-async(Producer, {Shape, Messages}, Options) ->
+async(Producer, Call, Options) ->
+    case bad_option(Options) of
+        none -> do_async(Producer, Call, Options);
+        {error, _} = Error -> Error
+    end.
+
+-spec do_async(crema_registry:ref(), messages(), options()) ->
+    ok | {ok, ref()} | crema_error:error().
+do_async(Producer, {Shape, Messages}, Options) ->
     {Port, _} = Client = client(Producer),
     {Mode, Call} = mode(Options),
     case crema_packet:produce(Mode, refuse, Call, <<>>, Messages) of
@@ -209,6 +225,7 @@ submit(Port, Data, Behind) ->
 %% @doc The reports of an asynchronous call.
 -spec await(ref(), timeout()) -> result() | {ok, [result()]} | crema_error:error().
 await({crema_ref, Port, Call, Shape, Origins}, Timeout) ->
+    is_timeout(Timeout) orelse erlang:error(badarg),
     Ref = make_ref(),
     Data = [<<Call:64>> | term_to_binary(Ref)],
     case crema_port:command(Port, ?CMD_AWAIT, Data) of
@@ -241,6 +258,7 @@ reports(_) ->
 
 -spec flush(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
+    is_timeout(Timeout) orelse erlang:error(badarg),
     {Port, _} = client(Producer),
     refused(Producer, flush_port(Port, Timeout)).
 
@@ -258,27 +276,27 @@ purge(Producer) ->
     {Port, _} = client(Producer),
     refused(Producer, crema_port:command(Port, ?CMD_PURGE, <<>>)).
 
-%% A process remembers the ports of the producers it uses: the table costs a
-%% quarter of a whole call. Pids are not used again, so what is remembered can
-%% only be closed; then it is forgotten.
+%% A process remembers the ports of the producers it uses, by what it calls
+%% them: the table costs a quarter of a whole call. Pids are not used again, so
+%% what is remembered can only be closed; then it is forgotten.
 -spec client(crema_registry:ref()) -> client().
 client(Producer) ->
     Pid = crema_registry:whereis_name(Producer),
-    case get({?MODULE, Pid}) of
-        undefined -> look_up(Pid);
-        Client -> Client
+    case get({?MODULE, Producer}) of
+        {Pid, Client} -> Client;
+        _ -> look_up(Producer, Pid)
     end.
 
--spec look_up(pid() | undefined) -> client().
-look_up(Pid) when is_pid(Pid) ->
+-spec look_up(crema_registry:ref(), pid() | undefined) -> client().
+look_up(Producer, Pid) when is_pid(Pid) ->
     case crema_registry:lookup(Pid) of
         {ok, producer, Port, Settings, _} ->
-            _ = put({?MODULE, Pid}, {Port, Settings}),
+            _ = put({?MODULE, Producer}, {Pid, {Port, Settings}}),
             {Port, Settings};
         _ ->
             no_client()
     end;
-look_up(undefined) ->
+look_up(_Producer, undefined) ->
     no_client().
 
 %% Commands to it are answered as by one that was closed: see refused/2.
@@ -288,7 +306,7 @@ no_client() ->
 
 -spec refused(crema_registry:ref(), Result) -> Result | crema_error:error().
 refused(Producer, {error, {closed, _}}) ->
-    _ = erase({?MODULE, crema_registry:whereis_name(Producer)}),
+    _ = erase({?MODULE, Producer}),
     crema_registry:missing(producer, Producer);
 refused(_Producer, Result) ->
     Result.
@@ -299,6 +317,33 @@ bad_message(one, {_Index, Field, Reason}) ->
 bad_message(many, {Index, Field, Reason}) ->
     Text = io_lib:format("message ~b: ~s ~s", [Index, Field, Reason]),
     crema_error:make(bad_message, Text, #{field => Field, index => Index}).
+
+%% Before anything is sent: a wait that cannot be would otherwise be found when
+%% the message is on its way.
+-spec bad_option(options()) -> none | crema_error:error().
+bad_option(Options) when map_size(Options) =:= 0 ->
+    none;
+bad_option(Options) ->
+    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
+        [] ->
+            none;
+        [{Key, Value} | _] ->
+            Text = io_lib:format("~0tp => ~0tP is no option of a call", [Key, Value, 5]),
+            crema_error:make(bad_call, Text, #{field => Key})
+    end.
+
+-spec is_option(term(), term()) -> boolean().
+is_option(timeout, Time) -> is_timeout(Time);
+is_option(full_timeout, Time) -> is_timeout(Time);
+is_option(on_full, Policy) -> Policy =:= wait orelse Policy =:= error;
+is_option(report, Report) -> lists:member(Report, [await, message, none]);
+is_option(tag, Tag) -> is_integer(Tag) andalso Tag >= 0 andalso Tag < 1 bsl 64;
+is_option(_, _) -> false.
+
+%% What `receive' takes.
+-spec is_timeout(term()) -> boolean().
+is_timeout(infinity) -> true;
+is_timeout(Time) -> is_integer(Time) andalso Time >= 0 andalso Time < 1 bsl 32.
 
 -spec policy(options(), client()) -> refuse | wait.
 policy(Options, Client) ->

@@ -16,7 +16,7 @@
 -record(state, {
     port :: port(),
     client :: crema_client:client(),
-    flush_timeout :: non_neg_integer()
+    flush_timeout :: timeout()
 }).
 
 %% Time beside the flush that a supervisor gives a producer to stop.
@@ -106,19 +106,28 @@ handle_info({'EXIT', _, Reason}, State) ->
 handle_info(Message, #state{client = Client} = State) ->
     case crema_client:handle(Message, Client) of
         {ok, New} -> {noreply, State#state{client = New}};
-        {fatal, {Code, _}, New} -> {stop, {shutdown, {fatal, Code}}, State#state{client = New}};
+        {fatal, {Code, _}, New} -> {stop, end_reason(Code), State#state{client = New}};
         {other, _, New} -> {noreply, State#state{client = New}};
         unknown -> {noreply, State}
     end.
+
+%% A producer that begins anew is mended, but not one whose transactional.id
+%% another has: each would fence the other in turn.
+-spec end_reason(crema_error:code()) -> term().
+end_reason(Code) when Code =:= fenced; Code =:= producer_fenced; Code =:= invalid_producer_epoch ->
+    {shutdown, {fatal, Code}};
+end_reason(Code) ->
+    {fatal, Code}.
 
 %% @private Flushes unless the client is beyond it, and hands it to the reaper,
 %% which reports what is left.
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{port = Port, flush_timeout = Timeout}) ->
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    Deadline = crema_deadline:in(Timeout),
     _ =
         case Reason of
             {shutdown, {fatal, _}} -> ok;
+            {fatal, _} -> ok;
             {port_closed, _} -> ok;
             _ -> crema_produce:flush_port(Port, Timeout)
         end,
