@@ -121,15 +121,21 @@ consumer(Config, Topic, Args, Options) ->
         topics => [Topic],
         handler => {crema_ct_handler, Args}
     },
-    Kafka = maps:merge(membership(), maps:get(kafka, Options, #{})),
+    Kafka = maps:merge(membership(Config), maps:get(kafka, Options, #{})),
     All = maps:merge(Given, Options#{kafka => Kafka}),
     started(crema_consumer:start_link(All)).
 
 %% The mock cluster waits for a second less than the session before it gives
 %% partitions anew, but for three seconds before the first time, which members
-%% must survive. Heartbeats tell members of a change.
-membership() ->
-    #{'session.timeout.ms' => 3600, 'heartbeat.interval.ms' => 200}.
+%% must survive. Heartbeats tell members of a change. Real brokers do not wait
+%% for the session, which may then last as long as their machine may be slow.
+membership(Config) ->
+    Session =
+        case proplists:get_value(cluster, Config) of
+            undefined -> 10000;
+            _ -> 3600
+        end,
+    #{'session.timeout.ms' => Session, 'heartbeat.interval.ms' => 200}.
 
 %% @doc A new topic. Real brokers create it when it is asked for, with four
 %% partitions whatever is wanted.

@@ -10,7 +10,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([producers/1, queues/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
--export([unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
+-export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -20,7 +20,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             producers, queues, ends_of_producers, handlers, offsets, share_cooperative, share_range,
-            revoked_handlers, unknown_topic, no_such_topic_name
+            revoked_handlers, start_at_a_time, unknown_topic, no_such_topic_name
         ]}
     ].
 
@@ -97,6 +97,31 @@ forget_messages() ->
         _ -> forget_messages()
     after 0 -> ok
     end.
+
+start_at_a_time(Config) ->
+    %% A member begins at the first message of a time, and where all are older at
+    %% the end. (The embedded cluster knows no times.)
+    Topic = crema_ct:topic(Config, 4),
+    P = crema_ct:producer(Config),
+    Now = erlang:system_time(millisecond),
+    Put = fun(Partition, Numbers) ->
+        {ok, Results} = crema:produce_many(P, [
+            #{
+                topic => Topic,
+                partition => Partition,
+                value => integer_to_binary(N),
+                timestamp => Now + N * 1000
+            }
+         || N <- Numbers
+        ]),
+        ?assertEqual(#{ok => length(Numbers)}, crema_ct:results(Results))
+    end,
+    Put(0, [-50, -40, 30, 40, 50]),
+    Put(1, [-20, -10]),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{start => Now}),
+    crema_ct:await(fun() -> length(maps:get(assigned, crema:status(C))) =:= 4 end),
+    Put(1, [-5]),
+    ?assertEqual([-5, 30, 40, 50], lists:sort(crema_ct_consume:values(crema_ct:handled(4)))).
 
 unknown_topic(Config) ->
     %% Topics that do not exist are told, each of them, in the status and as
