@@ -118,41 +118,43 @@ produce_one(P, Topic, Value, Left) ->
     ok = crema:produce_async(P, #{topic => Topic, value => Value}, #{report => none}),
     produce_one(P, Topic, Value, Left - 1).
 
-produce_many(#{topic := Topic, messages := Count, batch := Batch} = O) ->
+%% As in C the messages are made before the clock starts: what is measured is
+%% what the client does with them.
+produce_many(#{messages := Count, batch := Batch} = O) ->
     P = start_warm_producer(O),
-    Value = value(O),
+    Messages = messages(O),
     From = crema_bench_result:moment(),
-    ok = produce_many(P, Topic, Value, Batch, Count),
+    ok = produce_many(P, Messages, Batch, Count),
     ok = crema:flush(P, ?FLUSH_TIMEOUT),
     crema_bench_result:rate(O, Count, From, crema_bench_result:moment(), #{}),
     ok = crema_producer:stop(P).
 
-produce_many(_P, _Topic, _Value, _Batch, 0) ->
-    ok;
-produce_many(P, Topic, Value, Batch, Left) ->
-    Size = min(Batch, Left),
-    ok = crema:produce_many_async(P, messages(Topic, Value, Size), #{report => none}),
-    produce_many(P, Topic, Value, Batch, Left - Size).
+produce_many(P, Messages, Batch, Left) when Left >= Batch ->
+    ok = crema:produce_many_async(P, Messages, #{report => none}),
+    produce_many(P, Messages, Batch, Left - Batch);
+produce_many(_P, _Messages, _Batch, 0) ->
+    ok.
 
-messages(Topic, Value, Size) ->
-    [#{topic => Topic, value => Value} || _ <- lists:seq(1, Size)].
+%% Those of one call, of which all calls of a run are made.
+messages(#{topic := Topic, messages := Count, batch := Batch} = O) when Count rem Batch =:= 0 ->
+    Value = value(O),
+    [#{topic => Topic, value => Value} || _ <- lists:seq(1, Batch)].
 
 %% The same with a report of each message sent to this process.
-produce_many_reports(#{topic := Topic, messages := Count, batch := Batch} = O) ->
+produce_many_reports(#{messages := Count, batch := Batch} = O) ->
     P = start_warm_producer(O),
-    Value = value(O),
+    Messages = messages(O),
     From = crema_bench_result:moment(),
-    Missing = produce_many_reports(P, Topic, Value, Batch, Count, Count),
+    Missing = produce_many_reports(P, Messages, Batch, Count, Count),
     0 = await_reports(Missing, infinity),
     crema_bench_result:rate(O, Count, From, crema_bench_result:moment(), #{}),
     ok = crema_producer:stop(P).
 
-produce_many_reports(_P, _Topic, _Value, _Batch, 0, Missing) ->
-    Missing;
-produce_many_reports(P, Topic, Value, Batch, Left, Missing) ->
-    Size = min(Batch, Left),
-    ok = crema:produce_many_async(P, messages(Topic, Value, Size), #{report => message}),
-    produce_many_reports(P, Topic, Value, Batch, Left - Size, await_reports(Missing, 0)).
+produce_many_reports(P, Messages, Batch, Left, Missing) when Left >= Batch ->
+    ok = crema:produce_many_async(P, Messages, #{report => message}),
+    produce_many_reports(P, Messages, Batch, Left - Batch, await_reports(Missing, 0));
+produce_many_reports(_P, _Messages, _Batch, 0, Missing) ->
+    Missing.
 
 %% Takes reports until none is missing, or none came within the time.
 await_reports(0, _Timeout) ->

@@ -17,6 +17,18 @@ cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         return delivery;
 }
 
+/* Entries and calls are at even addresses. */
+#define UNHEARD ((uintptr_t)1)
+
+void *cr_call_opaque(cr_call_t *call, uint32_t index) {
+        return call->unheard ? (char *)call + UNHEARD : (char *)&call->entries[index];
+}
+
+/* The unheard call whose message has that opaque, or NULL. */
+static cr_call_t *unheard_call(void *opaque) {
+        return (uintptr_t)opaque & UNHEARD ? (cr_call_t *)(void *)((char *)opaque - UNHEARD) : NULL;
+}
+
 /* The call an entry stands in. */
 static cr_call_t *call_of(cr_entry_t *entry) {
         cr_entry_t *first = entry - entry->index;
@@ -66,15 +78,17 @@ static bool can_be_awaited(const cr_call_t *call) {
 }
 
 cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
-                       uint32_t count) {
-        cr_call_t *call = cr_alloc(sizeof(*call) + count * sizeof(call->entries[0]));
+                       uint32_t count, bool unheard) {
+        uint32_t entries = unheard ? 0 : count;
+        cr_call_t *call = cr_alloc(sizeof(*call) + entries * sizeof(call->entries[0]));
         if (!call)
                 return NULL;
         call->mode = mode;
         call->id = id;
         call->count = count;
         call->left = count + 1;
-        for (uint32_t i = 0; i < count; i++)
+        call->unheard = unheard;
+        for (uint32_t i = 0; i < entries; i++)
                 call->entries[i].index = i;
         if (caller && can_be_awaited(call) && !cr_map_put(&caller->calls, id, call)) {
                 cr_free(call);
@@ -157,6 +171,7 @@ void cr_call_release(cr_client_t *client, cr_call_t *call) {
         if (--call->left)
                 return;
         TAILQ_REMOVE(&client->delivery->pending, call, in_delivery);
+        client->delivery->bytes -= call->cost;
         if (call->caller && call->mode == CR_MODE_KEEP) {
                 keep(client->delivery, call);
                 return;
@@ -193,8 +208,19 @@ static void group_report(cr_delivery_t *delivery, const cr_call_t *call, const c
         }
 }
 
-void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t error,
-                     uint8_t status, int32_t partition, int64_t offset, int64_t timestamp) {
+/* Of a message's cost only the call's is known: each takes its share along. */
+static void report_unheard(cr_client_t *client, cr_call_t *call) {
+        cr_delivery_t *delivery = client->delivery;
+        uint64_t share = call->cost / call->left;
+        call->cost -= share;
+        delivery->bytes -= share;
+        delivery->messages--;
+        delivery->reported++;
+        cr_call_release(client, call);
+}
+
+static void report_entry(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t error,
+                         uint8_t status, int32_t partition, int64_t offset, int64_t timestamp) {
         cr_delivery_t *delivery = client->delivery;
         cr_call_t *call = call_of(entry);
         entry->error = (int16_t)error;
@@ -213,6 +239,16 @@ void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t
         cr_call_release(client, call);
 }
 
+void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
+                        int32_t partition) {
+        cr_call_t *unheard = unheard_call(opaque);
+        if (unheard)
+                report_unheard(client, unheard);
+        else
+                report_entry(client, opaque, error, CR_STATUS_NOT_PERSISTED, partition,
+                             RD_KAFKA_OFFSET_INVALID, -1);
+}
+
 static uint8_t status_of(const rd_kafka_message_t *message) {
         switch (rd_kafka_message_status(message)) {
         case RD_KAFKA_MSG_STATUS_PERSISTED:
@@ -226,9 +262,13 @@ static uint8_t status_of(const rd_kafka_message_t *message) {
 }
 
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
-        cr_entry_report(client, message->_private, message->err, status_of(message),
-                        message->partition, message->offset,
-                        rd_kafka_message_timestamp(message, NULL));
+        cr_call_t *unheard = unheard_call(message->_private);
+        if (unheard)
+                report_unheard(client, unheard);
+        else
+                report_entry(client, message->_private, message->err, status_of(message),
+                             message->partition, message->offset,
+                             rd_kafka_message_timestamp(message, NULL));
 }
 
 static void send_grouped(cr_client_t *client, cr_caller_t *caller) {

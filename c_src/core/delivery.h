@@ -10,6 +10,10 @@
  * Ownership: the delivery owns its calls, callers, waiters and topic handles.
  * A call is freed when its last message is reported and the reports have gone
  * where they belong; a message's librdkafka opaque is its entry in the call.
+ *
+ * A call of which nobody hears, and whose values librdkafka has copied, needs no
+ * entries: its messages' opaque is the call itself, marked. Entries would be out
+ * of the processor's caches again by the time of the report.
  */
 #ifndef CREMA_DELIVERY_H
 #define CREMA_DELIVERY_H
@@ -47,6 +51,8 @@ struct cr_call {
         cr_tag_t tag; /* MODE_WAIT */
         uint32_t count;
         uint32_t left; /* unreported, plus one while it is being enqueued */
+        bool unheard;  /* there are no entries */
+        uint64_t cost; /* of an unheard call: of what is left of it */
         cr_entry_t entries[];
 };
 
@@ -111,12 +117,14 @@ void cr_delivery_destroy(cr_delivery_t *delivery);
 cr_caller_t *cr_delivery_caller(cr_delivery_t *delivery, cr_recipient_t recipient);
 /* A call of that many messages, accepted; NULL when there is no memory. */
 cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
-                       uint32_t count);
+                       uint32_t count, bool unheard);
+/* The opaque of a call's message. */
+void *cr_call_opaque(cr_call_t *call, uint32_t index);
 /* One place less to wait for; may free the call. */
 void cr_call_release(cr_client_t *client, cr_call_t *call);
-/* The message at entry is final. */
-void cr_entry_report(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_err_t error,
-                     uint8_t status, int32_t partition, int64_t offset, int64_t timestamp);
+/* The message with that opaque was refused: it is final. */
+void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
+                        int32_t partition);
 /* Makes the delivery report of a message that librdkafka reports. */
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
 /* Sends what has been gathered for each caller: at the end of a drain. */

@@ -9,12 +9,6 @@
 
 #include "mem.h"
 
-static void refuse(cr_client_t *client, cr_entry_t *entry, const cr_message_t *message,
-                   rd_kafka_resp_err_t err) {
-        cr_entry_report(client, entry, err, CR_STATUS_NOT_PERSISTED, message->partition,
-                        RD_KAFKA_OFFSET_INVALID, -1);
-}
-
 static bool batchable(const cr_message_t *message) {
         return !message->headers.size && !message->timestamp && !message->value_buf;
 }
@@ -51,8 +45,8 @@ static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
 }
 
 /* @precondition batch_room(count) */
-static void produce_run(cr_client_t *client, const cr_message_t *messages, cr_entry_t *entries,
-                        uint32_t count) {
+static void produce_run(cr_client_t *client, cr_call_t *call, uint32_t at,
+                        const cr_message_t *messages, uint32_t count) {
         rd_kafka_message_t *batch = client->delivery->batch;
         for (uint32_t i = 0; i < count; i++) {
                 batch[i] = (rd_kafka_message_t){.payload = unconst(messages[i].value),
@@ -60,13 +54,14 @@ static void produce_run(cr_client_t *client, const cr_message_t *messages, cr_en
                                                 .key = unconst(messages[i].key),
                                                 .key_len = messages[i].key_size,
                                                 .partition = messages[i].partition,
-                                                ._private = &entries[i]};
+                                                ._private = cr_call_opaque(call, at + i)};
         }
         rd_kafka_produce_batch(messages->topic->rkt, RD_KAFKA_PARTITION_UA,
                                RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_PARTITION, batch, (int)count);
         for (uint32_t i = 0; i < count; i++) {
                 if (batch[i].err)
-                        refuse(client, &entries[i], &messages[i], batch[i].err);
+                        cr_delivery_refuse(client, batch[i]._private, batch[i].err,
+                                           messages[i].partition);
         }
 }
 
@@ -89,7 +84,7 @@ static rd_kafka_headers_t *headers_of(const cr_message_t *message) {
  * librdkafka 2.0.2 crashes on an unknown partition. On success the list is
  * librdkafka's, on failure it is still ours.
  */
-static void produce_full(cr_client_t *client, const cr_message_t *message, cr_entry_t *entry) {
+static void produce_full(cr_client_t *client, const cr_message_t *message, void *opaque) {
         rd_kafka_headers_t *headers = message->header_count ? headers_of(message) : NULL;
         rd_kafka_error_t *failed;
         rd_kafka_vu_t fields[8] = {
@@ -102,25 +97,25 @@ static void produce_full(cr_client_t *client, const cr_message_t *message, cr_en
                 {.vtype = RD_KAFKA_VTYPE_KEY,
                  .u.mem = {.ptr = unconst(message->key), .size = message->key_size}},
                 {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = message->timestamp},
-                {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = entry},
+                {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
                 {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers}};
         failed = rd_kafka_produceva(client->rk, fields, headers ? 8 : 7);
         if (!failed)
                 return;
         if (headers)
                 rd_kafka_headers_destroy(headers);
-        refuse(client, entry, message, rd_kafka_error_code(failed));
+        cr_delivery_refuse(client, opaque, rd_kafka_error_code(failed), message->partition);
         rd_kafka_error_destroy(failed);
 }
 
-static void produce_one(cr_client_t *client, const cr_message_t *message, cr_entry_t *entry) {
+static void produce_one(cr_client_t *client, const cr_message_t *message, void *opaque) {
         int flags = message->value_buf ? 0 : RD_KAFKA_MSG_F_COPY;
         if (message->headers.size || message->timestamp)
-                produce_full(client, message, entry);
+                produce_full(client, message, opaque);
         else if (rd_kafka_produce(message->topic->rkt, message->partition, flags,
                                   unconst(message->value), message->value_size, message->key,
-                                  message->key_size, entry))
-                refuse(client, entry, message, rd_kafka_last_error());
+                                  message->key_size, opaque))
+                cr_delivery_refuse(client, opaque, rd_kafka_last_error(), message->partition);
 }
 
 /* The call holds a place of its own meanwhile, so that it outlives messages
@@ -130,10 +125,10 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
         while (at < call->count) {
                 uint32_t run = run_length(&messages[at], call->count - at);
                 if (run > 1 && batch_room(client->delivery, run)) {
-                        produce_run(client, &messages[at], &call->entries[at], run);
+                        produce_run(client, call, at, &messages[at], run);
                         at += run;
                 } else {
-                        produce_one(client, &messages[at], &call->entries[at]);
+                        produce_one(client, &messages[at], cr_call_opaque(call, at));
                         at++;
                 }
         }
@@ -143,6 +138,26 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
 static bool no_memory(cr_error_t *error, const cr_produce_t *produce) {
         cr_error_own(error, "no_memory", "no memory for %u messages", produce->count);
         return false;
+}
+
+static bool has_values_behind(const cr_produce_t *produce) {
+        for (uint32_t i = 0; i < produce->count; i++) {
+                if (produce->messages[i].value_buf)
+                        return true;
+        }
+        return false;
+}
+
+/* What is counted, and the values that the entries own from here on. */
+static void take_costs(cr_delivery_t *delivery, cr_call_t *call, const cr_produce_t *produce) {
+        for (uint32_t i = 0; i < produce->count && !call->unheard; i++) {
+                call->entries[i].cost = produce->messages[i].cost;
+                call->entries[i].value = produce->messages[i].value_buf;
+        }
+        call->cost = call->unheard ? produce->cost : 0;
+        delivery->messages += produce->count;
+        delivery->bytes += produce->cost;
+        delivery->accepted += produce->count;
 }
 
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
@@ -158,18 +173,13 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
                 cr_error_own(error, "malformed_command", "the call's number is in use");
                 return false;
         }
-        call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count);
+        call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count,
+                           !heard && !has_values_behind(produce));
         if (!call)
                 return no_memory(error, produce);
         if (produce->mode == CR_MODE_WAIT)
                 (void)cr_tag_set(&call->tag, recipient, produce->tag, produce->tag_size);
-        for (uint32_t i = 0; i < produce->count; i++) {
-                call->entries[i].cost = produce->messages[i].cost;
-                call->entries[i].value = produce->messages[i].value_buf;
-        }
-        delivery->messages += produce->count;
-        delivery->bytes += produce->cost;
-        delivery->accepted += produce->count;
+        take_costs(delivery, call, produce);
         produce_all(client, call, produce->messages);
         if (idle && delivery->messages)
                 cr_nudge(client);
