@@ -99,7 +99,7 @@ typedef struct cr_delivery {
         cr_job_t flush_job;
         bool flush_running;
         atomic_bool flush_stop; /* read by the flush lane */
-        bool nudges;            /* the linger is shorter than librdkafka can sleep */
+        bool nudges;            /* the linger is a short one: see nudge.c */
         cr_job_t nudge_job;
         bool nudge_running;
         atomic_bool nudge_wanted;   /* taken by the flush lane */

@@ -1,12 +1,12 @@
 /*
- * librdkafka sleeps whole milliseconds, so that a linger of a tenth of one
- * lasts more than one. With such a linger the first message of a client that
- * had nothing outstanding is sent at once, as in Nagle's algorithm, by a short
+ * With a linger of a millisecond or less the first message of a client that had
+ * nothing outstanding is sent at once, as in Nagle's algorithm, by a short
  * flush: a flushing client does not linger. Those behind it linger, or go
  * when the next response wakes the connection's thread.
  *
- * No linger at all would have each message of a busy caller wake that thread,
- * which costs the caller a third of its rate.
+ * A shorter linger instead would not help the lone message, for librdkafka
+ * sleeps whole milliseconds, and would have its thread spin under load; no
+ * linger at all has each message of a busy caller wake that thread.
  */
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ void cr_nudge_init(cr_delivery_t *delivery, rd_kafka_t *rk) {
         double ms;
         rd_kafka_conf_get(rd_kafka_conf(rk), "linger.ms", linger, &size);
         ms = strtod(linger, NULL);
-        delivery->nudges = ms > 0 && ms < 1;
+        delivery->nudges = ms > 0 && ms <= 1;
 }
 
 /* @locality flush lane */

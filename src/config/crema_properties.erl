@@ -208,7 +208,7 @@ defaults(producer, #{ordering := Ordering, kafka := User}) ->
             %% A lone message is not held up by librdkafka's 5 ms, and a tenth
             %% of one is enough for batches to form: none at all costs a third
             %% of the throughput.
-            {<<"linger.ms">>, <<"0.1">>},
+            {<<"linger.ms">>, <<"1">>},
             %% crema admits messages itself (max_queue_messages, max_queue_bytes)
             %% and lets a caller wait; librdkafka's limits would only refuse what
             %% was already admitted. 0 is no limit; for the bytes there is no such
