@@ -77,18 +77,21 @@ static bool can_be_awaited(const cr_call_t *call) {
         return call->mode == CR_MODE_KEEP || call->mode == CR_MODE_WAIT;
 }
 
+static void append(cr_delivery_t *delivery, cr_call_t *call) {
+        call->sequence = ++delivery->sequence;
+        TAILQ_INSERT_TAIL(&delivery->pending, call, in_delivery);
+}
+
 cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
-                       uint32_t count, bool unheard) {
-        uint32_t entries = unheard ? 0 : count;
-        cr_call_t *call = cr_alloc(sizeof(*call) + entries * sizeof(call->entries[0]));
+                       uint32_t count) {
+        cr_call_t *call = cr_alloc(sizeof(*call) + count * sizeof(call->entries[0]));
         if (!call)
                 return NULL;
         call->mode = mode;
         call->id = id;
         call->count = count;
         call->left = count + 1;
-        call->unheard = unheard;
-        for (uint32_t i = 0; i < entries; i++)
+        for (uint32_t i = 0; i < count; i++)
                 call->entries[i].index = i;
         if (caller && can_be_awaited(call) && !cr_map_put(&caller->calls, id, call)) {
                 cr_free(call);
@@ -98,8 +101,30 @@ cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mod
                 call->caller = caller;
                 LIST_INSERT_HEAD(&caller->all, call, in_caller);
         }
-        call->sequence = ++delivery->sequence;
-        TAILQ_INSERT_TAIL(&delivery->pending, call, in_delivery);
+        append(delivery, call);
+        return call;
+}
+
+/* The last call, if it is unheard and no flush waits for it: a flush would also
+ * wait for what comes later. The first flush in the list is the newest. */
+static cr_call_t *last_unheard(cr_delivery_t *delivery) {
+        cr_call_t *last = TAILQ_LAST(&delivery->pending, cr_calls);
+        const cr_flush_waiter_t *flush = LIST_FIRST(&delivery->flushes);
+        if (!last || !last->unheard || (flush && flush->sequence >= last->sequence))
+                return NULL;
+        return last;
+}
+
+cr_call_t *cr_call_unheard(cr_delivery_t *delivery, uint32_t count) {
+        cr_call_t *call = last_unheard(delivery);
+        if (!call) {
+                call = cr_alloc(sizeof(*call));
+                if (!call)
+                        return NULL;
+                call->unheard = true;
+                append(delivery, call);
+        }
+        call->left += count + 1;
         return call;
 }
 

@@ -11,9 +11,10 @@
  * A call is freed when its last message is reported and the reports have gone
  * where they belong; a message's librdkafka opaque is its entry in the call.
  *
- * A call of which nobody hears, and whose values librdkafka has copied, needs no
- * entries: its messages' opaque is the call itself, marked. Entries would be out
- * of the processor's caches again by the time of the report.
+ * Messages of which nobody hears, and whose values librdkafka has copied, need no
+ * entries: their opaque is their call itself, marked. Entries would be out of the
+ * processor's caches again by the time of the report. One unheard call takes the
+ * messages of many commands, until a flush waits for it.
  */
 #ifndef CREMA_DELIVERY_H
 #define CREMA_DELIVERY_H
@@ -50,7 +51,7 @@ struct cr_call {
         bool kept;    /* complete, in the list of kept ones */
         cr_tag_t tag; /* MODE_WAIT */
         uint32_t count;
-        uint32_t left; /* unreported, plus one while it is being enqueued */
+        uint32_t left; /* unreported, plus one while some are being enqueued */
         bool unheard;  /* there are no entries */
         uint64_t cost; /* of an unheard call: of what is left of it */
         cr_entry_t entries[];
@@ -117,7 +118,9 @@ void cr_delivery_destroy(cr_delivery_t *delivery);
 cr_caller_t *cr_delivery_caller(cr_delivery_t *delivery, cr_recipient_t recipient);
 /* A call of that many messages, accepted; NULL when there is no memory. */
 cr_call_t *cr_call_new(cr_delivery_t *delivery, cr_caller_t *caller, uint8_t mode, uint64_t id,
-                       uint32_t count, bool unheard);
+                       uint32_t count);
+/* The same for messages that nobody hears of: with those of an earlier one. */
+cr_call_t *cr_call_unheard(cr_delivery_t *delivery, uint32_t count);
 /* The opaque of a call's message. */
 void *cr_call_opaque(cr_call_t *call, uint32_t index);
 /* One place less to wait for; may free the call. */

@@ -120,10 +120,11 @@ static void produce_one(cr_client_t *client, const cr_message_t *message, void *
 
 /* The call holds a place of its own meanwhile, so that it outlives messages
  * that are refused at once. */
-static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t *messages) {
+static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t *messages,
+                        uint32_t count) {
         uint32_t at = 0;
-        while (at < call->count) {
-                uint32_t run = run_length(&messages[at], call->count - at);
+        while (at < count) {
+                uint32_t run = run_length(&messages[at], count - at);
                 if (run > 1 && batch_room(client->delivery, run)) {
                         produce_run(client, call, at, &messages[at], run);
                         at += run;
@@ -154,7 +155,8 @@ static void take_costs(cr_delivery_t *delivery, cr_call_t *call, const cr_produc
                 call->entries[i].cost = produce->messages[i].cost;
                 call->entries[i].value = produce->messages[i].value_buf;
         }
-        call->cost = call->unheard ? produce->cost : 0;
+        if (call->unheard)
+                call->cost += produce->cost;
         delivery->messages += produce->count;
         delivery->bytes += produce->cost;
         delivery->accepted += produce->count;
@@ -173,14 +175,16 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
                 cr_error_own(error, "malformed_command", "the call's number is in use");
                 return false;
         }
-        call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count,
-                           !heard && !has_values_behind(produce));
+        if (heard || has_values_behind(produce))
+                call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count);
+        else
+                call = cr_call_unheard(delivery, produce->count);
         if (!call)
                 return no_memory(error, produce);
         if (produce->mode == CR_MODE_WAIT)
                 (void)cr_tag_set(&call->tag, recipient, produce->tag, produce->tag_size);
         take_costs(delivery, call, produce);
-        produce_all(client, call, produce->messages);
+        produce_all(client, call, produce->messages, produce->count);
         if (idle && delivery->messages)
                 cr_nudge(client);
         return true;

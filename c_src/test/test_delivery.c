@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../core/delivery.h"
 #include "support/test_host.h"
 
 static char bootstrap[64];
@@ -177,6 +178,40 @@ static void only_a_short_linger_is_nudged(void **state) {
         assert_false(nudges_with("5"));
 }
 
+static size_t pending_calls(const test_host_t *host) {
+        const cr_call_t *call;
+        size_t count = 0;
+        TAILQ_FOREACH(call, &host->client->delivery->pending, in_delivery)
+        count++;
+        return count;
+}
+
+/* Proves that messages nobody hears of share a call, but that a flush does not
+ * wait for what comes after it, and that all of their cost is given back. */
+static void unheard_messages_share_a_call(void **state) {
+        test_host_t *host = producer(bootstrap);
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 7), "");
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_int_equal(pending_calls(host), 1);
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_int_equal(pending_calls(host), 2);
+        packet = test_host_reply(host, "flush");
+        assert_non_null(packet);
+        packet_free(packet);
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "again", 5), "");
+        packet = test_host_reply(host, "again");
+        assert_non_null(packet);
+        packet_free(packet);
+        assert_int_equal(pending_calls(host), 0);
+        assert_int_equal(host->client->delivery->bytes, 0);
+        assert_int_equal(host->client->delivery->messages, 0);
+        test_host_free(host);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_gets_all_reports),
                                            cmocka_unit_test(sent_reports_carry_tags),
@@ -184,6 +219,7 @@ int main(void) {
                                            cmocka_unit_test(reaper_reports_everything),
                                            cmocka_unit_test(cut_commands_are_refused),
                                            cmocka_unit_test(death_forgets),
-                                           cmocka_unit_test(only_a_short_linger_is_nudged)};
+                                           cmocka_unit_test(only_a_short_linger_is_nudged),
+                                           cmocka_unit_test(unheard_messages_share_a_call)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

@@ -282,16 +282,27 @@ purge(Producer) ->
 -spec client(crema_registry:ref()) -> client().
 client(Producer) ->
     Pid = crema_registry:whereis_name(Producer),
+    case get(?MODULE) of
+        {Producer, Pid, Client} -> Client;
+        _ -> remembered(Producer, Pid)
+    end.
+
+%% The one used last has a key of its own, which is found faster.
+-spec remembered(crema_registry:ref(), pid() | undefined) -> client().
+remembered(Producer, Pid) ->
     case get({?MODULE, Producer}) of
-        {Pid, Client} -> Client;
-        _ -> look_up(Producer, Pid)
+        {Producer, Pid, Client} = Known ->
+            _ = put(?MODULE, Known),
+            Client;
+        _ ->
+            look_up(Producer, Pid)
     end.
 
 -spec look_up(crema_registry:ref(), pid() | undefined) -> client().
 look_up(Producer, Pid) when is_pid(Pid) ->
     case crema_registry:lookup(Pid) of
         {ok, producer, Port, Settings, _} ->
-            _ = put({?MODULE, Producer}, {Pid, {Port, Settings}}),
+            _ = put({?MODULE, Producer}, {Producer, Pid, {Port, Settings}}),
             {Port, Settings};
         _ ->
             no_client()
@@ -306,6 +317,7 @@ no_client() ->
 
 -spec refused(crema_registry:ref(), Result) -> Result | crema_error:error().
 refused(Producer, {error, {closed, _}}) ->
+    _ = erase(?MODULE),
     _ = erase({?MODULE, Producer}),
     crema_registry:missing(producer, Producer);
 refused(_Producer, Result) ->
@@ -322,6 +334,11 @@ bad_message(many, {Index, Field, Reason}) ->
 %% the message is on its way.
 -spec bad_option(options()) -> none | crema_error:error().
 bad_option(Options) when map_size(Options) =:= 0 ->
+    none;
+%% The only option of most calls that are in a hurry.
+bad_option(#{report := none} = Options) when map_size(Options) =:= 1 ->
+    none;
+bad_option(#{report := message} = Options) when map_size(Options) =:= 1 ->
     none;
 bad_option(Options) ->
     case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
