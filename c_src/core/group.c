@@ -120,14 +120,19 @@ void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kaf
 }
 
 void cr_group_sweep(cr_client_t *client) {
+        cr_group_t *group = client->group;
+        bool draining = false;
         cr_slot_t *slot;
         size_t at = 0;
-        while ((slot = cr_map_next(&client->group->slots, &at))) {
+        while ((slot = cr_map_next(&group->slots, &at))) {
                 if (slot->worker && slot->credit)
                         cr_source_mark(&slot->source);
                 if (slot->wants_reset)
                         cr_group_reset(client, slot);
+                draining |= slot->revoked;
         }
+        if (group->revoked && !group->answering && !draining)
+                cr_group_release(client);
 }
 
 void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone) {

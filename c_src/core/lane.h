@@ -5,9 +5,10 @@
  * for another. A lane's thread starts with its first job.
  *
  * A job's run() is called on the lane and may use the rd_kafka_t and the job,
- * nothing else of the client, in pieces of at most CR_SLICE_MS so that it
- * sees cr_client_closing() soon. Its done() is called later under the host's
- * lock, or by the reaper; it answers whoever asked and frees the job.
+ * nothing else of the client, in pieces of CR_SLICE_MS where librdkafka lets
+ * it, so that it sees cr_client_closing() soon. Its done() is called later
+ * under the host's lock, or by the reaper; it answers whoever asked and frees
+ * the job.
  */
 #ifndef CREMA_LANE_H
 #define CREMA_LANE_H
