@@ -202,6 +202,9 @@ misuse(Config) ->
     [told_of(Answer, "under the name .*no_such_name") || Answer <- NotFound],
     ?assertMatch({error, {closed, _}}, crema:produce(self(), #{topic => t})),
     told_of(crema:produce(Cluster, #{topic => t}), "is a cluster, not a producer"),
+    %% Who hears of a client's end before its row is gone is told of the end.
+    ?assertMatch({error, {closed, _}}, crema_registry:missing(client, P)),
+    ?assertMatch({error, {closed, _}}, crema_registry:missing(producer, P)),
     ?assertMatch({ok, _}, crema:produce(P, #{topic => t})),
     ?assertEqual(#{}, crema:info(self())),
     ?assertEqual(#{connected => false, running => false}, crema:status(self())),

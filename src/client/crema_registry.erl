@@ -55,12 +55,13 @@ lookup(Name) ->
         undefined -> not_started
     end.
 
-%% @doc Why there is no client of that kind to be used.
+%% @doc Why there is no client of that kind to be used. The row of one that has
+%% just ended may still be there.
 -spec missing(kind() | client, ref()) -> crema_error:error().
 missing(Kind, Ref) ->
     {Code, Format, Terms} =
         case {lookup(Ref), whereis_name(Ref)} of
-            {{ok, Other, _, _, _}, _} when Other =/= Kind ->
+            {{ok, Other, _, _, _}, _} when Other =/= Kind, Kind =/= client ->
                 {not_found, "~0p is a ~s, not a ~s", [Ref, Other, Kind]};
             {not_started, undefined} ->
                 {not_found, "no ~s is running under the name ~0p", [Kind, Ref]};
