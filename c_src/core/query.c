@@ -1,7 +1,7 @@
 /*
  * Questions to the cluster that librdkafka only answers by blocking: they run
- * on a lane of their own, for librdkafka 2.0.2 does not keep to their
- * time-outs. INFO, which blocks on nothing, stands here as well.
+ * on a lane of their own, so that nobody's report or assignment waits for them.
+ * INFO, which blocks on nothing, stands here as well.
  */
 #include <time.h>
 

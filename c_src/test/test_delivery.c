@@ -181,8 +181,9 @@ static void only_a_short_linger_is_nudged(void **state) {
 static size_t pending_calls(const test_host_t *host) {
         const cr_call_t *call;
         size_t count = 0;
-        TAILQ_FOREACH(call, &host->client->delivery->pending, in_delivery)
-        count++;
+        TAILQ_FOREACH(call, &host->client->delivery->pending, in_delivery) {
+                count++;
+        }
         return count;
 }
 

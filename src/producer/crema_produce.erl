@@ -336,9 +336,9 @@ bad_message(many, {Index, Field, Reason}) ->
 bad_option(Options) when map_size(Options) =:= 0 ->
     none;
 %% The only option of most calls that are in a hurry.
-bad_option(#{report := none} = Options) when map_size(Options) =:= 1 ->
-    none;
-bad_option(#{report := message} = Options) when map_size(Options) =:= 1 ->
+bad_option(#{report := Report} = Options) when
+    map_size(Options) =:= 1, Report =:= none orelse Report =:= message
+->
     none;
 bad_option(Options) ->
     case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of

@@ -6,8 +6,8 @@
 %% by time, persistence; and it retains 5 MiB or 100,000 message sets a
 %% partition. The first member of a group waits 3 seconds; when one leaves, the
 %% others wait for `session.timeout.ms', less a second (set it to 3000 in
-%% tests). Reports have no true timestamp. A fetch that finds nothing is answered after `fetch.wait.max.ms',
-%% whatever is produced meanwhile.
+%% tests). Reports have no true timestamp. A fetch that finds nothing is answered
+%% after `fetch.wait.max.ms', whatever is produced meanwhile.
 -module(crema_cluster).
 -behaviour(gen_server).
 
