@@ -65,6 +65,11 @@ void cr_group_release(cr_client_t *client);
 void cr_group_reset(cr_client_t *client, cr_slot_t *slot);
 
 /* group_jobs.c, for the jobs above. @locality group lane */
+/* Whether an answer is still of use. */
+bool cr_group_goes_on(cr_client_t *client);
+/* After a question that failed: the milliseconds that the next try may take.
+ * Waits a slice where the failure came back at once. */
+int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis);
 /* Commits and waits for the result, in slices; _NO_OFFSET counts as done. */
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
                                    const rd_kafka_topic_partition_list_t *offsets, int millis);

@@ -154,20 +154,13 @@ static bool is_permanent(rd_kafka_resp_err_t err) {
                err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
 }
 
-static void try_again_later(cr_client_t *client, assign_job_t *assign) {
-        if (assign->fault == RD_KAFKA_RESP_ERR__TIMED_OUT)
-                assign->patience = cr_longer(assign->patience);
-        else
-                cr_lane_pause(client);
-}
-
 /* @locality group lane. librdkafka is answered in any case: it waits for it.
  * Without slots nothing is delivered, so nothing is committed. */
 static void run_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
         do {
                 /* When it is lost, a revocation follows. */
-                if (cr_client_closing(client) || rd_kafka_assignment_lost(client->rk)) {
+                if (!cr_group_goes_on(client)) {
                         give_up(client, assign);
                         return;
                 }
@@ -186,7 +179,7 @@ static void run_assign(cr_client_t *client, cr_job_t *job) {
                         give_up(client, assign);
                         return;
                 }
-                try_again_later(client, assign);
+                assign->patience = cr_group_patience(client, assign->fault, assign->patience);
         } while (++assign->tries % TRIES_UNTOLD);
 }
 

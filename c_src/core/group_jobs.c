@@ -3,7 +3,19 @@
  * all jobs of that lane share.
  */
 #include "group.h"
+#include "list_offsets.h"
 #include "mem.h"
+
+bool cr_group_goes_on(cr_client_t *client) {
+        return !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk);
+}
+
+int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis) {
+        if (err == RD_KAFKA_RESP_ERR__TIMED_OUT)
+                return cr_longer(millis);
+        cr_lane_pause(client);
+        return millis;
+}
 
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
                                    const rd_kafka_topic_partition_list_t *offsets, int millis) {

@@ -55,12 +55,10 @@ static void run_reset(cr_client_t *client, cr_job_t *job) {
                 commit(client, reset);
                 return;
         }
-        while (err && !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk)) {
+        while (err && cr_group_goes_on(client)) {
                 err = ask(client->rk, reset, patience);
-                if (err == RD_KAFKA_RESP_ERR__TIMED_OUT)
-                        patience = cr_longer(patience);
-                else if (err)
-                        cr_lane_pause(client);
+                if (err)
+                        patience = cr_group_patience(client, err, patience);
         }
         if (!err && reset->policy == CR_START_ERROR)
                 cr_error_own(&reset->error, "offset_out_of_range",
