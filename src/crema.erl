@@ -15,12 +15,12 @@
 
 -type message() :: crema_packet:message().
 %% Where a message went. With `acks=0' the offset is -1 or less.
--type report() :: crema_produce:report().
+-type report() :: crema_report:report().
 -type result() :: {ok, report()} | crema_error:error().
 %% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
 %% what to do when the queue is full; `report' and `tag': how an asynchronous
 %% call is reported.
--type produce_options() :: crema_produce:options().
+-type produce_options() :: crema_call:options().
 -opaque ref() :: crema_produce:ref().
 
 -include("port/crema_commands.hrl").
@@ -91,7 +91,7 @@ await(Ref, Timeout) ->
 %% results, each with its tag. Any other message is `ignored'.
 -spec reports(term()) -> [{Tag :: non_neg_integer(), result()}] | ignored.
 reports(Message) ->
-    crema_produce:reports(Message).
+    crema_report:tagged(Message).
 
 %% @doc Waits until every message that was accepted before is reported. They
 %% are sent without lingering meanwhile.

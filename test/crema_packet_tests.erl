@@ -33,7 +33,7 @@ reports_are_unpacked_test() ->
 topic_is_packed_once_test() ->
     %% A topic is named where it changes; its forms are one.
     Messages = [#{topic => T} || T <- [<<"topic">>, "topic", topic, <<"other">>]],
-    {ok, Packed, []} = crema_packet:produce(none, refuse, 0, <<>>, Messages),
+    {ok, Packed, []} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Messages),
     Names = binary:matches(iolist_to_binary(Packed), [<<"topic">>, <<"other">>]),
     ?assertMatch([_, _], Names).
 
@@ -42,7 +42,7 @@ values_behind_test() ->
     Large = [binary:copy(<<N>>, 16384) || N <- [1, 2]],
     Values = [hd(Large), <<"small">>, lists:last(Large), binary:copy(<<3>>, 16383)],
     Messages = [#{topic => t, value => V} || V <- Values],
-    {ok, Command, Behind} = crema_packet:produce(none, refuse, 0, <<>>, Messages),
+    {ok, Command, Behind} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Messages),
     Packed = iolist_to_binary(Command),
     ?assert(Large =:= Behind),
     ?assertEqual(nomatch, binary:match(Packed, <<1, 1, 1, 1, 1, 1>>)),
@@ -51,7 +51,7 @@ values_behind_test() ->
     [
         begin
             Alone = [#{topic => <<"t">>, value => V}],
-            {ok, One, Apart} = crema_packet:produce(none, refuse, 0, <<>>, Alone),
+            {ok, One, Apart} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Alone),
             ?assertEqual([V || byte_size(V) >= 16384], Apart),
             ?assertEqual(Apart =:= [], binary:match(iolist_to_binary(One), V) =/= nomatch)
         end

@@ -258,7 +258,7 @@ tag() -> term_to_binary({tag, 1}).
 slot() -> maps:get(slot, get_clients()).
 
 produce(Mode, Messages) ->
-    {ok, Packed, _} = crema_packet:produce(Mode, refuse, 1 bsl 40, tag(), Messages),
+    {ok, Packed, _} = crema_packet:produce(Mode, refuse, <<>>, 1 bsl 40, tag(), Messages),
     iolist_to_binary(Packed).
 
 message_samples() ->

@@ -37,8 +37,10 @@
  * produce_decode.c unpacks it):
  *
  *   Mode:8 (0 no report, 1 kept until awaited, 2 waiting, 3 sent)
- *   Policy:8 (0 refuse when full, 1 wait when full)
+ *   Policy:8 (0 refuse when full, 1 wait when full; + 2: via follows)
  *   Call:64 (the caller's number for it; sent reports: the first tag)
+ *   [To:64 (who hears of it; 0 the caller), Epoch:32 (the transaction; 0 none),
+ *    Variant:32 (the topics' configuration; 0 the client's)]  via, else all 0
  *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
@@ -93,6 +95,7 @@
         ROW(MODE_SEND, 3)                                                                          \
         ROW(POLICY_REFUSE, 0)                                                                      \
         ROW(POLICY_WAIT, 1)                                                                        \
+        ROW(POLICY_VIA, 2)                                                                         \
         ROW(MESSAGE_KEY, 1)                                                                        \
         ROW(MESSAGE_VALUE, 2)                                                                      \
         ROW(MESSAGE_HEADERS, 4)                                                                    \

@@ -24,8 +24,11 @@ typedef struct cr_message {
 
 typedef struct cr_produce {
         uint8_t mode;
-        uint8_t policy;
+        uint8_t policy; /* refuse or wait */
         uint64_t call;
+        cr_recipient_t to; /* who hears of it; 0: the caller */
+        uint32_t epoch;    /* of the transaction; 0: none */
+        uint32_t variant;  /* the topics' configuration; 0: the client's */
         const unsigned char *tag;
         size_t tag_size;
         uint32_t count;

@@ -144,17 +144,27 @@ static bool take_message(cr_client_t *client, cr_bytes_t *bytes, behind_t *behin
         return true;
 }
 
+static void take_via(cr_bytes_t *bytes, cr_produce_t *produce) {
+        produce->to = cr_take_u64(bytes);
+        produce->epoch = cr_take_u32(bytes);
+        produce->variant = cr_take_u32(bytes);
+}
+
 static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
+        uint8_t policy;
         produce->mode = cr_take_u8(bytes);
-        produce->policy = cr_take_u8(bytes);
+        policy = cr_take_u8(bytes);
+        produce->policy = policy & CR_POLICY_WAIT;
         produce->call = cr_take_u64(bytes);
+        if (policy & CR_POLICY_VIA)
+                take_via(bytes, produce);
         produce->tag_size = cr_take_u16(bytes);
         produce->tag = cr_take(bytes, produce->tag_size);
         if (!produce->tag)
                 produce->tag_size = 0; /* there is nobody to tell */
         produce->count = cr_take_u32(bytes);
         return !bytes->failed && produce->mode <= CR_MODE_SEND &&
-               produce->policy <= CR_POLICY_WAIT && produce->count > 0 &&
+               policy <= (CR_POLICY_WAIT | CR_POLICY_VIA) && produce->count > 0 &&
                produce->count <= (bytes->size - bytes->at) / SMALLEST_MESSAGE &&
                (produce->call || produce->mode == CR_MODE_NONE || produce->mode == CR_MODE_SEND) &&
                (produce->tag_size ||

@@ -5,10 +5,10 @@
 
 -include("crema_commands.hrl").
 
--export([produce/5, reports/1, tagged_reports/1]).
+-export([produce/6, via/3, reports/1, tagged_reports/1]).
 -export([messages/4, count/1]).
 
--export_type([message/0, mode/0, report/0]).
+-export_type([message/0, mode/0, via/0, report/0]).
 
 %% A message to produce. Text is iodata; for the topic an atom will do as well.
 -type message() :: #{
@@ -21,6 +21,7 @@
     label => term()
 }.
 -type mode() :: none | keep | wait | send.
+-type via() :: binary().
 -type report() ::
     {Code :: integer(), Status :: byte(), Partition :: integer(), Offset :: integer(),
         Timestamp :: integer()}.
@@ -42,29 +43,29 @@
 %%
 %% One plain message is the most frequent call: it is not worth a binary that
 %% can grow.
--spec produce(mode(), refuse | wait, Call :: non_neg_integer(), Tag :: binary(), [message()]) ->
+-spec produce(mode(), refuse | wait, via(), Call :: non_neg_integer(), Tag :: binary(), [message()]) ->
     {ok, iodata(), Behind :: [binary()]} | {error, fault()}.
-produce(Mode, Policy, Call, Tag, [#{topic := Topic, value := Value} = Message]) when
+produce(Mode, Policy, Via, Call, Tag, [#{topic := Topic, value := Value} = Message]) when
     ?IS_PLAIN(Topic, Value), map_size(Message) =:= 2
 ->
     Start =
-        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, 1:32,
+        <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
             (?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16, Topic/binary, -1:32,
             (byte_size(Value)):32>>,
     {ok, [Start | Value], []};
-produce(Mode, Policy, Call, Tag, [#{topic := Topic, value := Value, key := Key} = Message]) when
+produce(Mode, Policy, Via, Call, Tag, [#{topic := Topic, value := Value, key := Key} = Message]) when
     ?IS_PLAIN(Topic, Value), is_binary(Key), map_size(Message) =:= 3
 ->
     Start =
-        <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary, 1:32,
+        <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
             (?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16,
             Topic/binary, -1:32, (byte_size(Key)):32>>,
     {ok, [Start, Key, <<(byte_size(Value)):32>> | Value], []};
-produce(Mode, Policy, Call, Tag, Messages) ->
+produce(Mode, Policy, Via, Call, Tag, Messages) ->
     try pack(Messages, none, 0, <<>>, []) of
         {Count, Packed, Behind} ->
             Start =
-                <<(mode(Mode)), (policy(Policy)), Call:64, (byte_size(Tag)):16, Tag/binary,
+                <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary,
                     Count:32>>,
             {ok, [Start | Packed], Behind}
     catch
@@ -245,9 +246,17 @@ mode(keep) -> ?MODE_KEEP;
 mode(wait) -> ?MODE_WAIT;
 mode(send) -> ?MODE_SEND.
 
--spec policy(refuse | wait) -> byte().
-policy(refuse) -> ?POLICY_REFUSE;
-policy(wait) -> ?POLICY_WAIT.
+-spec policy(refuse | wait, via()) -> byte().
+policy(refuse, <<>>) -> ?POLICY_REFUSE;
+policy(wait, <<>>) -> ?POLICY_WAIT;
+policy(Policy, _Via) -> policy(Policy, <<>>) bor ?POLICY_VIA.
+
+%% @doc What a call carries beside its messages: who hears of it, the epoch of
+%% its transaction, the variant of its topics' configuration; 0 is none of it.
+-spec via(To :: non_neg_integer(), Epoch :: non_neg_integer(), Variant :: non_neg_integer()) ->
+    via().
+via(0, 0, 0) -> <<>>;
+via(To, Epoch, Variant) -> <<To:64, Epoch:32, Variant:32>>.
 
 %% @doc The reports of a call, in the order of its messages.
 -spec reports(binary()) -> [report()].

@@ -1,0 +1,60 @@
+%% @private The options of a produce call, over what the producer's own say.
+-module(crema_call).
+
+-export([fault/1, is_timeout/1, policy/2, setting/3]).
+
+-export_type([options/0]).
+
+-type options() :: #{
+    timeout => timeout(),
+    on_full => wait | error,
+    full_timeout => timeout(),
+    report => await | message | none,
+    tag => non_neg_integer()
+}.
+
+%% @doc What is wrong with them. Before anything is sent: a wait that cannot be
+%% would otherwise be found when the message is on its way.
+-spec fault(options()) -> none | crema_error:error().
+fault(Options) when map_size(Options) =:= 0 ->
+    none;
+%% The only option of most calls that are in a hurry.
+fault(#{report := Report} = Options) when
+    map_size(Options) =:= 1, Report =:= none orelse Report =:= message
+->
+    none;
+fault(Options) ->
+    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
+        [] ->
+            none;
+        [{Key, Value} | _] ->
+            Text = io_lib:format("~0tp => ~0tP is no option of a call", [Key, Value, 5]),
+            crema_error:make(bad_call, Text, #{field => Key})
+    end.
+
+-spec is_option(term(), term()) -> boolean().
+is_option(timeout, Time) -> is_timeout(Time);
+is_option(full_timeout, Time) -> is_timeout(Time);
+is_option(on_full, Policy) -> Policy =:= wait orelse Policy =:= error;
+is_option(report, Report) -> lists:member(Report, [await, message, none]);
+is_option(tag, Tag) -> is_integer(Tag) andalso Tag >= 0 andalso Tag < 1 bsl 64;
+is_option(_, _) -> false.
+
+%% @doc What `receive' takes.
+-spec is_timeout(term()) -> boolean().
+is_timeout(infinity) -> true;
+is_timeout(Time) -> is_integer(Time) andalso Time >= 0 andalso Time < 1 bsl 32.
+
+-spec policy(options(), crema_target:client()) -> refuse | wait.
+policy(Options, Client) ->
+    case setting(on_full, Options, Client) of
+        wait -> wait;
+        error -> refuse
+    end.
+
+-spec setting(on_full | full_timeout | timeout, options(), crema_target:client()) -> term().
+setting(Key, Options, {_, _, Settings}) ->
+    case Options of
+        #{Key := Value} -> Value;
+        _ -> maps:get(Key, Settings)
+    end.

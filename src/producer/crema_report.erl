@@ -1,0 +1,76 @@
+%% @private Delivery reports, as whoever waits for them gets them.
+-module(crema_report).
+
+-include("../port/crema_commands.hrl").
+
+-export([origin/1, results/2, tagged/1]).
+
+-export_type([origin/0, origins/0, report/0, result/0]).
+
+%% What a report says of its message beside what the driver reports.
+-type origin() :: {Topic :: term(), Label :: {label, term()} | none}.
+-type origins() :: {one | many, [origin()]}.
+-type report() :: #{
+    topic => binary(),
+    partition := integer(),
+    offset := integer(),
+    timestamp := integer(),
+    label => term()
+}.
+-type result() :: {ok, report()} | crema_error:error().
+
+-spec origin(crema_packet:message()) -> origin().
+origin(#{topic := Topic, label := Label}) -> {Topic, {label, Label}};
+origin(#{topic := Topic}) -> {Topic, none}.
+
+%% @doc The results of a call: what came for it is packed reports, or a term
+%% that says why there are none.
+-spec results(binary(), origins()) -> result() | {ok, [result()]}.
+results(<<131, _/binary>> = Term, _Origins) ->
+    crema_port:answer(Term);
+results(Packed, {one, [Origin]}) ->
+    [Report] = crema_packet:reports(Packed),
+    result(Report, Origin);
+results(Packed, {many, Origins}) ->
+    {ok, lists:zipwith(fun result/2, crema_packet:reports(Packed), Origins)}.
+
+-spec result(crema_packet:report(), origin()) -> result().
+result({0, _Status, Partition, Offset, Timestamp}, Origin) ->
+    Report = #{partition => Partition, offset => Offset, timestamp => Timestamp},
+    {ok, with_origin(Report, Origin)};
+result({Code, Status, Partition, _Offset, _Timestamp}, Origin) ->
+    {Name, Text} = error_name(Code),
+    Details = with_origin(#{partition => Partition, status => status(Status)}, Origin),
+    crema_error:from_kafka(Name, Text, Details).
+
+-spec with_origin(map(), origin()) -> map().
+with_origin(Map, {undefined, none}) -> Map;
+with_origin(Map, {Topic, none}) -> Map#{topic => topic(Topic)};
+with_origin(Map, {Topic, {label, Label}}) -> Map#{topic => topic(Topic), label => Label}.
+
+-spec topic(iodata() | atom()) -> binary().
+topic(Topic) when is_binary(Topic) -> Topic;
+topic(Topic) when is_atom(Topic) -> atom_to_binary(Topic);
+topic(Topic) -> iolist_to_binary(Topic).
+
+-spec error_name(integer()) -> {binary(), binary()}.
+error_name(Code) ->
+    case crema_anchor:error_name(Code) of
+        {ok, NameAndText} -> NameAndText;
+        {error, _} -> {<<"UNKNOWN">>, integer_to_binary(Code)}
+    end.
+
+-spec status(byte()) -> not_persisted | possibly_persisted | persisted.
+status(?STATUS_NOT_PERSISTED) -> not_persisted;
+status(?STATUS_POSSIBLY_PERSISTED) -> possibly_persisted;
+status(?STATUS_PERSISTED) -> persisted.
+
+%% @doc What a `{crema_reports, _, _}' message holds.
+-spec tagged(term()) -> [{Tag :: non_neg_integer(), result()}] | ignored.
+tagged({crema_reports, Port, Packed}) when is_port(Port), is_binary(Packed) ->
+    [
+        {Tag, result(Report, {undefined, none})}
+     || {Tag, Report} <- crema_packet:tagged_reports(Packed)
+    ];
+tagged(_) ->
+    ignored.
