@@ -148,6 +148,8 @@ is_right(_Kind, _Command, _Bytes, {error, {Name, Text, Fatal, Retriable, Abortab
         lists:all(fun is_boolean/1, [Fatal, Retriable, Abortable]);
 is_right(new, ?CMD_OPEN, _Bytes, {error, [_ | _] = Faults}) ->
     lists:all(fun({Key, Text}) -> is_binary(Key) andalso is_binary(Text) end, Faults);
+is_right(producer, ?CMD_TOPIC_CONFIG, _Bytes, {error, [_ | _] = Faults}) ->
+    lists:all(fun({Key, Text}) -> is_binary(Key) andalso is_binary(Text) end, Faults);
 is_right(Kind, Command, Bytes, Answer) ->
     may_succeed(Kind, Command, Bytes) andalso Answer =/= badarg.
 
@@ -238,10 +240,18 @@ samples(?CMD_ERROR_NAME) -> [term_to_binary(-185)];
 samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?OTHER]];
 samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?OTHER, 0, 10})];
 samples(?CMD_PRODUCE) ->
-    [produce(Mode, M) || Mode <- [none, keep, wait, send], M <- message_samples()];
+    [
+        produce(Mode, Via, M)
+     || Mode <- [none, keep, wait, send],
+        Via <- [<<>>, crema_packet:via(0, 0, 1)],
+        M <- message_samples()
+    ];
 samples(?CMD_AWAIT) -> [<<7:64, (tag())/binary>>];
 samples(?CMD_CANCEL) -> [<<0, 7:64>>, <<1, (tag())/binary>>, <<2, (tag())/binary>>];
 samples(?CMD_FLUSH) -> [tag()];
+samples(?CMD_TOPIC_CONFIG) ->
+    Pairs = [{<<"compression.type">>, <<"gzip">>}, {<<"message.timeout.ms">>, <<"1000">>}],
+    [term_to_binary(Pairs), term_to_binary(tl(Pairs)), term_to_binary([])];
 samples(?CMD_SUBSCRIBE) ->
     Topics = [?OTHER, <<"^b.*">>],
     [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];
@@ -257,8 +267,8 @@ tag() -> term_to_binary({tag, 1}).
 %% One that the consumer's port has been assigned.
 slot() -> maps:get(slot, get_clients()).
 
-produce(Mode, Messages) ->
-    {ok, Packed, _} = crema_packet:produce(Mode, refuse, <<>>, 1 bsl 40, tag(), Messages),
+produce(Mode, Via, Messages) ->
+    {ok, Packed, _} = crema_packet:produce(Mode, refuse, Via, 1 bsl 40, tag(), Messages),
     iolist_to_binary(Packed).
 
 message_samples() ->

@@ -24,6 +24,7 @@
  *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
  *   FLUSH        Tag                                  later: ok
  *   PURGE        (none)                               ok; each message is reported
+ *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
  *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
@@ -40,7 +41,7 @@
  *   Policy:8 (0 refuse when full, 1 wait when full; + 2: via follows)
  *   Call:64 (the caller's number for it; sent reports: the first tag)
  *   [To:64 (who hears of it; 0 the caller), Epoch:32 (the transaction; 0 none),
- *    Variant:32 (the topics' configuration; 0 the client's)]  via, else all 0
+ *    Variant:32 (the topics' configuration, of TOPIC_CONFIG; 0 the client's)]  via, else all 0
  *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
@@ -78,6 +79,7 @@
         ROW(CANCEL, 18, PRODUCER, PACKED)                                                          \
         ROW(FLUSH, 19, PRODUCER, PACKED)                                                           \
         ROW(PURGE, 20, PRODUCER, NONE)                                                             \
+        ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
         ROW(TAKE, 33, CONSUMER, PACKED)                                                            \
         ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \

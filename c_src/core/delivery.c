@@ -55,6 +55,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
                 caller_free(caller);
         cr_map_clear(&delivery->callers);
         cr_topics_destroy(delivery);
+        cr_variants_destroy(delivery);
         cr_free(delivery->scratch);
         cr_free(delivery->batch);
         cr_free(delivery);

@@ -70,9 +70,18 @@ struct cr_caller {
 typedef struct cr_topic {
         struct cr_topic *next; /* with the same hash */
         rd_kafka_topic_t *rkt;
+        uint32_t variant; /* its configuration, from its first use on */
         size_t size;
         char name[];
 } cr_topic_t;
+
+/* Topics' configuration beside the client's own. */
+typedef struct cr_variant {
+        struct cr_variant *next;
+        uint32_t number;             /* from 1 on */
+        rd_kafka_topic_conf_t *conf; /* owned: each topic is given a copy */
+        char *text;                  /* what differs from the client's own */
+} cr_variant_t;
 
 TAILQ_HEAD(cr_calls, cr_call);
 TAILQ_HEAD(cr_waiters, cr_waiter);
@@ -94,6 +103,7 @@ typedef struct cr_delivery {
         cr_map_t callers;        /* by recipient */
         cr_caller_t *dirty;
         cr_map_t topics;           /* by hash of the name */
+        cr_variant_t *variants;    /* newest first */
         struct cr_waiters waiters; /* for a place, in the order of arrival */
         uint64_t waiting;
         LIST_HEAD(, cr_flush_waiter) flushes;
@@ -139,9 +149,17 @@ void cr_delivery_leave_kept(cr_client_t *client);
 void cr_delivery_advance(cr_client_t *client);
 void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone);
 
-/* produce_topic.c: the handle of a topic, made once; NULL and *error. */
-cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, cr_error_t *error);
+/* produce_topic.c: the handle of a topic, made once, with that configuration;
+ * NULL and *error, also when it was made with another. */
+cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, uint32_t variant,
+                         cr_error_t *error);
+/* The same, but whatever configuration it was made with will do. */
+cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uint32_t variant,
+                         cr_error_t *error);
 void cr_topics_destroy(cr_delivery_t *delivery);
+/* variant.c: NULL when the number is nobody's, and for 0. */
+const cr_variant_t *cr_variant_find(const cr_delivery_t *delivery, uint32_t number);
+void cr_variants_destroy(cr_delivery_t *delivery);
 
 /* admission.c: waiters for a place. */
 void cr_admission_serve(cr_client_t *client);

@@ -8,6 +8,7 @@
 #include "client.h"
 #include "cluster.h"
 #include "delivery.h"
+#include "faults.h"
 #include "group.h"
 #include "mem.h"
 #include "options.h"
@@ -25,15 +26,13 @@ typedef struct open_job {
         rd_kafka_conf_t *conf; /* until rd_kafka_new() takes it */
         rd_kafka_t *rk;
         cr_error_t error;
-        cr_writer_t faults; /* the elements only, counted below */
-        int fault_count;
+        cr_faults_t faults;
 } open_job_t;
 
 static void open_job_free(open_job_t *open) {
         if (open->conf)
                 rd_kafka_conf_destroy(open->conf);
-        if (open->faults.x.buff)
-                ei_x_free(&open->faults.x);
+        cr_faults_free(&open->faults);
         cr_tag_clear(&open->tag);
         cr_free(open);
 }
@@ -118,14 +117,6 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
         open_job_free(open);
 }
 
-static void add_fault(open_job_t *open, cr_text_t key, const char *text) {
-        open->fault_count++;
-        cr_write_list(&open->faults, 1);
-        cr_write_tuple(&open->faults, 2);
-        cr_write_binary(&open->faults, key.bytes, key.size);
-        cr_write_text(&open->faults, text);
-}
-
 /* What would take from us the reports and events that everything rests on. */
 static bool is_ours(const char *name) {
         return strcmp(name, "enabled_events") == 0 ||
@@ -138,14 +129,14 @@ static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
         char *name = cr_copy(key.bytes, key.size);
         char *setting = cr_copy(value.bytes, value.size);
         if (!name || !setting || strlen(name) != key.size)
-                add_fault(open, key, "not a property name");
+                cr_faults_add(&open->faults, key, "not a property name");
         else if (is_ours(name))
-                add_fault(open, key, "is not to be set");
+                cr_faults_add(&open->faults, key, "is not to be set");
         else if (strlen(setting) != value.size)
-                add_fault(open, key, "the value contains a zero byte");
+                cr_faults_add(&open->faults, key, "the value contains a zero byte");
         else if (rd_kafka_conf_set(open->conf, name, setting, text, sizeof(text)) !=
                  RD_KAFKA_CONF_OK)
-                add_fault(open, key, text);
+                cr_faults_add(&open->faults, key, text);
         if (setting)
                 memset(setting, 0, value.size); /* it may have been a password */
         cr_free(setting);
@@ -184,17 +175,6 @@ static bool read_open(open_job_t *open, const cr_input_t *in) {
                cr_tag_set(&open->tag, in->caller, tag.bytes, tag.size);
 }
 
-/* {error, [{Key, Text}]}: all of them. */
-static void answer_faults(cr_client_t *client, open_job_t *open, cr_reply_t *reply) {
-        cr_writer_t out = cr_writer();
-        cr_write_list_end(&open->faults);
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "error");
-        if (open->faults.failed || ei_x_append(&out.x, &open->faults.x) < 0)
-                out.failed = true;
-        cr_answer(client, reply, &out);
-}
-
 void cr_do_OPEN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         open_job_t *open = cr_alloc(sizeof(*open));
         if (!open || !(open->conf = rd_kafka_conf_new())) {
@@ -204,12 +184,12 @@ void cr_do_OPEN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         }
         open->job.run = run_open;
         open->job.done = done_open;
-        open->faults.failed = ei_x_new(&open->faults.x) < 0;
+        open->faults = cr_faults();
         rd_kafka_conf_set_events(open->conf, EVENTS);
         if (!read_open(open, in)) {
                 cr_answer_malformed(client, reply);
-        } else if (open->fault_count) {
-                answer_faults(client, open, reply);
+        } else if (open->faults.count) {
+                cr_faults_answer(client, &open->faults, reply);
         } else {
                 client->owner = in->caller;
                 client->state = CR_OPENING;

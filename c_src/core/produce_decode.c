@@ -95,13 +95,13 @@ static bool take_value(cr_client_t *client, cr_bytes_t *bytes, uint8_t flags, be
         return message->value != NULL;
 }
 
-static bool take_topic(cr_client_t *client, cr_bytes_t *bytes, cr_topic_t **topic, uint32_t index,
-                       cr_error_t *error) {
+static bool take_topic(cr_client_t *client, cr_bytes_t *bytes, const cr_produce_t *produce,
+                       cr_topic_t **topic, uint32_t index, cr_error_t *error) {
         size_t size = cr_take_u16(bytes);
         const char *name = (const char *)cr_take(bytes, size);
         if (!name)
                 return malformed(error, index, "the topic is cut short");
-        *topic = cr_topic_get(client, name, size, error);
+        *topic = cr_topic_get(client, name, size, produce->variant, error);
         return *topic != NULL;
 }
 
@@ -111,12 +111,12 @@ static uint64_t cost_of(cr_client_t *client, const cr_message_t *message) {
         return value + message->key_size + message->headers.size;
 }
 
-static bool take_message(cr_client_t *client, cr_bytes_t *bytes, behind_t *behind,
-                         cr_topic_t **topic, uint32_t index, cr_message_t *message,
-                         cr_error_t *error) {
+static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produce_t *produce,
+                         behind_t *behind, cr_topic_t **topic, uint32_t index, cr_error_t *error) {
+        cr_message_t *message = &produce->messages[index];
         uint8_t flags = cr_take_u8(bytes);
         *message = (cr_message_t){.partition = -1};
-        if (flags & CR_MESSAGE_TOPIC && !take_topic(client, bytes, topic, index, error))
+        if (flags & CR_MESSAGE_TOPIC && !take_topic(client, bytes, produce, topic, index, error))
                 return false;
         if (!*topic)
                 return malformed(error, index, "there is no topic");
@@ -201,8 +201,7 @@ bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *
                 return false;
         produce->messages = client->delivery->scratch;
         for (uint32_t i = 0; i < count; i++) {
-                bool taken = take_message(client, &bytes, &behind, &topic, i, &produce->messages[i],
-                                          error);
+                bool taken = take_message(client, &bytes, produce, &behind, &topic, i, error);
                 produce->count = i + 1; /* what is to be released */
                 produce->cost += produce->messages[i].cost;
                 if (!taken) {

@@ -1,7 +1,8 @@
 /*
- * Topic handles, made once per topic and client. librdkafka keeps one
- * configuration per topic anyway, so a cached handle loses nothing and saves
- * a lookup under librdkafka's global lock for every message.
+ * Topic handles, made once per topic and client, so that a message costs no
+ * lookup under librdkafka's global lock. librdkafka keeps the configuration that
+ * a topic was first used with and ignores any other silently: so a handle
+ * remembers it, and a call that wants another is refused.
  */
 #include "delivery.h"
 #include "mem.h"
@@ -13,7 +14,20 @@ static uint64_t hash_of(const char *name, size_t size) {
         return hash ? hash : 1;
 }
 
-static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, cr_error_t *error) {
+/* NULL for the client's own configuration. librdkafka frees the copy. */
+static rd_kafka_topic_t *handle(cr_client_t *client, const char *name, const cr_variant_t *variant,
+                                cr_error_t *error) {
+        rd_kafka_topic_conf_t *conf = variant ? rd_kafka_topic_conf_dup(variant->conf) : NULL;
+        rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, name, conf);
+        if (!rkt)
+                cr_error_own(error, "invalid_topic", "not a topic name: %s",
+                             rd_kafka_err2str(rd_kafka_last_error()));
+        return rkt;
+}
+
+static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, uint32_t number,
+                        cr_error_t *error) {
+        const cr_variant_t *variant = cr_variant_find(client->delivery, number);
         cr_topic_t *topic = cr_alloc(sizeof(*topic) + size + 1);
         if (!topic) {
                 cr_error_own(error, "no_memory", "no memory for a topic handle");
@@ -21,18 +35,19 @@ static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, cr_e
         }
         memcpy(topic->name, name, size);
         topic->size = size;
-        if (memchr(name, 0, size))
+        topic->variant = number;
+        if (number && !variant)
+                cr_error_own(error, "malformed_command", "there is no such variant");
+        else if (memchr(name, 0, size))
                 cr_error_own(error, "invalid_topic", "a topic's name has no zero bytes");
-        else if (!(topic->rkt = rd_kafka_topic_new(client->rk, topic->name, NULL)))
-                cr_error_own(error, "invalid_topic", "not a topic name: %s",
-                             rd_kafka_err2str(rd_kafka_last_error()));
-        if (topic->rkt)
+        else if ((topic->rkt = handle(client, topic->name, variant, error)))
                 return topic;
         cr_free(topic);
         return NULL;
 }
 
-cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, cr_error_t *error) {
+cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uint32_t variant,
+                         cr_error_t *error) {
         cr_map_t *topics = &client->delivery->topics;
         uint64_t hash = hash_of(name, size);
         cr_topic_t *first = cr_map_get(topics, hash);
@@ -41,7 +56,7 @@ cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, cr_
                 if (topic->size == size && memcmp(topic->name, name, size) == 0)
                         return topic;
         }
-        topic = make(client, name, size, error);
+        topic = make(client, name, size, variant, error);
         if (!topic)
                 return NULL;
         topic->next = first;
@@ -50,6 +65,23 @@ cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, cr_
         rd_kafka_topic_destroy(topic->rkt);
         cr_free(topic);
         cr_error_own(error, "no_memory", "no memory for a topic handle");
+        return NULL;
+}
+
+static const char *described(const cr_delivery_t *delivery, uint32_t number) {
+        const cr_variant_t *variant = cr_variant_find(delivery, number);
+        return variant ? variant->text : "the producer's own configuration";
+}
+
+cr_topic_t *cr_topic_get(cr_client_t *client, const char *name, size_t size, uint32_t variant,
+                         cr_error_t *error) {
+        cr_topic_t *topic = cr_topic_any(client, name, size, variant, error);
+        if (!topic || topic->variant == variant)
+                return topic;
+        cr_error_own(error, "topic_config_conflict",
+                     "topic %s was first used with %s, and cannot be used with %s", topic->name,
+                     described(client->delivery, topic->variant),
+                     described(client->delivery, variant));
         return NULL;
 }
 

@@ -132,6 +132,17 @@ static void done_query(cr_client_t *client, cr_job_t *job) {
         query_free(query);
 }
 
+/* librdkafka makes itself a topic that it is asked for: a producer's is then to
+ * be known here as well. */
+static bool know_topic(cr_client_t *client, cr_text_t name, cr_reply_t *reply) {
+        cr_error_t error;
+        if (!client->delivery || !name.size ||
+            cr_topic_any(client, name.bytes, name.size, 0, &error))
+                return true;
+        cr_answer_error(client, reply, &error);
+        return false;
+}
+
 /* Reads what both queries share, and submits. */
 static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
                 void (*run)(cr_client_t *, cr_job_t *), cr_reply_t *reply) {
@@ -149,6 +160,10 @@ static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
                       number > INT32_MAX || memchr(topic.bytes, 0, topic.size))) {
                 query_free(query);
                 cr_answer_malformed(client, reply);
+                return;
+        }
+        if (query && !partition && !know_topic(client, topic, reply)) {
+                query_free(query);
                 return;
         }
         if (query) {

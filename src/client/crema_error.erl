@@ -170,6 +170,11 @@ own_hints() ->
         batch_too_large =>
             <<"A call's messages are admitted whole: send fewer in one call or raise "
                 "max_queue_messages and max_queue_bytes.">>,
+        topic_config_conflict =>
+            <<"Nothing of the call was sent: a client keeps the configuration that a topic is first "
+                "used with. Use one variant for the topic, or give the variant client => own.">>,
+        too_many_variants =>
+            <<"Make the variants once, when the producer starts, and keep them.">>,
         closed =>
             <<"The client has stopped: start it again, or call it only while its supervisor runs "
                 "it.">>,

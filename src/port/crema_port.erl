@@ -191,6 +191,8 @@ own_codes() ->
         not_waiting,
         invalid_topic,
         batch_too_large,
+        topic_config_conflict,
+        too_many_variants,
         queue_full,
         closed,
         stale_assignment,
