@@ -244,6 +244,15 @@ defmodule Crema do
   def status(client), do: :crema.status(client)
 
   @doc """
+  librdkafka's statistics of a producer or consumer, the last that came: a map with binaries as
+  keys, with changes as `:crema_statistics.decorate/3` tells.
+
+  `{:error, {:not_enabled, _}}` unless `"statistics.interval.ms"` is set under `:kafka`.
+  """
+  @spec statistics(client) :: {:ok, :crema_statistics.statistics()} | error
+  def statistics(client), do: :crema.statistics(client)
+
+  @doc """
   Waits until a producer is connected, or a consumer has joined its group.
 
   Starting a client never waits for the network; this does, for at most `timeout` milliseconds.

@@ -9,7 +9,7 @@
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
 -export([await/1, await/2, reports/1, flush/2, purge/1]).
 -export([ack/1]).
--export([info/0, info/1, status/1, await_ready/2]).
+-export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
 -export_type([message/0, report/0, result/0, produce_options/0, ref/0]).
 
@@ -196,6 +196,25 @@ status(Client) ->
     case crema_registry:status(Client) of
         {ok, Status} -> Status;
         not_started -> #{connected => false, running => false}
+    end.
+
+%% @doc librdkafka's statistics of a producer or consumer, the last that came,
+%% decorated as {@link crema_statistics:decorate/3} tells. `not_enabled' unless
+%% `statistics.interval.ms' is set under `kafka'; `not_yet' before the first.
+-spec statistics(crema_registry:ref()) ->
+    {ok, crema_statistics:statistics()} | crema_error:error().
+statistics(Client) ->
+    case crema_registry:lookup(Client) of
+        {ok, Kind, _, _, Owner} when Kind =:= producer; Kind =:= consumer ->
+            try
+                gen_server:call(Owner, statistics, infinity)
+            catch
+                exit:_ -> crema_registry:missing(client, Client)
+            end;
+        {ok, _, _, _, _} ->
+            crema_registry:missing(producer, Client);
+        not_started ->
+            crema_registry:missing(client, Client)
     end.
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.

@@ -311,6 +311,7 @@ value(binary) -> <<"text">>;
 value(atom) -> atom;
 value(pid) -> self();
 value(list) -> [];
+value(map) -> #{};
 value(term) -> {any, "term"}.
 
 table_refuses_the_rest_test() ->

@@ -11,6 +11,7 @@
 -export([producers/1, queues/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
+-export([statistics/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -20,7 +21,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             producers, queues, ends_of_producers, handlers, offsets, share_cooperative, share_range,
-            revoked_handlers, start_at_a_time, unknown_topic, no_such_topic_name
+            revoked_handlers, statistics, start_at_a_time, unknown_topic, no_such_topic_name
         ]}
     ].
 
@@ -54,6 +55,10 @@ ends_of_producers(Config) ->
         flush, flush_of_what_was_before, stop_flushes, stop_keeps_reports, supervised,
         callers_killed
     ]).
+
+statistics(Config) ->
+    %% What crema_statistics_SUITE proves of statistics.
+    cases(Config, crema_statistics_SUITE, [producers_have_them, consumers_have_them]).
 
 handlers(Config) ->
     %% What crema_consumer_SUITE proves of handlers.

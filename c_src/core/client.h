@@ -62,12 +62,14 @@ struct cr_client {
         cr_lane_t query_lane;
         cr_lane_t group_lane;
         cr_lane_t flush_lane;
+        cr_lane_t statistics_lane;
 
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */
 
         unsigned logs_in_drain; /* events of one drain, to bound a storm */
         uint64_t logs_dropped;
+        bool reading_statistics; /* on their lane */
 
         struct cr_delivery *delivery;
         struct cr_group *group;

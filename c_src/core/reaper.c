@@ -99,6 +99,7 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         atomic_fetch_add(&alive, 1);
         cr_lane_join(&client->group_lane);
         cr_lane_join(&client->flush_lane);
+        cr_lane_join(&client->statistics_lane);
         cr_client_serve_finished(client);
         if (client->delivery)
                 finish_producer(client);

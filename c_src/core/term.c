@@ -142,6 +142,10 @@ void cr_write_list_end(cr_writer_t *out) {
         WRITE(out, ei_x_encode_empty_list(&out->x));
 }
 
+void cr_write_map(cr_writer_t *out, int pairs) {
+        WRITE(out, ei_x_encode_map_header(&out->x, pairs));
+}
+
 void cr_write_atom(cr_writer_t *out, const char *name) {
         WRITE(out, ei_x_encode_atom(&out->x, name));
 }
@@ -152,6 +156,10 @@ void cr_write_bool(cr_writer_t *out, bool value) {
 
 void cr_write_integer(cr_writer_t *out, int64_t value) {
         WRITE(out, ei_x_encode_longlong(&out->x, value));
+}
+
+void cr_write_double(cr_writer_t *out, double value) {
+        WRITE(out, ei_x_encode_double(&out->x, value));
 }
 
 void cr_write_text(cr_writer_t *out, const char *text) {

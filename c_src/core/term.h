@@ -53,9 +53,12 @@ cr_writer_t cr_writer(void);
 void cr_write_tuple(cr_writer_t *out, int arity);
 void cr_write_list(cr_writer_t *out, int elements);
 void cr_write_list_end(cr_writer_t *out);
+/* Keys and values follow in turn. */
+void cr_write_map(cr_writer_t *out, int pairs);
 void cr_write_atom(cr_writer_t *out, const char *name);
 void cr_write_bool(cr_writer_t *out, bool value);
 void cr_write_integer(cr_writer_t *out, int64_t value);
+void cr_write_double(cr_writer_t *out, double value);
 void cr_write_text(cr_writer_t *out, const char *text);
 void cr_write_binary(cr_writer_t *out, const void *bytes, size_t size);
 /* Frees the writer; returns an owned block of the host, or NULL. */

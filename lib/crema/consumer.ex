@@ -55,6 +55,8 @@ defmodule Crema.Consumer do
     * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`)
     * `:name`, as for a `GenServer`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
+    * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
+      `Crema.statistics/1` are told with their change
     * `:start`, `:earliest` (the default), `:latest`, a time in milliseconds or `:error`: where a
       group begins that has committed nothing yet
     * `:out_of_range`, `:earliest` (the default), `:latest` or `:error`: where to go on when the

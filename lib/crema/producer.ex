@@ -20,6 +20,8 @@ defmodule Crema.Producer do
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list. The
       value of a secret may be a function of no arguments; it is called when the client is made
       and its result appears in no log and no state
+    * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
+      `Crema.statistics/1` are told with their change
     * `:ordering`, `:strict` (the default: idempotent, `acks=all`) or `:loose`
     * `:max_queue_messages` (100_000) and `:max_queue_bytes` (268_435_456), the limits of what may
       wait for its delivery report

@@ -5,7 +5,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([open/3, close/2, new/3, handle/2, tell/2, fatal/2, set/2, metadata/1]).
+-export([open/3, close/2, new/3, handle/2, tell/2, fatal/2, set/2, metadata/1, statistics/1]).
 
 -export_type([client/0]).
 
@@ -17,7 +17,10 @@
     %% the metadata request that will tell when a broker is there
     probe = none :: none | crema_port:tag(),
     %% codes told since the last good news
-    told = #{} :: #{{crema_error:code(), term()} => true}
+    told = #{} :: #{{crema_error:code(), term()} => true},
+    %% decorated, the last that came
+    statistics :: not_enabled | none | crema_statistics:statistics(),
+    deltas :: crema_statistics:deltas()
 }).
 -opaque client() :: #client{}.
 
@@ -77,12 +80,22 @@ close(Port, Deadline) ->
             ok
     end.
 
-%% @doc The state of a client that was opened and registered.
--spec new(crema_registry:kind(), port(), Name :: term()) -> client().
-new(Kind, Port, Name) ->
-    Status = #{kind => Kind, connected => false, fatal => false},
-    Shown = crema_child:shown_name(Name),
-    probe(#client{port = Port, kind = Kind, name = Shown, status = Status}).
+%% @doc The state of a client that was opened with these parsed options and
+%% registered.
+-spec new(producer | consumer, port(), map()) -> client().
+new(Kind, Port, #{name := Name, kafka := Kafka, statistics_deltas := Deltas}) ->
+    probe(#client{
+        port = Port,
+        kind = Kind,
+        name = crema_child:shown_name(Name),
+        status = #{kind => Kind, connected => false, fatal => false},
+        statistics =
+            case crema_properties:integer(<<"statistics.interval.ms">>, Kafka, 0) of
+                0 -> not_enabled;
+                _ -> none
+            end,
+        deltas = Deltas
+    }).
 
 %% @doc Asks the cluster for its brokers: the answer says that it is there.
 -spec probe(client()) -> client().
@@ -121,7 +134,7 @@ handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
     case crema_port:event(Bytes) of
         {error, Reason} -> problem(Reason, Client);
         {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
-        {statistics, Values} -> {ok, statistics(Values, Client)};
+        {statistics, Statistics} -> {ok, tell_statistics(Statistics, Client)};
         Other -> {other, Other, Client}
     end;
 handle(_, _) ->
@@ -209,9 +222,21 @@ level(2) -> critical;
 level(N) when N =< 6 -> info;
 level(_) -> debug.
 
--spec statistics([{atom(), integer()}], client()) -> client().
-statistics(Values, Client) ->
+-spec tell_statistics(crema_statistics:statistics(), client()) -> client().
+tell_statistics(Statistics, #client{statistics = Last, deltas = Deltas} = Client) ->
+    Decorated = crema_statistics:decorate(Statistics, Last, Deltas),
     crema_events:execute(
-        [crema, client, statistics], maps:from_list(Values), metadata(Client)
+        [crema, client, statistics],
+        crema_statistics:totals(Statistics),
+        (metadata(Client))#{statistics => Decorated}
     ),
-    Client.
+    Client#client{statistics = Decorated}.
+
+%% @doc The statistics that came last.
+-spec statistics(client()) -> {ok, crema_statistics:statistics()} | crema_error:error().
+statistics(#client{statistics = not_enabled}) ->
+    crema_error:make(not_enabled, "statistics are off", #{});
+statistics(#client{statistics = none}) ->
+    crema_error:make(not_yet, "no statistics have come yet", #{retriable => true});
+statistics(#client{statistics = Statistics}) ->
+    {ok, Statistics}.

@@ -178,6 +178,10 @@ own_hints() ->
         closed =>
             <<"The client has stopped: start it again, or call it only while its supervisor runs "
                 "it.">>,
+        not_enabled =>
+            <<"Set statistics.interval.ms under kafka.">>,
+        not_yet =>
+            <<"The first come after statistics.interval.ms.">>,
         not_found =>
             <<"Is the client started, and is this the name in its options?">>,
         timeout =>

@@ -15,6 +15,7 @@
     | backoff
     | topic_sizes
     | start
+    | deltas
     | properties
     | {integer, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}.
@@ -59,6 +60,13 @@ check(start, Value) when is_atom(Value) ->
     accept(lists:member(Value, [earliest, latest, error]), start, Value);
 check(start, Value) ->
     accept(is_integer(Value) andalso Value >= 0 andalso Value < 1 bsl 62, start, Value);
+check(deltas, Value) when Value =:= metrics; Value =:= all; Value =:= [] ->
+    {ok, Value};
+check(deltas, Value) when is_list(Value) ->
+    case texts(Value) of
+        {ok, Fields} -> {ok, lists:uniq(Fields)};
+        error -> expected(deltas)
+    end;
 check(Type, _Value) ->
     expected(Type).
 
@@ -102,6 +110,8 @@ describe(topic_sizes) ->
     <<"a map from topic name to number of partitions (1 to 10000)">>;
 describe(start) ->
     <<"earliest, latest, error or milliseconds since 1970">>;
+describe(deltas) ->
+    <<"metrics, all or a list of names of fields">>;
 describe(properties) ->
     <<"a map or list of librdkafka properties">>.
 

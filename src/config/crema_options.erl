@@ -49,7 +49,10 @@ client_rows() ->
             <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Clients},
         (optional(kafka, #{}, properties,
             <<"librdkafka properties, passed through verbatim; secrets may be functions without "
-                "arguments">>))#{scope := Clients}
+                "arguments">>))#{scope := Clients},
+        (optional(statistics_deltas, metrics, deltas,
+            <<"numbers of the statistics that are told with their change since the last; "
+                "metrics: those that crema_statistics:metrics/1 needs">>))#{scope := Clients}
     ].
 
 -spec producer_rows() -> [row()].

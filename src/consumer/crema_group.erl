@@ -57,7 +57,7 @@ init({Consumer, Workers, Given}) ->
             crema_child:log_warnings(Options),
             ok = crema_registry:register(consumer, Port, #{}, #{}),
             ok = crema_registry:alias(Consumer, self()),
-            Client = crema_client:new(consumer, Port, maps:get(name, Options)),
+            Client = crema_client:new(consumer, Port, Options),
             State = #state{
                 port = Port,
                 client = crema_client:set(#{assigned => [], joined => false}, Client),
@@ -99,6 +99,8 @@ handle_call({stop, default}, _From, State) ->
     {stop, {shutdown, stopped}, ok, State};
 handle_call({stop, Timeout}, _From, State) ->
     {stop, {shutdown, stopped}, ok, State#state{stop_timeout = Timeout}};
+handle_call(statistics, _From, #state{client = Client} = State) ->
+    {reply, crema_client:statistics(Client), State};
 handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
     {reply, crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>), State};
 handle_call(_, _From, State) ->

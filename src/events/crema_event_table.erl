@@ -14,6 +14,7 @@
     | atom
     | pid
     | list
+    | map
     | term
     | {integer, Unit :: ms | bytes | messages}
     | {one_of, [atom()]}
@@ -67,8 +68,12 @@ client_events() ->
                 {message, binary, <<"the line">>}
             ]),
         event([crema, client, statistics],
-            <<"librdkafka's totals, every statistics.interval.ms (under kafka; off by default).">>,
-            statistics(), client())
+            <<"librdkafka's statistics, every statistics.interval.ms (under kafka; off by default): "
+                "the totals, and all of it.">>,
+            statistics(),
+            client() ++ [
+                {statistics, map, <<"the whole, as crema:statistics/1 has it">>}
+            ])
     ].
 
 -spec statistics() -> [field()].
@@ -212,6 +217,7 @@ fits(binary, {ok, Value}) -> is_binary(Value);
 fits(atom, {ok, Value}) -> is_atom(Value);
 fits(pid, {ok, Value}) -> is_pid(Value);
 fits(list, {ok, Value}) -> is_list(Value);
+fits(map, {ok, Value}) -> is_map(Value);
 fits({one_of, Atoms}, {ok, Value}) -> lists:member(Value, Atoms);
 fits(term, {ok, _}) -> true.
 

@@ -71,7 +71,7 @@ init(Options) ->
                 timeout => maps:get(request_timeout, Options)
             },
             crema_child:log_warnings(Options),
-            Client = crema_client:new(producer, Port, maps:get(name, Options)),
+            Client = crema_client:new(producer, Port, Options),
             ok = crema_registry:register(producer, Port, Settings, #{}),
             {ok, #state{
                 port = Port,
@@ -89,6 +89,8 @@ handle_call({stop, default}, _From, State) ->
     {stop, normal, ok, State};
 handle_call({stop, Timeout}, _From, State) ->
     {stop, normal, ok, State#state{flush_timeout = Timeout}};
+handle_call(statistics, _From, #state{client = Client} = State) ->
+    {reply, crema_client:statistics(Client), State};
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 

@@ -70,6 +70,10 @@ defmodule Crema.ProducerTest do
     assert {:error, {_code, _details}} = Crema.produce(producer, %{topic: "espresso"})
   end
 
+  test "statistics are off unless they are asked for", %{producer: producer} do
+    assert {:error, {:not_enabled, %{message: _}}} = Crema.statistics(producer)
+  end
+
   test "the build tells what it is made of" do
     assert %{} = Crema.info()
   end
