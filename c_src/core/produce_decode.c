@@ -15,7 +15,15 @@ typedef struct behind {
         const cr_segment_t *segment;
         size_t left;   /* segments, this one included */
         size_t within; /* bytes taken of this one */
+        size_t bytes;  /* left in all of them */
 } behind_t;
+
+static behind_t behind_of(const cr_input_t *in) {
+        behind_t behind = {.segment = in->behind, .left = in->behind_count};
+        for (size_t i = 0; i < in->behind_count; i++)
+                behind.bytes += in->behind[i].size;
+        return behind;
+}
 
 static bool malformed(cr_error_t *error, uint32_t index, const char *what) {
         cr_error_own(error, "malformed_command", "message %u: %s", index, what);
@@ -47,6 +55,9 @@ static bool copy_behind(behind_t *behind, unsigned char *to, size_t size) {
 static bool take_behind(cr_client_t *client, behind_t *behind, cr_message_t *message) {
         const cr_segment_t *at = behind->segment;
         size_t size = message->value_size;
+        if (size > behind->bytes)
+                return false; /* and nothing is made room for */
+        behind->bytes -= size;
         if (behind->left && at->buf && at->size - behind->within >= size &&
             client->ops->buf_size(at->buf) / 2 <= size) {
                 message->value = at->bytes + behind->within;
@@ -188,7 +199,7 @@ static bool make_room(cr_delivery_t *delivery, uint32_t count, cr_error_t *error
 bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *produce,
                        cr_error_t *error) {
         cr_bytes_t bytes = cr_bytes(in->data, in->size);
-        behind_t behind = {.segment = in->behind, .left = in->behind_count};
+        behind_t behind = behind_of(in);
         cr_topic_t *topic = NULL;
         uint32_t count;
         *produce = (cr_produce_t){0};

@@ -59,6 +59,33 @@ static void waiting_gets_all_reports(void **state) {
         test_host_free(host);
 }
 
+/* Proves that a value said to be larger than what came behind the command is
+ * refused, and that no room is made for it: the test host gives none so large. */
+static void lying_size_is_refused(void **state) {
+        static const unsigned char little[16];
+        test_host_t *host = producer(bootstrap);
+        const cr_segment_t segment = {.bytes = little, .size = sizeof(little)};
+        bytes_t command = {.size = 0};
+        packet_t *packet;
+        (void)state;
+        put_produce(&command, CR_MODE_WAIT, CR_POLICY_REFUSE, 1, "lie", 0);
+        put_uint(&command, CR_MESSAGE_VALUE_BEHIND | CR_MESSAGE_TOPIC, 1);
+        put_uint(&command, 1, 2);
+        put_text(&command, "t");
+        put_uint(&command, UINT32_MAX, 4);
+        put_uint(&command, UINT32_MAX, 4);
+        command.data[10 + 2 + 3 + 3] = 1; /* the count */
+        cr_client_produce(host->client, &(cr_input_t){.caller = 1,
+                                                      .data = command.data,
+                                                      .size = command.size,
+                                                      .behind = &segment,
+                                                      .behind_count = 1});
+        packet = test_host_reply(host, "lie");
+        assert_non_null(packet);
+        packet_free(packet);
+        test_host_free(host);
+}
+
 /* Proves that sent reports carry their tags, each message's once. */
 static void sent_reports_carry_tags(void **state) {
         test_host_t *host = producer(bootstrap);
@@ -215,6 +242,7 @@ static void unheard_messages_share_a_call(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_gets_all_reports),
+                                           cmocka_unit_test(lying_size_is_refused),
                                            cmocka_unit_test(sent_reports_carry_tags),
                                            cmocka_unit_test(kept_reports_are_given_once),
                                            cmocka_unit_test(reaper_reports_everything),
