@@ -7,7 +7,7 @@
 
 -export([produce/2, produce/3, produce_async/2, produce_async/3]).
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
--export([await/1, await/2, reports/1, flush/2, purge/1]).
+-export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
@@ -105,6 +105,23 @@ flush(Producer, Timeout) ->
 purge(Producer) ->
     crema_produce:purge(Producer).
 
+%% @doc The messages of a producer that are accepted and not reported yet. 0 when
+%% it has no client at present.
+-spec queue_size(crema_registry:ref()) -> non_neg_integer() | crema_error:error().
+queue_size(Producer) ->
+    case crema_registry:lookup(Producer) of
+        {ok, producer, Port, _, _} -> maps:get(queue_messages, crema_client:counts(Port), 0);
+        _ -> crema_registry:missing(producer, Producer)
+    end.
+
+%% @doc Closes the connections of a producer until its next use, which opens them
+%% again. `busy', and nothing is done, while messages are outstanding or callers
+%% wait: flush first. `ok' when there are none. Reports that nobody has awaited
+%% yet can be awaited afterwards.
+-spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
+disconnect(Producer) ->
+    crema_producer:disconnect(Producer).
+
 %% @doc Acknowledges a message, by itself or by its token, from any process and
 %% any node. A second time is `ok'; `stale_assignment' after a rebalance: its
 %% next owner gets the message again.
@@ -153,19 +170,12 @@ info() ->
 info(Client) ->
     case crema_registry:lookup(Client) of
         {ok, Kind, Port, _, _} ->
-            maps:merge(status(Client), maps:merge(counts(Port), partitions(Kind, Port)));
+            maps:merge(status(Client), maps:merge(crema_client:counts(Port), partitions(Kind, Port)));
         not_started ->
             #{}
     end.
 
--spec counts(port()) -> map().
-counts(Port) ->
-    case crema_port:command(Port, ?CMD_INFO, <<>>) of
-        {ok, Counts} -> maps:from_list(Counts);
-        {error, _} -> #{}
-    end.
-
--spec partitions(crema_registry:kind(), port()) -> map().
+-spec partitions(crema_registry:kind(), port() | none) -> map().
 partitions(consumer, Port) ->
     case crema_port:command(Port, ?CMD_SLOTS, <<>>) of
         {ok, Slots} ->
@@ -189,8 +199,10 @@ partitions(_, _) ->
     #{}.
 
 %% @doc Whether a client is well, without asking anybody: for health probes.
-%% `connected', `fatal', for consumers `joined' and `assigned'. A member without
-%% partitions is healthy.
+%% `connected', `fatal', `state'; for consumers `joined' and `assigned'. A member
+%% without partitions is healthy. `state' is `connecting' or `connected', for
+%% producers also `idle' (not used yet), `disconnected', `reloading' (after a
+%% fatal error) and `stopping'.
 -spec status(crema_registry:ref()) -> map().
 status(Client) ->
     case crema_registry:status(Client) of
@@ -218,6 +230,7 @@ statistics(Client) ->
     end.
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.
+%% A producer that is idle or disconnected connects.
 -spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 await_ready(Client, Timeout) ->
     crema_ready:await(Client, Timeout).

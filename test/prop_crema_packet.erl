@@ -185,9 +185,11 @@ is_same_shape(A, B) when is_binary(A), is_binary(B) -> true;
 is_same_shape(A, B) when is_integer(A), is_integer(B) -> true;
 is_same_shape(A, B) -> is_atom(A) andalso (is_atom(B) orelse is_integer(B)).
 
-%% A command's number, and bytes: any, or almost right.
+%% A command's number, and bytes: any, or almost right. RETIRE takes no argument,
+%% and would end what the other commands are sent to.
 command() ->
-    ?LET(Command, oneof([byte(), known()]), {Command, argument(Command)}).
+    Number = ?SUCHTHAT(Command, oneof([byte(), known()]), Command =/= ?CMD_RETIRE),
+    ?LET(Command, Number, {Command, argument(Command)}).
 
 known() -> elements([Number || {Number, _} <- ?COMMANDS]).
 

@@ -188,15 +188,22 @@ void cr_do_PRODUCE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         }
 }
 
+static outcome_t refuse_retired(cr_client_t *client, cr_produce_t *produce, cr_error_t *error) {
+        cr_produce_release(client, produce);
+        cr_error_own(error, "closed", "the client is closed");
+        return REFUSED;
+}
+
 void cr_client_produce(cr_client_t *client, const cr_input_t *in) {
         cr_produce_t produce = {0};
         cr_error_t error = {0};
         outcome_t outcome = REFUSED;
         cr_tag_t tag;
-        if (client->state != CR_OPEN || !client->delivery)
+        if (!client->delivery)
                 return; /* no such command comes from crema_port */
         if (cr_produce_decode(client, in, &produce, &error))
-                outcome = admit_or_wait(client, in, &produce, &error);
+                outcome = client->state == CR_OPEN ? admit_or_wait(client, in, &produce, &error)
+                                                   : refuse_retired(client, &produce, &error);
         if (!cr_tag_set(&tag, in->caller, produce.tag, produce.tag_size))
                 return;
         if (outcome == REFUSED)

@@ -2,9 +2,10 @@
  * A client: one rd_kafka_t (or one embedded cluster), its event queue and its
  * lanes. This is also the whole interface of the core to its host.
  *
- * Life: new, opening (rd_kafka_new() runs on a lane), open, closed. Closing
- * is possible in every state and at once for the host: what is left to do is
- * done by the reaper (reaper.c), which is the client's own life lane.
+ * Life: new, opening (rd_kafka_new() runs on a lane), open, retired (a producer
+ * that takes nothing more, and is about to be closed), closed. Closing is
+ * possible in every state and at once for the host: what is left to do is done
+ * by the reaper (reaper.c), which is the client's own life lane.
  *
  * Ownership: the client owns all that hangs on it. Parts that only one kind
  * has (delivery, group, cluster) are NULL for the others.
@@ -31,7 +32,7 @@ typedef enum cr_kind {
         CR_KIND_CLUSTER
 } cr_kind_t;
 
-typedef enum cr_state { CR_NEW, CR_OPENING, CR_OPEN } cr_state_t;
+typedef enum cr_state { CR_NEW, CR_OPENING, CR_OPEN, CR_RETIRED } cr_state_t;
 
 /* How an asker recognises the answer that comes later. */
 typedef struct cr_tag {

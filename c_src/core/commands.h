@@ -25,6 +25,8 @@
  *   FLUSH        Tag                                  later: ok
  *   PURGE        (none)                               ok; each message is reported
  *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
+ *   RETIRE       (none)                               ok: nothing is outstanding, and whatever
+ *                                                     follows is answered `closed`; else busy
  *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
@@ -80,6 +82,7 @@
         ROW(FLUSH, 19, PRODUCER, PACKED)                                                           \
         ROW(PURGE, 20, PRODUCER, NONE)                                                             \
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
+        ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
         ROW(TAKE, 33, CONSUMER, PACKED)                                                            \
         ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \

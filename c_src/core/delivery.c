@@ -289,6 +289,7 @@ static uint8_t status_of(const rd_kafka_message_t *message) {
 
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
         cr_call_t *unheard = unheard_call(message->_private);
+        client->delivery->delivered += !message->err;
         if (unheard)
                 report_unheard(client, unheard);
         else

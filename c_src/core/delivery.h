@@ -96,6 +96,7 @@ typedef struct cr_delivery {
         cr_options_t options;
         uint64_t messages, bytes;    /* accepted and unreported */
         uint64_t accepted, reported; /* since the client was opened */
+        uint64_t delivered;          /* of those reported */
         uint64_t sequence;
         struct cr_calls pending; /* in the order of acceptance */
         struct cr_calls kept;    /* complete and unclaimed, oldest first */

@@ -53,6 +53,8 @@ void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *
         *reply = (cr_reply_t){0};
         if (!row || !row->carry_out)
                 cr_answer_own(client, reply, "unknown_command", "the driver knows no such command");
+        else if (client->state == CR_RETIRED && !meets(client, row->needs))
+                cr_answer_own(client, reply, "closed", "the client is closed");
         else if (!meets(client, row->needs))
                 cr_answer_own(client, reply, "wrong_state",
                               "this kind of client does not take that command, or is not open");

@@ -206,6 +206,7 @@ void cr_do_INFO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 write_pair(&out, "queue_bytes", delivery->bytes);
                 write_pair(&out, "accepted", delivery->accepted);
                 write_pair(&out, "reported", delivery->reported);
+                write_pair(&out, "delivered", delivery->delivered);
                 write_pair(&out, "waiting_callers", delivery->waiting);
                 write_pair(&out, "unclaimed_reports", delivery->kept_count);
         }

@@ -123,6 +123,34 @@ static void kept_reports_are_given_once(void **state) {
         test_host_free(host);
 }
 
+/* Proves that a producer is retired only when nothing is outstanding, and takes
+ * nothing from then on; a value that comes behind a command is answered, too. */
+static void retired_takes_nothing(void **state) {
+        test_host_t *host = producer(bootstrap);
+        test_host_t *busy = producer("127.0.0.1:1");
+        bytes_t behind = {.size = 0};
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(produce(busy, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(test_command(busy, CR_CMD_RETIRE, NULL, 0), "busy");
+        assert_string_equal(produce(busy, CR_MODE_NONE, 0, "", 1), "");
+        test_host_free(busy);
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 5), "");
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
+        packet_free(test_host_reply(host, "flush"));
+        assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "");
+        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "closed");
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "closed");
+        put_produce(&behind, CR_MODE_SEND, CR_POLICY_WAIT, 1, "behind", 1);
+        cr_client_produce(host->client,
+                          &(cr_input_t){.caller = 1, .data = behind.data, .size = behind.size});
+        packet = test_host_reply(host, "behind");
+        assert_non_null(packet);
+        packet_free(packet);
+        assert_int_equal(host->client->delivery->accepted, 5);
+        test_host_free(host);
+}
+
 /* Proves that every message accepted by a client that is closed is reported by
  * its reaper, awaited or not. */
 static void reaper_reports_everything(void **state) {
@@ -245,6 +273,7 @@ int main(void) {
                                            cmocka_unit_test(lying_size_is_refused),
                                            cmocka_unit_test(sent_reports_carry_tags),
                                            cmocka_unit_test(kept_reports_are_given_once),
+                                           cmocka_unit_test(retired_takes_nothing),
                                            cmocka_unit_test(reaper_reports_everything),
                                            cmocka_unit_test(cut_commands_are_refused),
                                            cmocka_unit_test(death_forgets),

@@ -62,6 +62,9 @@ child_id(_Module, Name) -> shown_name(Name).
 -spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Ref, Timeout) ->
     case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
+        {{ok, _, _, _, Owner}, _} when Owner =:= self() ->
+            %% In an event handler: it cannot wait for itself.
+            gen_server:cast(Owner, {stop, Timeout});
         {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->
             Monitor = erlang:monitor(process, Pid),
             %% A supervisor that ends by itself ends with `shutdown', which

@@ -5,12 +5,15 @@
 
 -include("../port/crema_commands.hrl").
 
--export([open/3, close/2, new/3, handle/2, tell/2, fatal/2, set/2, metadata/1, statistics/1]).
+-export([open/3, close/2, close_async/1]).
+-export([new/3, attach/3, detach/1, handle/2, tell/2, fatal/2, set/2]).
+-export([metadata/1, problem/1, counts/1, statistics/1]).
 
 -export_type([client/0]).
 
 -record(client, {
-    port :: port(),
+    %% none: a producer may be without a client
+    port :: port() | none,
     kind :: crema_registry:kind(),
     name :: term(),
     status :: map(),
@@ -68,34 +71,63 @@ reveal(Key, Value) ->
 %% ({@link crema_deadline}): the reaper then finishes alone.
 -spec close(port(), crema_deadline:deadline()) -> ok.
 close(Port, Deadline) ->
-    Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
-    ok = crema_port:close(Port),
-    case Asked of
-        {ok, Ref} ->
+    case close_async(Port) of
+        gone ->
+            ok;
+        Ref ->
             receive
                 {Ref, _} -> ok
             after max(50, crema_deadline:left(Deadline)) -> ok
-            end;
-        {error, _} ->
-            ok
+            end
+    end.
+
+%% @doc Closes a client; `{Ref, _}' comes when it is wholly gone.
+-spec close_async(port()) -> crema_port:tag() | gone.
+close_async(Port) ->
+    Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
+    ok = crema_port:close(Port),
+    case Asked of
+        {ok, Ref} -> Ref;
+        {error, _} -> gone
     end.
 
 %% @doc The state of a client that was opened with these parsed options and
-%% registered.
--spec new(producer | consumer, port(), map()) -> client().
-new(Kind, Port, #{name := Name, kafka := Kafka, statistics_deltas := Deltas}) ->
-    probe(#client{
-        port = Port,
+%% registered, or, without a port, of one that will be.
+-spec new(producer | consumer, port() | none, map()) -> client().
+new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
+    Client = #client{
+        port = none,
         kind = Kind,
         name = crema_child:shown_name(Name),
         status = #{kind => Kind, connected => false, fatal => false},
-        statistics =
-            case crema_properties:integer(<<"statistics.interval.ms">>, Kafka, 0) of
-                0 -> not_enabled;
-                _ -> none
-            end,
+        statistics = no_statistics(Options),
         deltas = Deltas
+    },
+    case Port of
+        none -> Client;
+        _ -> attach(Port, Options, Client)
+    end.
+
+%% @doc A client that had no port has one, opened with these options.
+-spec attach(port(), map(), client()) -> client().
+attach(Port, Options, #client{status = Status} = Client) ->
+    probe(Client#client{
+        port = Port,
+        status = Status#{fatal := false, state => connecting},
+        statistics = no_statistics(Options)
     }).
+
+-spec no_statistics(map()) -> not_enabled | none.
+no_statistics(#{kafka := Kafka}) ->
+    case crema_properties:integer(<<"statistics.interval.ms">>, Kafka, 0) of
+        0 -> not_enabled;
+        _ -> none
+    end.
+
+%% @doc The client has no port any more.
+-spec detach(client()) -> client().
+detach(#client{status = Status} = Client) ->
+    Client#client{port = none, probe = none, told = #{}, status = Status#{connected := false}}.
 
 %% @doc Asks the cluster for its brokers: the answer says that it is there.
 -spec probe(client()) -> client().
@@ -132,7 +164,7 @@ handle({Ref, Bytes}, #client{probe = Ref} = Client) when is_reference(Ref) ->
     end;
 handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
     case crema_port:event(Bytes) of
-        {error, Reason} -> problem(Reason, Client);
+        {error, Reason} -> take_problem(Reason, Client);
         {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
         {statistics, Statistics} -> {ok, tell_statistics(Statistics, Client)};
         Other -> {other, Other, Client}
@@ -145,19 +177,19 @@ connected(#client{status = #{connected := true}} = Client) ->
     Client;
 connected(Client) ->
     %% The status first: whoever hears the event may look at it.
-    New = set(#{connected => true}, Client#client{told = #{}}),
+    New = set(#{connected => true, state => connected}, Client#client{told = #{}}),
     crema_events:execute([crema, client, connected], #{}, metadata(Client)),
     New.
 
--spec problem(crema_error:reason(), client()) ->
+-spec take_problem(crema_error:reason(), client()) ->
     {ok, client()} | {fatal, crema_error:reason(), client()}.
-problem({_, #{fatal := true}} = Reason, Client) ->
+take_problem({_, #{fatal := true}} = Reason, Client) ->
     {fatal, Reason, fatal(Reason, Client)};
-problem({all_brokers_down, _} = Reason, #client{status = #{connected := true}} = Client) ->
+take_problem({all_brokers_down, _} = Reason, #client{status = #{connected := true}} = Client) ->
     crema_events:execute([crema, client, disconnected], #{}, with_problem(Reason, Client)),
     log_problem(warning, Reason, Client),
-    {ok, probe(set(#{connected => false}, Client))};
-problem(Reason, Client) ->
+    {ok, probe(set(#{connected => false, state => connecting}, Client))};
+take_problem(Reason, Client) ->
     {ok, tell(Reason, Client)}.
 
 %% @doc Tells what the client ends of.
@@ -191,11 +223,37 @@ place(topic_authorization_failed, #{message := Text}) -> Text;
 place(_, _) -> <<>>.
 
 -spec with_problem(crema_error:reason(), client()) -> map().
-with_problem({Code, Details}, Client) ->
-    maps:merge(
-        (metadata(Client))#{code => Code, message => maps:get(message, Details, <<>>)},
-        maps:with([topic, partition], Details)
-    ).
+with_problem(Reason, Client) ->
+    maps:merge(metadata(Client), problem(Reason)).
+
+%% @doc What events say of an error.
+-spec problem(crema_error:reason()) -> map().
+problem({Code, Details}) ->
+    (maps:with([topic, partition], Details))#{
+        code => Code, message => maps:get(message, Details, <<>>)
+    }.
+
+%% @doc What the driver counts, of a client that is open: the columns of INFO.
+%% A producer without a client has nothing to count.
+-spec counts(port() | none) -> #{atom() => non_neg_integer()}.
+counts(none) ->
+    maps:from_keys(
+        [
+            queue_messages,
+            queue_bytes,
+            accepted,
+            reported,
+            delivered,
+            waiting_callers,
+            unclaimed_reports
+        ],
+        0
+    );
+counts(Port) ->
+    case crema_port:command(Port, ?CMD_INFO, <<>>) of
+        {ok, Counts} -> maps:from_list(Counts);
+        {error, _} -> #{}
+    end.
 
 %% Without a domain: OTP's own handler stops every log event that has one, but
 %% for its own.

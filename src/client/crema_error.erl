@@ -175,6 +175,11 @@ own_hints() ->
                 "used with. Use one variant for the topic, or give the variant client => own.">>,
         too_many_variants =>
             <<"Make the variants once, when the producer starts, and keep them.">>,
+        busy =>
+            <<"Flush or purge first, and let whoever uses it finish.">>,
+        not_connected =>
+            <<"Nothing was accepted: the producer is making a new client; call again, or wait "
+                "longer (full_timeout).">>,
         closed =>
             <<"The client has stopped: start it again, or call it only while its supervisor runs "
                 "it.">>,

@@ -34,8 +34,18 @@ look(Client, Ref, Deadline) ->
         {ok, #{kind := consumer, joined := true}} -> ok;
         {ok, #{kind := producer, connected := true}} -> ok;
         {ok, #{kind := cluster}} -> ok;
+        {ok, #{state := State}} when State =:= idle; State =:= disconnected ->
+            connect(Client, Ref, Deadline);
         {ok, Status} -> wait(Client, Ref, Deadline, Status);
         not_started -> crema_registry:missing(client, Client)
+    end.
+
+-spec connect(crema_registry:ref(), reference(), crema_deadline:deadline()) ->
+    ok | crema_error:error().
+connect(Client, Ref, Deadline) ->
+    case crema_producer:client(Client, produce, crema_deadline:left(Deadline)) of
+        {ok, _} -> look(Client, Ref, Deadline);
+        {error, _} = Error -> Error
     end.
 
 %% A name may be another process's by now.

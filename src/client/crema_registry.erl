@@ -5,7 +5,7 @@
 -behaviour(gen_server).
 
 -export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
--export([status/1, set_status/2]).
+-export([set_port/1, status/1, set_status/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -28,10 +28,21 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Makes the calling process known as the owner of a client.
--spec register(kind(), port(), Settings :: term(), Status :: map()) -> ok.
+-spec register(kind(), port() | none, Settings :: term(), Status :: map()) -> ok.
 register(Kind, Port, Settings, Status) ->
     true = ets:insert(?TABLE, [{self(), Kind, Port, Settings}, {{status, self()}, Status}]),
     gen_server:call(?MODULE, {watch, self()}).
+
+%% @doc The calling process has another client, or none for now.
+-spec set_port(port() | none) -> ok.
+set_port(Port) ->
+    try
+        true = ets:update_element(?TABLE, self(), {3, Port}),
+        ok
+    catch
+        %% The application is stopping under its users.
+        error:badarg -> ok
+    end.
 
 %% @doc Makes another process (a supervisor above the owner) lead to the owner.
 -spec alias(pid(), Owner :: pid()) -> ok.
@@ -39,8 +50,10 @@ alias(Pid, Owner) ->
     true = ets:insert(?TABLE, {Pid, alias, Owner, none}),
     gen_server:call(?MODULE, {watch, Pid}).
 
-%% @doc The client of a process. `not_started' when it is none, or no more.
--spec lookup(ref()) -> {ok, kind(), port(), Settings :: term(), Owner :: pid()} | not_started.
+%% @doc The client of a process. `not_started' when it is none, or no more. Only
+%% a producer can be without a port ({@link crema_producer:client/3}).
+-spec lookup(ref()) ->
+    {ok, kind(), port() | none, Settings :: term(), Owner :: pid()} | not_started.
 lookup(Pid) when is_pid(Pid) ->
     try ets:lookup(?TABLE, Pid) of
         [{_, alias, Owner, _}] -> lookup(Owner);

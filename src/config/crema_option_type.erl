@@ -17,7 +17,10 @@
     | start
     | deltas
     | properties
+    | codes
+    | {function, Arity :: arity()}
     | {integer, Min :: integer(), Max :: integer()}
+    | {zero_or, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}.
 
 -define(MAX_PARTITIONS, 10000).
@@ -34,6 +37,20 @@
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
 check({integer, Min, Max} = Type, Value) ->
     accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
+check({zero_or, _, _}, 0) ->
+    {ok, 0};
+check({zero_or, Min, Max} = Type, Value) ->
+    accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
+check(codes, Value) ->
+    accept(crema_input:is_proper(Value) andalso lists:all(fun is_atom/1, Value), codes, Value);
+check({function, _}, Absent) when Absent =:= undefined; Absent =:= nil ->
+    {ok, undefined};
+check({function, _} = Type, {Module, Function, Args} = Value) when
+    is_atom(Module), is_atom(Function)
+->
+    accept(crema_input:is_proper(Args), Type, Value);
+check({function, Arity} = Type, Value) ->
+    accept(is_function(Value, Arity), Type, Value);
 check({one_of, Atoms} = Type, Value) ->
     accept(lists:member(Value, Atoms), Type, Value);
 check(backoff, {Min, Max} = Value) ->
@@ -73,6 +90,8 @@ check(Type, _Value) ->
 %% @doc Whether a wrong value of the type may be shown: not where it may hold a
 %% secret (a handler's arguments, properties, a user's name in an address).
 -spec shown(type()) -> boolean().
+shown({function, _}) ->
+    false;
 shown(Type) ->
     not lists:member(Type, [servers, handler, properties]).
 
@@ -92,6 +111,13 @@ not_empty(_, Type) -> expected(Type).
 -spec describe(type()) -> binary().
 describe({integer, Min, Max}) ->
     iolist_to_binary(io_lib:format("an integer from ~b to ~b", [Min, Max]));
+describe({zero_or, Min, Max}) ->
+    iolist_to_binary(["0 or ", describe({integer, Min, Max})]);
+describe(codes) ->
+    <<"a list of codes of errors (atoms)">>;
+describe({function, Arity}) ->
+    Format = "a function of arity ~b, or {Module, Function, Args}, called with Args behind",
+    iolist_to_binary(io_lib:format(Format, [Arity]));
 describe({one_of, Atoms}) ->
     iolist_to_binary(lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms]));
 describe(name) ->

@@ -27,6 +27,8 @@
 
 -define(MAX_TIME, 16#FFFFFFFF).
 -define(MAX_COUNT, 2147483647).
+%% Less would be a producer that connects for every message.
+-define(MIN_IDLE, 30000).
 -define(MAX_BYTES, 16#FFFFFFFFFFFF).
 %% CR_BATCH_MOST of the core.
 -define(MAX_BATCH_MESSAGES, 1000).
@@ -75,7 +77,33 @@ producer_rows() ->
         messages(max_unclaimed, 100000, ?MAX_COUNT,
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
-    ]).
+    ]) ++ scoped(producer, life_rows()).
+
+%% A producer's life.
+-spec life_rows() -> [row()].
+life_rows() ->
+    [
+        optional(connect, start, {one_of, [start, use]},
+            <<"when to connect: at the start, or at the first use">>),
+        (optional(idle_disconnect, 0, {zero_or, ?MIN_IDLE, ?MAX_TIME},
+            <<"disconnect when nothing was produced for so long, or up to twice that; the next "
+                "use connects again; 0: never">>))#{unit := ms},
+        optional(on_fatal, stop, {one_of, [stop, reload]},
+            <<"what follows a fatal error, after which librdkafka's client is of no more use: stop "
+                "the process, for its supervisor to start it again, or make a new client in it">>),
+        optional(reload_attempts, 10, {integer, 0, ?MAX_COUNT},
+            <<"new clients in a row, none of which delivers a message; then the producer stops">>),
+        (optional(reload_backoff, {1000, 30000}, backoff,
+            <<"wait before a new client is made: the first, doubled up to the last">>))#{
+            unit := ms
+        },
+        optional(never_reload, [], codes,
+            <<"fatal errors after which the producer stops for good, beside those of being "
+                "fenced">>),
+        optional(on_reload, undefined, {function, 1},
+            <<"called before a new client is made with a map of error, attempt and kafka; returns "
+                "keep or {kafka, Properties}">>)
+    ].
 
 -spec consumer_rows() -> [row()].
 consumer_rows() ->

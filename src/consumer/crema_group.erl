@@ -95,10 +95,8 @@ handle_continue(subscribe, #state{port = Port, options = Options} = State) ->
 
 -spec handle_call(term(), gen_server:from(), state()) ->
     {reply, term(), state()} | {stop, {shutdown, stopped}, ok, state()}.
-handle_call({stop, default}, _From, State) ->
-    {stop, {shutdown, stopped}, ok, State};
 handle_call({stop, Timeout}, _From, State) ->
-    {stop, {shutdown, stopped}, ok, State#state{stop_timeout = Timeout}};
+    {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
@@ -106,9 +104,16 @@ handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 
--spec handle_cast(term(), state()) -> {noreply, state()}.
+-spec handle_cast(term(), state()) ->
+    {noreply, state()} | {stop, {shutdown, stopped}, state()}.
+handle_cast({stop, Timeout}, State) ->
+    {stop, {shutdown, stopped}, with_deadline(Timeout, State)};
 handle_cast(_, State) ->
     {noreply, State}.
+
+-spec with_deadline(default | timeout(), state()) -> state().
+with_deadline(default, State) -> State;
+with_deadline(Timeout, State) -> State#state{stop_timeout = Timeout}.
 
 -spec handle_info(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
 handle_info({'DOWN', Monitor, process, Worker, Reason}, State) ->

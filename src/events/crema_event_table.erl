@@ -33,7 +33,7 @@
 %% @doc The events, by subject.
 -spec table() -> [row()].
 table() ->
-    client_events() ++ group_events() ++ handler_events().
+    client_events() ++ producer_events() ++ group_events() ++ handler_events().
 
 -spec event(crema_events:event_name(), binary(), [field()], [field()]) -> row().
 event(Name, Doc, Measurements, Metadata) ->
@@ -75,6 +75,36 @@ client_events() ->
                 {statistics, map, <<"the whole, as crema:statistics/1 has it">>}
             ])
     ].
+
+-spec producer_events() -> [row()].
+producer_events() ->
+    Why = [{reason, {one_of, [request, idle]}, <<"asked for, or by idle_disconnect">>}],
+    Attempt = {attempt, integer, <<"new clients in a row, none of which has delivered">>},
+    [
+        event([crema, producer, disconnecting],
+            <<"The connections are closed until the next use.">>,
+            [], client() ++ Why),
+        event([crema, producer, disconnected],
+            <<"The client that was disconnected is gone; there may be another by now.">>,
+            [duration(<<"time it took">>)], client() ++ Why),
+        event([crema, producer, reload],
+            <<"A fatal error ended the client; after the delay there will be a new one. What was "
+                "outstanding is reported.">>,
+            [Attempt, {delay, {integer, ms}, <<"wait before the new client">>}],
+            client() ++ problem()),
+        event([crema, producer, reloaded],
+            <<"There is a new client.">>,
+            [Attempt, duration(<<"time since the fatal error">>)], client()),
+        event([crema, producer, closing],
+            <<"The producer stops: it flushes, then purges.">>,
+            [], client()),
+        event([crema, producer, closed],
+            <<"The producer has stopped.">>,
+            [duration(<<"time it took">>)], client())
+    ].
+
+-spec duration(binary()) -> field().
+duration(Doc) -> {duration, {integer, ms}, Doc}.
 
 -spec statistics() -> [field()].
 statistics() ->

@@ -194,6 +194,7 @@ own_codes() ->
         topic_config_conflict,
         too_many_variants,
         queue_full,
+        busy,
         closed,
         stale_assignment,
         no_committed_offset,

@@ -1,7 +1,7 @@
 %% @private The options of a produce call, over what the producer's own say.
 -module(crema_call).
 
--export([fault/1, is_timeout/1, policy/2, setting/3]).
+-export([fault/1, is_timeout/1, policy/2, purpose/2, setting/3, later/3, less/2]).
 
 -export_type([options/0]).
 
@@ -58,3 +58,24 @@ setting(Key, Options, {_, _, Settings}) ->
         #{Key := Value} -> Value;
         _ -> maps:get(Key, Settings)
     end.
+
+%% @doc What a call that may wait for its place, or may not, wants a client for.
+-spec purpose(options(), crema_target:client()) -> crema_producer:purpose().
+purpose(Options, Client) ->
+    case policy(Options, Client) of
+        wait -> produce;
+        refuse -> produce_now
+    end.
+
+%% @doc The options of a call that goes on, with the time it has left since then
+%% (ms of the monotonic clock).
+-spec later(options(), crema_target:client(), Since :: integer()) -> options().
+later(Options, Client, Since) ->
+    Spent = erlang:monotonic_time(millisecond) - Since,
+    Left = [{Key, less(setting(Key, Options, Client), Spent)} || Key <- [full_timeout, timeout]],
+    maps:merge(Options, maps:from_list(Left)).
+
+%% @doc A time without a part of it.
+-spec less(timeout(), non_neg_integer()) -> timeout().
+less(infinity, _) -> infinity;
+less(Timeout, Spent) -> max(0, Timeout - Spent).

@@ -24,8 +24,12 @@ sync(Producer, Call, Options) ->
 
 -spec do_sync(crema_target:target(), messages(), crema_call:options()) ->
     crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
-do_sync(Producer, {Shape, Messages}, Options) ->
-    {Port, Via, _} = Client = crema_target:client(Producer),
+do_sync(Producer, Call, Options) ->
+    sync_by(crema_target:client(Producer), Producer, Call, Options).
+
+-spec sync_by(crema_target:client(), crema_target:target(), messages(), crema_call:options()) ->
+    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
+sync_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) ->
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     Call = call_number(),
@@ -35,13 +39,37 @@ do_sync(Producer, {Shape, Messages}, Options) ->
         {ok, Data, Behind} ->
             Origins = {Shape, [crema_report:origin(Message) || Message <- Messages]},
             case submit(Port, Data, Behind) of
-                ok when Behind =:= [] -> wait_reports(Port, Ref, Call, Timeout, Origins);
-                {error, _} = Error -> crema_target:refused(Producer, Error);
+                ok when Behind =:= [] ->
+                    wait_reports(Port, Ref, Call, Timeout, Origins);
+                {error, {closed, _}} ->
+                    sync_again(Producer, Client, Given, Options);
+                {error, _} = Error ->
+                    Error;
                 %% What comes behind a command has no answer at once: it may wait.
-                _ -> wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins)
+                _ ->
+                    Since = erlang:monotonic_time(millisecond),
+                    case wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) of
+                        {error, {closed, _}} ->
+                            Left = crema_call:later(Options, Client, Since),
+                            sync_again(Producer, Client, Given, Left);
+                        Result ->
+                            Result
+                    end
             end;
         {error, Fault} ->
             bad_message(Shape, Fault)
+    end.
+
+%% The client was closed and has accepted nothing: the call goes on with the next.
+-spec sync_again(crema_target:target(), crema_target:client(), messages(), crema_call:options()) ->
+    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
+sync_again(Producer, Client, Given, Options) ->
+    Since = erlang:monotonic_time(millisecond),
+    Full = crema_call:setting(full_timeout, Options, Client),
+    Wait = min(Full, crema_call:setting(timeout, Options, Client)),
+    case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
+        {ok, Next} -> sync_by(Next, Producer, Given, crema_call:later(Options, Client, Since));
+        {error, _} = Error -> Error
     end.
 
 %% A sync call waits for its place and for its reports by the same tag: what
@@ -62,13 +90,9 @@ wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) ->
     after Full ->
         case cancel_admission(Port, Tag) of
             ok -> queue_full(Full);
-            {error, _} -> wait_reports(Port, Ref, Call, less(Timeout, Full), Origins)
+            {error, _} -> wait_reports(Port, Ref, Call, crema_call:less(Timeout, Full), Origins)
         end
     end.
-
--spec less(timeout(), timeout()) -> timeout().
-less(infinity, _) -> infinity;
-less(Timeout, Spent) -> Timeout - Spent.
 
 -spec wait_reports(port(), reference(), pos_integer(), timeout(), crema_report:origins()) ->
     crema_report:result() | {ok, [crema_report:result()]}.
@@ -117,23 +141,42 @@ async(Producer, Call, Options) ->
 
 -spec do_async(crema_target:target(), messages(), crema_call:options()) ->
     ok | {ok, ref()} | crema_error:error().
-do_async(Producer, {Shape, Messages}, Options) ->
-    {Port, Via, _} = Client = crema_target:client(Producer),
+do_async(Producer, Call, Options) ->
+    async_by(crema_target:client(Producer), Producer, Call, Options).
+
+-spec async_by(crema_target:client(), crema_target:target(), messages(), crema_call:options()) ->
+    ok | {ok, ref()} | crema_error:error().
+async_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) ->
     {Mode, Call} = mode(Options),
     case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Messages) of
         {ok, Data, []} ->
             case crema_port:command(Port, ?CMD_PRODUCE, Data) of
                 ok ->
                     accepted(Mode, Port, Call, Shape, Messages);
+                {error, {closed, _}} ->
+                    async_again(Producer, Client, Given, Options);
                 {error, {queue_full, _}} = Error ->
-                    full(Error, Client, Call, Shape, Messages, Options);
+                    case crema_call:policy(Options, Client) of
+                        wait -> tagged(Client, Producer, Call, Given, Options);
+                        refuse -> Error
+                    end;
                 {error, _} = Error ->
-                    crema_target:refused(Producer, Error)
+                    Error
             end;
         {ok, _, _} ->
-            crema_target:refused(Producer, tagged(Client, Call, Shape, Messages, Options));
+            tagged(Client, Producer, Call, Given, Options);
         {error, Fault} ->
             bad_message(Shape, Fault)
+    end.
+
+-spec async_again(crema_target:target(), crema_target:client(), messages(), crema_call:options()) ->
+    ok | {ok, ref()} | crema_error:error().
+async_again(Producer, Client, Given, Options) ->
+    Since = erlang:monotonic_time(millisecond),
+    Wait = crema_call:setting(full_timeout, Options, Client),
+    case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
+        {ok, Next} -> async_by(Next, Producer, Given, crema_call:later(Options, Client, Since));
+        {error, _} = Error -> Error
     end.
 
 -spec mode(crema_call:options()) -> {crema_packet:mode(), non_neg_integer()}.
@@ -149,23 +192,17 @@ accepted(keep, Port, Call, Shape, Messages) ->
 accepted(_, _Port, _Call, _Shape, _Messages) ->
     ok.
 
--spec full(crema_error:error(), crema_target:client(), non_neg_integer(), one | many, [
-    crema_packet:message()
-], crema_call:options()) -> ok | {ok, ref()} | crema_error:error().
-full(Full, Client, Call, Shape, Messages, Options) ->
-    case crema_call:policy(Options, Client) of
-        wait -> tagged(Client, Call, Shape, Messages, Options);
-        refuse -> Full
-    end.
-
 %% With a tag, by which a place, or the answer to a command with values behind
 %% it, is told.
 -spec tagged(
-    crema_target:client(), non_neg_integer(), one | many, [crema_packet:message()],
+    crema_target:client(),
+    crema_target:target(),
+    non_neg_integer(),
+    messages(),
     crema_call:options()
-) ->
-    ok | {ok, ref()} | crema_error:error().
-tagged({Port, Via, _} = Client, Call, Shape, Messages, Options) ->
+) -> ok | {ok, ref()} | crema_error:error().
+tagged({Port, Via, _} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
+    Since = erlang:monotonic_time(millisecond),
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     {Mode, _} = mode(Options),
@@ -178,8 +215,12 @@ tagged({Port, Via, _} = Client, Call, Shape, Messages, Options) ->
             _ -> wait_admission(Port, Ref, Tag, crema_call:setting(full_timeout, Options, Client))
         end,
     case Answer of
-        ok -> accepted(Mode, Port, Call, Shape, Messages);
-        {error, _} -> Answer
+        ok ->
+            accepted(Mode, Port, Call, Shape, Messages);
+        {error, {closed, _}} ->
+            async_again(Producer, Client, Given, crema_call:later(Options, Client, Since));
+        {error, _} ->
+            Answer
     end.
 
 -spec wait_admission(port(), reference(), binary(), timeout()) -> ok | crema_error:error().
@@ -244,8 +285,21 @@ await_left(Closed, Call, Timeout, Origins) ->
 -spec flush(crema_target:target(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
-    {Port, _, _} = crema_target:client(Producer),
-    crema_target:refused(Producer, flush_port(Port, Timeout)).
+    flush_by(crema_target:client(Producer), Producer, crema_deadline:in(Timeout)).
+
+-spec flush_by(crema_target:client(), crema_target:target(), crema_deadline:deadline()) ->
+    ok | crema_error:error().
+flush_by({Port, _, _} = Client, Producer, Deadline) ->
+    case flush_port(Port, crema_deadline:left(Deadline)) of
+        {error, {closed, _}} ->
+            case crema_target:again(Producer, Client, flush, crema_deadline:left(Deadline)) of
+                {ok, Next} -> flush_by(Next, Producer, Deadline);
+                none -> ok;
+                {error, _} = Error -> Error
+            end;
+        Answer ->
+            Answer
+    end.
 
 -spec flush_port(port() | none, timeout()) -> ok | crema_error:error().
 flush_port(Port, Timeout) ->
@@ -258,8 +312,20 @@ flush_port(Port, Timeout) ->
 
 -spec purge(crema_target:target()) -> ok | crema_error:error().
 purge(Producer) ->
-    {Port, _, _} = crema_target:client(Producer),
-    crema_target:refused(Producer, crema_port:command(Port, ?CMD_PURGE, <<>>)).
+    purge_by(crema_target:client(Producer), Producer).
+
+-spec purge_by(crema_target:client(), crema_target:target()) -> ok | crema_error:error().
+purge_by({Port, _, _} = Client, Producer) ->
+    case crema_port:command(Port, ?CMD_PURGE, <<>>) of
+        {error, {closed, _}} ->
+            case crema_target:again(Producer, Client, purge, infinity) of
+                {ok, Next} -> purge_by(Next, Producer);
+                none -> ok;
+                {error, _} = Error -> Error
+            end;
+        Answer ->
+            Answer
+    end.
 
 -spec bad_message(one | many, {non_neg_integer(), atom(), string()}) -> crema_error:error().
 bad_message(one, {_Index, Field, Reason}) ->

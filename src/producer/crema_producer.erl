@@ -6,18 +6,18 @@
 %% {ok, #{offset := _}} = crema:produce(orders, #{topic => orders, value => "1"}).
 %% '''
 %% The process only looks after the client's life: produce calls do not pass
-%% through it. Its options are those of {@link crema_options}, scope `producer'.
+%% through it, but for one that finds no client and asks for it. Its options are
+%% those of {@link crema_options}, scope `producer'.
 -module(crema_producer).
--behaviour(gen_server).
 
--export([start_link/1, child_spec/1, stop/1, stop/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/2]).
+-export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1]).
+-export([client/3, watch/1, not_connected/0]).
 
--record(state, {
-    port :: port(),
-    client :: crema_client:client(),
-    flush_timeout :: timeout()
-}).
+-export_type([purpose/0]).
+
+%% What a caller wants a client for: `produce' waits for one that is being made
+%% anew, `produce_now' does not; `flush' and `purge' need none where there is none.
+-type purpose() :: produce | produce_now | flush | purge.
 
 %% Time beside the flush that a supervisor gives a producer to stop.
 -define(SHUTDOWN_MARGIN, 2000).
@@ -28,7 +28,7 @@
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
     case crema_options:parse(producer, Options) of
-        {ok, Parsed} -> crema_child:start_link(gen_server, ?MODULE, Parsed);
+        {ok, Parsed} -> crema_child:start_link(gen_server, crema_producer_server, Parsed);
         {error, _} = Error -> Error
     end.
 
@@ -42,100 +42,57 @@ child_spec(Options) ->
 
 %% @doc Stops a producer: flushes up to its `flush_timeout', then purges, so
 %% that every message is reported. Safe from any process, and when it has
-%% stopped already.
+%% stopped already. Called by the producer's own process (in an event handler),
+%% it returns at once, and the stop follows.
 -spec stop(crema_registry:ref()) -> ok.
 stop(Producer) ->
     crema_child:stop(Producer, default).
 
-%% @doc The same with another deadline, in milliseconds. At the deadline it
-%% returns; what is then left is finished in the background.
--spec stop(crema_registry:ref(), Timeout :: non_neg_integer()) -> ok.
+%% @doc The same with another deadline, in milliseconds; with 0 it purges at
+%% once. At the deadline it returns; what is then left is finished in the
+%% background.
+-spec stop(crema_registry:ref(), Timeout :: timeout()) -> ok.
 stop(Producer, Timeout) ->
     crema_child:stop(Producer, Timeout).
 
-%% @private
--spec init(map()) -> {ok, #state{}} | {stop, crema_error:reason()}.
-init(Options) ->
-    process_flag(trap_exit, true),
-    Properties = crema_properties:kafka_properties(producer, Options),
-    Limits = [
-        {<<"max_messages">>, maps:get(max_queue_messages, Options)},
-        {<<"max_bytes">>, maps:get(max_queue_bytes, Options)},
-        {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
-    ],
-    case crema_client:open(producer, Properties, Limits) of
-        {ok, Port, _} ->
-            Settings = #{
-                on_full => maps:get(on_full, Options),
-                full_timeout => maps:get(full_timeout, Options),
-                timeout => maps:get(request_timeout, Options)
-            },
-            crema_child:log_warnings(Options),
-            Client = crema_client:new(producer, Port, Options),
-            ok = crema_registry:register(producer, Port, Settings, #{}),
-            {ok, #state{
-                port = Port,
-                client = crema_client:set(#{}, Client),
-                flush_timeout = maps:get(flush_timeout, Options)
-            }};
-        {error, Reason} ->
-            {stop, Reason}
+%% @doc See {@link crema:disconnect/1}.
+-spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
+disconnect(Producer) ->
+    call(Producer, disconnect, infinity).
+
+%% @private The client of a producer that had none, made if need be. `none':
+%% there is none, nor anything to do with it.
+-spec client(crema_registry:ref(), purpose(), timeout()) ->
+    {ok, port()} | none | crema_error:error().
+client(Producer, Purpose, Timeout) ->
+    case crema_registry:status(Producer) of
+        {ok, #{state := stopping}} -> crema_registry:missing(producer, Producer);
+        _ -> call(Producer, {client, Purpose}, Timeout)
+    end.
+
+%% @private Returns the client's port, and tells the calling process of each
+%% change from then on by `{crema_client, Producer, Port | none}'.
+-spec watch(crema_registry:ref()) -> {ok, port() | none} | crema_error:error().
+watch(Producer) ->
+    call(Producer, watch, infinity).
+
+-spec call(crema_registry:ref(), term(), timeout()) -> term().
+call(Producer, Request, Timeout) ->
+    case crema_registry:lookup(Producer) of
+        {ok, producer, _, _, Pid} when Pid =/= self() ->
+            try
+                gen_server:call(Pid, Request, Timeout)
+            catch
+                exit:{timeout, _} -> not_connected();
+                exit:_ -> crema_registry:missing(producer, Producer)
+            end;
+        {ok, producer, _, _, _} ->
+            not_connected();
+        _ ->
+            crema_registry:missing(producer, Producer)
     end.
 
 %% @private
--spec handle_call(term(), gen_server:from(), #state{}) ->
-    {reply, term(), #state{}} | {stop, normal, ok, #state{}}.
-handle_call({stop, default}, _From, State) ->
-    {stop, normal, ok, State};
-handle_call({stop, Timeout}, _From, State) ->
-    {stop, normal, ok, State#state{flush_timeout = Timeout}};
-handle_call(statistics, _From, #state{client = Client} = State) ->
-    {reply, crema_client:statistics(Client), State};
-handle_call(_, _From, State) ->
-    {reply, {error, unknown_call}, State}.
-
-%% @private
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_, State) ->
-    {noreply, State}.
-
-%% @private
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
-    {stop, {port_closed, Reason}, State};
-handle_info({'EXIT', _, Reason}, State) ->
-    {stop, Reason, State};
-handle_info(Message, #state{client = Client} = State) ->
-    case crema_client:handle(Message, Client) of
-        {ok, New} -> {noreply, State#state{client = New}};
-        {fatal, {Code, _}, New} -> {stop, end_reason(Code), State#state{client = New}};
-        {other, _, New} -> {noreply, State#state{client = New}};
-        unknown -> {noreply, State}
-    end.
-
-%% A producer that begins anew is mended, but not one whose transactional.id
-%% another has: each would fence the other in turn.
--spec end_reason(crema_error:code()) -> term().
-end_reason(Code) when Code =:= fenced; Code =:= producer_fenced; Code =:= invalid_producer_epoch ->
-    {shutdown, {fatal, Code}};
-end_reason(Code) ->
-    {fatal, Code}.
-
-%% @private Flushes unless the client is beyond it, and hands it to the reaper,
-%% which reports what is left.
--spec terminate(term(), #state{}) -> ok.
-terminate(Reason, #state{port = Port, flush_timeout = Timeout}) ->
-    Deadline = crema_deadline:in(Timeout),
-    _ =
-        case Reason of
-            {shutdown, {fatal, _}} -> ok;
-            {fatal, _} -> ok;
-            {port_closed, _} -> ok;
-            _ -> crema_produce:flush_port(Port, Timeout)
-        end,
-    crema_client:close(Port, Deadline).
-
-%% @private
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, State]) ->
-    State#state.port.
+-spec not_connected() -> crema_error:error().
+not_connected() ->
+    crema_error:make(not_connected, "the producer has no client at present", #{retriable => true}).

@@ -1,11 +1,11 @@
 %% @private What a caller may produce to, and the client behind it.
 %%
 %% A process remembers the clients it uses, by what it calls them: the table
-%% costs a quarter of a whole call. Pids are not used again, so what is
-%% remembered can only be closed; then it is forgotten.
+%% costs a quarter of a whole call. Neither pids nor ports are used again, so what
+%% is remembered can only be closed; then it is forgotten, and looked up again.
 -module(crema_target).
 
--export([client/1, refused/2]).
+-export([client/1, again/4]).
 
 -export_type([target/0, client/0, settings/0]).
 
@@ -17,7 +17,7 @@
 -type client() :: {port() | none, crema_packet:via(), settings()}.
 
 %% @doc The client to command. One that is not there has no port: a command is
-%% answered as by one that was closed, and {@link refused/2} tells why.
+%% answered as by one that was closed, and {@link again/4} finds the next.
 -spec client(target()) -> client().
 client(Producer) ->
     Pid = crema_registry:whereis_name(Producer),
@@ -40,6 +40,8 @@ remembered(Producer, Pid) ->
 -spec look_up(crema_registry:ref(), pid() | undefined) -> client().
 look_up(Producer, Pid) when is_pid(Pid) ->
     case crema_registry:lookup(Pid) of
+        {ok, producer, none, Settings, _} ->
+            {none, <<>>, Settings};
         {ok, producer, Port, Settings, _} ->
             Client = {Port, <<>>, Settings},
             _ = put({?MODULE, Producer}, {Producer, Pid, Client}),
@@ -54,12 +56,21 @@ look_up(_Producer, undefined) ->
 no_client() ->
     {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}.
 
-%% @doc A result; when the client was closed, why there is none, and what was
-%% remembered of it is forgotten.
--spec refused(target(), Result) -> Result | crema_error:error().
-refused(Producer, {error, {closed, _}}) ->
+%% @doc The client to go on with when one was closed before it took the call: the
+%% next, made if need be, and waited for so long. `none' when there is nothing to
+%% be done for that purpose without one.
+-spec again(target(), client(), crema_producer:purpose(), timeout()) ->
+    {ok, client()} | none | crema_error:error().
+again(Producer, {Closed, _, _}, Purpose, Timeout) ->
     _ = erase(?MODULE),
     _ = erase({?MODULE, Producer}),
-    crema_registry:missing(producer, Producer);
-refused(_Producer, Result) ->
-    Result.
+    case client(Producer) of
+        {Port, _, _} = Next when Port =/= none, Port =/= Closed ->
+            {ok, Next};
+        _ ->
+            case crema_producer:client(Producer, Purpose, Timeout) of
+                {ok, Closed} -> crema_registry:missing(producer, Producer);
+                {ok, _} -> {ok, client(Producer)};
+                Other -> Other
+            end
+    end.

@@ -1,0 +1,24 @@
+/*
+ * RETIRE: a producer that is to be disconnected takes nothing more, if there is
+ * nothing left to report. Under the client's lock, so that no message can be
+ * accepted in between and purged by the close that follows.
+ */
+#include "delivery.h"
+
+/* Why it must go on; NULL when nothing is lost with it. */
+static const char *use_of(const cr_delivery_t *delivery) {
+        if (delivery->waiting)
+                return "callers wait for a place in the queue";
+        if (delivery->messages)
+                return "messages are outstanding";
+        return NULL;
+}
+
+void cr_do_RETIRE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        const char *use = use_of(client->delivery);
+        (void)in;
+        if (use)
+                cr_answer_own(client, reply, "busy", use);
+        else
+                client->state = CR_RETIRED;
+}

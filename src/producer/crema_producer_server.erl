@@ -1,0 +1,302 @@
+%% @private The process of a producer: it opens and closes the client, which is
+%% none before its first use with `connect => use', when it was disconnected, and
+%% between a fatal error and the next client.
+-module(crema_producer_server).
+-behaviour(gen_server).
+
+-include("../port/crema_commands.hrl").
+
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/2]).
+
+-record(state, {
+    options :: map(),
+    client :: crema_client:client(),
+    %% none: nobody has used it yet, it was disconnected, or is being reloaded
+    port = none :: port() | none,
+    flush_timeout :: timeout(),
+    %% callers that wait for the client that is being made; one call each
+    waiting = #{} :: #{pid() => gen_server:from()},
+    watchers = #{} :: #{pid() => reference()},
+    %% clients that were disconnected and are being wound up
+    ending = #{} :: #{crema_port:tag() => {Since :: integer(), request | idle}},
+    %% what a reload still waits for: its delay, and the end of the client before
+    reload = none :: none | {Since :: integer(), [delay | crema_port:tag()]},
+    %% reloads without a delivery in between
+    attempt = 0 :: non_neg_integer()
+}).
+
+-spec init(map()) -> {ok, #state{}} | {stop, crema_error:reason()}.
+init(#{connect := When, flush_timeout := Timeout} = Options) ->
+    process_flag(trap_exit, true),
+    Settings = #{
+        on_full => maps:get(on_full, Options),
+        full_timeout => maps:get(full_timeout, Options),
+        timeout => maps:get(request_timeout, Options)
+    },
+    ok = crema_registry:register(producer, none, Settings, #{}),
+    Client = crema_client:set(#{state => idle}, crema_client:new(producer, none, Options)),
+    State = #state{options = Options, client = Client, flush_timeout = Timeout},
+    case When =:= start andalso connect(State) of
+        {error, Reason} ->
+            {stop, Reason};
+        Started ->
+            crema_child:log_warnings(Options),
+            case Started of
+                {ok, Connected} -> {ok, Connected};
+                false -> {ok, State}
+            end
+    end.
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, ok, #state{}}.
+handle_call({client, Purpose}, From, State) ->
+    client_for(Purpose, From, State);
+handle_call(disconnect, _From, State) ->
+    {Answer, New} = disconnect(request, State),
+    {reply, Answer, New};
+handle_call(watch, {Pid, _}, #state{port = Port, watchers = Watchers} = State) ->
+    Monitor = maps:get(Pid, Watchers, none),
+    _ = Monitor =:= none orelse erlang:demonitor(Monitor, [flush]),
+    New = Watchers#{Pid => erlang:monitor(process, Pid)},
+    {reply, {ok, Port}, State#state{watchers = New}};
+handle_call(statistics, _From, #state{client = Client} = State) ->
+    {reply, crema_client:statistics(Client), State};
+handle_call({stop, Timeout}, _From, State) ->
+    {stop, normal, ok, with_deadline(Timeout, State)};
+handle_call(_, _From, State) ->
+    {reply, {error, unknown_call}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+handle_cast({stop, Timeout}, State) ->
+    {stop, normal, with_deadline(Timeout, State)};
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec with_deadline(default | timeout(), #state{}) -> #state{}.
+with_deadline(default, State) -> State;
+with_deadline(Timeout, State) -> State#state{flush_timeout = Timeout}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
+    {stop, {port_closed, Reason}, State};
+handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
+    %% One that was closed before.
+    {noreply, State};
+handle_info({'EXIT', _, Reason}, State) ->
+    {stop, Reason, State};
+handle_info({'DOWN', _, process, Pid, _}, #state{watchers = Watchers} = State) ->
+    {noreply, State#state{watchers = maps:remove(Pid, Watchers)}};
+handle_info({idle, Port, Accepted}, #state{port = Port} = State) ->
+    {noreply, idle(Accepted, State)};
+handle_info({reload, Since}, #state{reload = {Since, _}} = State) ->
+    reload_after(delay, State);
+handle_info({Ref, _}, #state{ending = Ending} = State) when is_map_key(Ref, Ending) ->
+    {{Since, Why}, Rest} = maps:take(Ref, Ending),
+    event([crema, producer, disconnected], #{duration => since(Since)}, #{reason => Why}, State),
+    {noreply, State#state{ending = Rest}};
+handle_info({Ref, _} = Message, #state{reload = {_, Waits}} = State) ->
+    case lists:member(Ref, Waits) of
+        true -> reload_after(Ref, State);
+        false -> handle_client(Message, State)
+    end;
+handle_info(Message, State) ->
+    handle_client(Message, State).
+
+-spec handle_client(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_client(Message, #state{client = Client} = State) ->
+    case crema_client:handle(Message, Client) of
+        {ok, New} -> {noreply, State#state{client = New}};
+        {fatal, Reason, New} -> fatal(Reason, State#state{client = New});
+        {other, _, New} -> {noreply, State#state{client = New}};
+        unknown -> {noreply, State}
+    end.
+
+%% Flushes unless the client is beyond it, and hands it to the reaper,
+%% which reports what is left.
+-spec terminate(term(), #state{}) -> ok.
+terminate(Reason, #state{port = Port, flush_timeout = Timeout} = State) ->
+    Since = now_ms(),
+    Stopping = set_state(stopping, State),
+    event([crema, producer, closing], #{}, #{}, Stopping),
+    _ = is_port(Port) andalso close(Reason, Port, Timeout),
+    event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
+
+-spec close(term(), port(), timeout()) -> ok.
+close(Reason, Port, Timeout) ->
+    Deadline = crema_deadline:in(Timeout),
+    _ =
+        case Reason of
+            {shutdown, {fatal, _}} -> ok;
+            {fatal, _} -> ok;
+            {port_closed, _} -> ok;
+            _ -> crema_produce:flush_port(Port, Timeout)
+        end,
+    crema_client:close(Port, Deadline).
+
+-spec format_status(normal | terminate, list()) -> term().
+format_status(_, [_Dictionary, State]) ->
+    State#state.port.
+
+%% ---- a client, or none --------------------------------------------------------------
+
+-spec client_for(crema_producer:purpose(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+client_for(_, _From, #state{port = Port} = State) when is_port(Port) ->
+    {reply, {ok, Port}, State};
+client_for(purge, _From, State) ->
+    {reply, none, State};
+client_for(produce_now, _From, #state{reload = {_, _}} = State) ->
+    {reply, crema_producer:not_connected(), State};
+client_for(_, {Pid, _} = From, #state{reload = {_, _}, waiting = Waiting} = State) ->
+    {noreply, State#state{waiting = Waiting#{Pid => From}}};
+client_for(flush, _From, State) ->
+    {reply, none, State};
+client_for(_, _From, State) ->
+    case connect(State) of
+        {ok, #state{port = Port} = Connected} -> {reply, {ok, Port}, Connected};
+        {error, _} = Error -> {reply, Error, State}
+    end.
+
+-spec connect(#state{}) -> {ok, #state{}} | crema_error:error().
+connect(#state{options = Options, client = Client} = State) ->
+    Properties = crema_properties:kafka_properties(producer, Options),
+    Limits = [
+        {<<"max_messages">>, maps:get(max_queue_messages, Options)},
+        {<<"max_bytes">>, maps:get(max_queue_bytes, Options)},
+        {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
+    ],
+    case crema_client:open(producer, Properties, Limits) of
+        {ok, Port, _} ->
+            New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
+            {ok, changed(await_idle(0, State#state{port = Port, client = New}))};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Gives up the client: whoever comes finds none. `gone' when its port has closed
+%% before.
+-spec release(atom(), #state{}) -> {crema_port:tag() | gone, #state{}}.
+release(Name, #state{port = Port, client = Client} = State) ->
+    Without = State#state{port = none, client = crema_client:detach(Client)},
+    New = changed(set_state(Name, Without)),
+    {crema_client:close_async(Port), New}.
+
+%% Tells of the client there is now, or is no more.
+-spec changed(#state{}) -> #state{}.
+changed(#state{port = Port, waiting = Waiting, watchers = Watchers} = State) ->
+    ok = crema_registry:set_port(Port),
+    _ = [Pid ! {crema_client, self(), Port} || Pid <- maps:keys(Watchers)],
+    Told = [gen_server:reply(From, {ok, Port}) || is_port(Port), From <- maps:values(Waiting)],
+    case Told of
+        [] -> State;
+        _ -> State#state{waiting = #{}}
+    end.
+
+-spec disconnect(request | idle, #state{}) -> {ok | crema_error:error(), #state{}}.
+disconnect(_, #state{port = none, reload = none} = State) ->
+    {ok, State};
+disconnect(_, #state{port = none} = State) ->
+    {crema_error:make(busy, "a new client is being made after a fatal error", #{}), State};
+disconnect(Why, #state{port = Port} = State) ->
+    case crema_port:command(Port, ?CMD_RETIRE, <<>>) of
+        ok ->
+            event([crema, producer, disconnecting], #{}, #{reason => Why}, State),
+            {Ref, #state{ending = Ending} = New} = release(disconnected, State),
+            {ok, New#state{ending = Ending#{Ref => {now_ms(), Why}}}};
+        {error, _} = Error ->
+            {Error, State}
+    end.
+
+%% ---- idle ---------------------------------------------------------------------------
+
+%% Whether messages came is looked at once a period, so that none has to tell.
+-spec await_idle(non_neg_integer(), #state{}) -> #state{}.
+await_idle(_, #state{options = #{idle_disconnect := 0}} = State) ->
+    State;
+await_idle(Accepted, #state{options = #{idle_disconnect := Period}, port = Port} = State) ->
+    _ = erlang:send_after(Period, self(), {idle, Port, Accepted}),
+    State.
+
+-spec idle(non_neg_integer(), #state{}) -> #state{}.
+idle(Before, #state{port = Port} = State) ->
+    case crema_client:counts(Port) of
+        #{accepted := Before} ->
+            {_, New} = disconnect(idle, State),
+            case New of
+                #state{port = none} -> New;
+                _ -> await_idle(Before, New)
+            end;
+        Counts ->
+            await_idle(maps:get(accepted, Counts, Before), State)
+    end.
+
+%% ---- fatal errors -------------------------------------------------------------------
+
+-spec fatal(crema_error:reason(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+fatal({Code, _} = Reason, #state{options = Options} = State) ->
+    Attempt = attempt(State),
+    case crema_reload:verdict(Code, Attempt, Options) of
+        {reload, Delay} -> reload(Reason, Delay, State#state{attempt = Attempt});
+        {stop, Why} -> {stop, Why, State}
+    end.
+
+%% Whoever got a message delivered begins to count anew.
+-spec attempt(#state{}) -> pos_integer().
+attempt(#state{port = Port, attempt = Attempt}) ->
+    case crema_client:counts(Port) of
+        #{delivered := Delivered} when Delivered > 0 -> 1;
+        _ -> Attempt + 1
+    end.
+
+%% What is outstanding is reported by the reaper; nothing is moved to the next
+%% client, which is not opened before the last is gone: each would take as much
+%% memory as the queue may have.
+-spec reload(crema_error:reason(), non_neg_integer(), #state{}) ->
+    {noreply, #state{}} | {stop, term(), #state{}}.
+reload(Reason, Delay, #state{attempt = Attempt, options = Options} = State) ->
+    Since = now_ms(),
+    {Ref, Without} = release(reloading, State),
+    Metadata = crema_client:problem(Reason),
+    event([crema, producer, reload], #{attempt => Attempt, delay => Delay}, Metadata, Without),
+    case crema_reload:options(Reason, Attempt, Options) of
+        {ok, New} ->
+            _ = erlang:send_after(Delay, self(), {reload, Since}),
+            Waits = [delay | [Ref || Ref =/= gone]],
+            {noreply, Without#state{options = New, reload = {Since, Waits}}};
+        {error, Why} ->
+            {stop, Why, Without}
+    end.
+
+-spec reload_after(delay | crema_port:tag(), #state{}) ->
+    {noreply, #state{}} | {stop, term(), #state{}}.
+reload_after(What, #state{reload = {Since, Waits}, attempt = Attempt} = State) ->
+    case lists:delete(What, Waits) of
+        [] ->
+            case connect(State#state{reload = none}) of
+                {ok, New} ->
+                    Measured = #{attempt => Attempt, duration => since(Since)},
+                    event([crema, producer, reloaded], Measured, #{}, New),
+                    {noreply, New};
+                {error, Reason} ->
+                    {stop, Reason, State}
+            end;
+        Rest ->
+            {noreply, State#state{reload = {Since, Rest}}}
+    end.
+
+%% ---- what is told -------------------------------------------------------------------
+
+-spec set_state(atom(), #state{}) -> #state{}.
+set_state(Name, #state{client = Client} = State) ->
+    State#state{client = crema_client:set(#{state => Name}, Client)}.
+
+-spec event(crema_events:event_name(), map(), map(), #state{}) -> ok.
+event(Name, Measurements, Metadata, #state{client = Client}) ->
+    All = maps:merge(crema_client:metadata(Client), Metadata),
+    crema_events:execute(Name, Measurements, All).
+
+-spec now_ms() -> integer().
+now_ms() -> erlang:monotonic_time(millisecond).
+
+-spec since(integer()) -> non_neg_integer().
+since(Time) -> now_ms() - Time.
