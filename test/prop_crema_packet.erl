@@ -262,6 +262,8 @@ samples(?CMD_DEMAND) -> [<<(slot()):64, 100:32>>];
 samples(?CMD_ACK) -> [<<(slot()):64, 5:64, 9:64>>, <<(slot()):64, 0:64, 3:64, 7:64, 9:64>>];
 samples(?CMD_COMMIT) -> [tag()];
 samples(?CMD_MOCK_TOPIC) -> [term_to_binary({tag(), <<"other">>, 2})];
+samples(?CMD_MOCK_ERRORS) ->
+    [term_to_binary({0, [{request_timed_out, 0}, {transport, 0}, {no_error, 5}]})];
 samples(_) -> [].
 
 tag() -> term_to_binary({tag, 1}).

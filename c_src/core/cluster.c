@@ -1,5 +1,6 @@
 #include "cluster.h"
 
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 struct cr_cluster {
         rd_kafka_mock_cluster_t *mock; /* owned; freed before the rd_kafka_t */
+        int brokers;                   /* their ids are 1 to this */
 };
 
 /* librdkafka ends the process when it gets too few descriptors for its mock
@@ -30,6 +32,7 @@ cr_cluster_t *cr_cluster_new(rd_kafka_t *rk, int64_t brokers) {
         cluster = cr_alloc(sizeof(*cluster));
         if (!cluster)
                 return NULL;
+        cluster->brokers = (int)brokers;
         cluster->mock = rd_kafka_mock_cluster_new(rk, (int)brokers);
         if (!cluster->mock) {
                 cr_free(cluster);
@@ -109,4 +112,65 @@ void cr_do_MOCK_TOPIC(cr_client_t *client, const cr_input_t *in, cr_reply_t *rep
                 cr_free(job);
         }
         cr_answer_no_memory(client, reply);
+}
+
+typedef struct fault {
+        rd_kafka_resp_err_t err;
+        int millis;
+} fault_t;
+
+/* One command's, and the milliseconds of one. */
+#define MOST_FAULTS 1000
+#define MOST_MILLIS 60000
+
+/* An error by its name in any case, without the underscore of librdkafka's own. */
+static bool find_error(const char *name, rd_kafka_resp_err_t *err) {
+        const struct rd_kafka_err_desc *errors;
+        size_t count;
+        rd_kafka_get_err_descs(&errors, &count);
+        for (size_t i = 0; i < count; i++) {
+                const char *known = errors[i].name;
+                if (known && !strcasecmp(*known == '_' ? known + 1 : known, name)) {
+                        *err = errors[i].code;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static bool read_fault(cr_reader_t *in, fault_t *fault) {
+        char name[64];
+        int64_t millis;
+        if (!cr_read_tuple(in, 2))
+                return false;
+        cr_read_atom(in, name, sizeof(name));
+        millis = cr_read_integer(in);
+        if (in->failed || millis < 0 || millis > MOST_MILLIS || !find_error(name, &fault->err))
+                return false;
+        fault->millis = (int)millis;
+        return true;
+}
+
+/* Each broker answers its next requests of that kind so, one after another. */
+void cr_do_MOCK_ERRORS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        const cr_cluster_t *cluster = client->cluster;
+        fault_t faults[MOST_FAULTS];
+        int64_t api = cr_read_tuple(&term, 2) ? cr_read_integer(&term) : -1;
+        int count = term.failed ? -1 : cr_read_list(&term);
+        bool good = !term.failed && api >= 0 && api <= INT16_MAX && count <= MOST_FAULTS;
+        for (int i = 0; good && i < count; i++)
+                good = read_fault(&term, &faults[i]);
+        if (good)
+                cr_read_list_end(&term, count);
+        if (!good || !cr_reader_done(&term)) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        for (int broker = 1; broker <= cluster->brokers; broker++) {
+                for (int i = 0; i < count; i++)
+                        rd_kafka_mock_broker_push_request_error_rtts(cluster->mock, broker,
+                                                                     (int16_t)api, 1, faults[i].err,
+                                                                     faults[i].millis);
+        }
 }

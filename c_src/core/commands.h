@@ -35,6 +35,7 @@
  *   COMMIT       Tag                                  later: ok | {error, _}
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
+ *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *
  * PRODUCE, packed, all numbers big-endian (src/port/crema_packet.erl packs it,
  * produce_decode.c unpacks it):
@@ -90,7 +91,8 @@
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
         ROW(COMMIT, 37, CONSUMER, PACKED)                                                          \
         ROW(SLOTS, 38, CONSUMER, NONE)                                                             \
-        ROW(MOCK_TOPIC, 48, CLUSTER, TERM)
+        ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
+        ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 
 /* Fixed numbers of the packed formats, for both sides. */
 #define CR_CONSTANTS(ROW)                                                                          \

@@ -36,6 +36,15 @@ defmodule Crema.Cluster do
   @spec bootstrap_servers(Crema.client()) :: binary
   def bootstrap_servers(cluster), do: :crema_cluster.bootstrap_servers(cluster)
 
+  @doc """
+  Has each broker answer its next requests of a kind by errors, one after another; `{error, late}`
+  comes so many milliseconds late, `:transport` closes the connection.
+
+      :ok = Crema.Cluster.fail(cluster, :produce, [:not_leader_for_partition, {:no_error, 500}])
+  """
+  @spec fail(Crema.client(), :crema_cluster.request(), [:crema_cluster.answer()]) :: :ok
+  def fail(cluster, request, answers), do: :crema_cluster.fail(cluster, request, answers)
+
   @doc "Stops a cluster; what it held is gone."
   @spec stop(Crema.client()) :: :ok
   def stop(cluster), do: :crema_cluster.stop(cluster)

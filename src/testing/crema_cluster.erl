@@ -14,12 +14,21 @@
 -include("../port/crema_commands.hrl").
 
 -export([start_link/0, start_link/1, child_spec/1, stop/1]).
--export([bootstrap_servers/1, create_topic/3]).
+-export([bootstrap_servers/1, create_topic/3, fail/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {port :: port(), servers :: binary()}).
 
 -define(DEADLINE, 10000).
+
+-export_type([request/0, answer/0]).
+
+-type request() ::
+    produce | fetch | metadata | offset_commit | find_coordinator | join_group | init_producer_id
+    | add_partitions_to_txn | add_offsets_to_txn | end_txn | txn_offset_commit
+    | Kafkas :: 0..32767.
+%% `no_error', or one of librdkafka's errors, as errors of this library name them.
+-type answer() :: atom() | {atom(), Late :: 0..60000}.
 
 %% @doc Starts a cluster of one broker.
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -55,6 +64,37 @@ bootstrap_servers(Cluster) ->
     ok | crema_error:error().
 create_topic(Cluster, Topic, Partitions) ->
     gen_server:call(Cluster, {create_topic, iolist_to_binary(Topic), Partitions}, infinity).
+
+%% @doc Has each broker answer its next requests of a kind by errors, one after
+%% another: `crema_cluster:fail(Cluster, produce, [not_leader_for_partition])'.
+%% What fails is not carried out. `transport' closes the connection instead, and
+%% `{no_error, Late}' is a right answer that comes so many milliseconds late. At
+%% most 1000 answers; a kind may be given by Kafka's number for it.
+-spec fail(gen_server:server_ref(), request(), [answer()]) -> ok.
+fail(Cluster, Request, Answers) ->
+    Timed = [late(Answer) || Answer <- Answers],
+    case gen_server:call(Cluster, {fail, number(Request), Timed}) of
+        ok -> ok;
+        {error, _} -> erlang:error(badarg)
+    end.
+
+-spec late(answer()) -> {atom(), non_neg_integer()}.
+late({_, _} = Answer) -> Answer;
+late(Answer) -> {Answer, 0}.
+
+-spec number(request()) -> non_neg_integer().
+number(produce) -> 0;
+number(fetch) -> 1;
+number(metadata) -> 3;
+number(offset_commit) -> 8;
+number(find_coordinator) -> 10;
+number(join_group) -> 11;
+number(init_producer_id) -> 22;
+number(add_partitions_to_txn) -> 24;
+number(add_offsets_to_txn) -> 25;
+number(end_txn) -> 26;
+number(txn_offset_commit) -> 28;
+number(Number) when is_integer(Number) -> Number.
 
 %% @private
 -spec init(map()) -> {ok, #state{}} | {stop, term()}.
@@ -99,6 +139,8 @@ handle_call(bootstrap_servers, _From, #state{servers = Servers} = State) ->
     {reply, Servers, State};
 handle_call({create_topic, Topic, Partitions}, _From, #state{port = Port} = State) ->
     {reply, create(Port, Topic, Partitions), State};
+handle_call({fail, Request, Answers}, _From, #state{port = Port} = State) ->
+    {reply, crema_port:command(Port, ?CMD_MOCK_ERRORS, term_to_binary({Request, Answers})), State};
 handle_call({stop, _}, _From, State) ->
     {stop, normal, ok, State};
 handle_call(_, _From, State) ->
