@@ -1,7 +1,6 @@
 %% The same essentials, and a million messages, on real brokers.
 %%
-%% CREMA_TEST_BOOTSTRAP is their address; CREMA_TEST_KAFKA_DIR, or KAFKA_DIR, the
-%% folder in which `scripts/kafka` keeps them. `scripts/kafka run` sets both.
+%% `scripts/kafka run` has them, and crema_ct_kafka knows where.
 -module(crema_kafka_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -25,17 +24,11 @@ groups() ->
         ]}
     ].
 
-init_per_suite(Config) -> crema_ct:start(Config, list_to_binary(needed("CREMA_TEST_BOOTSTRAP"))).
+init_per_suite(Config) -> crema_ct:start(Config, crema_ct_kafka:bootstrap()).
 
 end_per_suite(Config) -> crema_ct:stop(Config).
 
 end_per_testcase(_, _Config) -> crema_ct:cleanup().
-
-needed(Name) ->
-    case os:getenv(Name) of
-        false -> error({Name, "is not set: run this suite by scripts/kafka run -- ..."});
-        Value -> Value
-    end.
 
 producers(Config) ->
     %% What crema_producer_SUITE proves of reports, contents and refusals.
@@ -290,7 +283,7 @@ stopped_broker(Config) ->
     C = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
     _ = crema_ct:handled(3),
     {ok, _} = crema:produce(P, #{topic => Topic}),
-    brokers("pause"),
+    crema_ct_kafka:brokers("pause"),
     try
         {ok, Ref} = crema:produce_async(P, #{topic => Topic}),
         ok = crema:produce_async(P, #{topic => Topic}, #{report => message}),
@@ -314,7 +307,7 @@ stopped_broker(Config) ->
         ?assertMatch([{0, {error, {_, #{status := possibly_persisted}}}}], crema_ct:reports(1)),
         ?assertMatch({error, {_, #{status := possibly_persisted}}}, crema:await(Ref, 5000))
     after
-        brokers("resume")
+        crema_ct_kafka:brokers("resume")
     end,
     crema_ct:await(fun() -> maps:get(reapers, crema:info()) =:= 0 end, 30000).
 
@@ -332,13 +325,3 @@ under_way(P, C, Topic) ->
 
 is_waiting(Pid) ->
     erlang:process_info(Pid, status) =/= {status, runnable}.
-
-brokers(Command) ->
-    Folder =
-        case os:getenv("CREMA_TEST_KAFKA_DIR") of
-            false -> needed("KAFKA_DIR");
-            Given -> Given
-        end,
-    Source = proplists:get_value(source, ?MODULE:module_info(compile)),
-    Script = filename:join([filename:dirname(Source), "..", "scripts", "kafka"]),
-    ?assertEqual("", os:cmd(lists:join($\s, [Script, Command, Folder]))).

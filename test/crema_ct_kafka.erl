@@ -1,0 +1,49 @@
+%% Real brokers, as `scripts/kafka run` gives them to a suite: where they are,
+%% what is done to them, and what they hold.
+-module(crema_ct_kafka).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([bootstrap/0, brokers/1, log/2]).
+
+%% @doc CREMA_TEST_BOOTSTRAP.
+bootstrap() ->
+    list_to_binary(needed("CREMA_TEST_BOOTSTRAP")).
+
+needed(Name) ->
+    case os:getenv(Name) of
+        false -> error({Name, "is not set: run this suite by scripts/kafka run -- ..."});
+        Value -> Value
+    end.
+
+%% @doc A command of `scripts/kafka' for all brokers: kill, restart, pause, resume.
+%% CREMA_TEST_KAFKA_DIR, or KAFKA_DIR, is the folder in which it keeps them.
+brokers(Command) ->
+    Folder =
+        case os:getenv("CREMA_TEST_KAFKA_DIR") of
+            false -> needed("KAFKA_DIR");
+            Given -> Given
+        end,
+    Source = proplists:get_value(source, ?MODULE:module_info(compile)),
+    Script = filename:join([filename:dirname(Source), "..", "scripts", "kafka"]),
+    ?assertEqual("", os:cmd(lists:join($\s, [Script, Command, Folder]))).
+
+%% @doc All that a topic holds, by kcat: nothing of crema's stands between.
+-spec log(file:filename(), binary()) -> [{Partition :: integer(), [{Offset, Value}]}] when
+    Offset :: integer(), Value :: binary().
+log(Directory, Topic) ->
+    File = filename:join(Directory, Topic),
+    Command = ["kcat -C -q -e -b ", bootstrap(), " -o beginning -f '%p %o %s\\n' -t ", Topic],
+    ?assertEqual("", os:cmd(binary_to_list(iolist_to_binary([Command, " 2>&1 >", File])))),
+    {ok, Text} = file:read_file(File),
+    ok = file:delete(File),
+    Lines = binary:split(Text, <<"\n">>, [global, trim_all]),
+    Partitions = lists:foldl(fun entry/2, #{}, Lines),
+    [{Partition, lists:sort(Entries)} || {Partition, Entries} <- maps:to_list(Partitions)].
+
+entry(Line, Partitions) ->
+    [Partition, Offset, Value] = binary:split(Line, <<" ">>, [global]),
+    Entry = {binary_to_integer(Offset), Value},
+    maps:update_with(
+        binary_to_integer(Partition), fun(Entries) -> [Entry | Entries] end, [Entry], Partitions
+    ).
