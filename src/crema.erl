@@ -8,10 +8,11 @@
 -export([produce/2, produce/3, produce_async/2, produce_async/3]).
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
 -export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
+-export([variant/2]).
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
--export_type([message/0, report/0, result/0, produce_options/0, ref/0]).
+-export_type([variant/0, message/0, report/0, result/0, produce_options/0, ref/0]).
 
 -type message() :: crema_packet:message().
 %% Where a message went. With `acks=0' the offset is -1 or less.
@@ -21,6 +22,7 @@
 %% what to do when the queue is full; `report' and `tag': how an asynchronous
 %% call is reported.
 -type produce_options() :: crema_call:options().
+-opaque variant() :: crema_variant:variant().
 -opaque ref() :: crema_produce:ref().
 
 -include("port/crema_commands.hrl").
@@ -121,6 +123,22 @@ queue_size(Producer) ->
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
 disconnect(Producer) ->
     crema_producer:disconnect(Producer).
+
+%% @doc A variant of a producer: the same client, but with settings of its own for
+%% calls (`timeout', `on_full', `full_timeout') and for the topics that are
+%% produced to by it (`topic_config': `acks', `compression.type' and others). It is
+%% a term to be used wherever a producer is, also to make another variant, and it
+%% is as good as before when the producer has been started again.
+%%
+%% A client keeps the configuration that a topic is first used with: a call with
+%% another one is refused with `topic_config_conflict'. A variant with `client =>
+%% own' has a second client instead.
+%%
+%% `bad_options' when an option is wrong, also when librdkafka says so.
+-spec variant(crema_registry:ref(), Options :: map() | list()) ->
+    {ok, variant()} | crema_error:error().
+variant(Producer, Options) ->
+    crema_variant:new(Producer, Options).
 
 %% @doc Acknowledges a message, by itself or by its token, from any process and
 %% any node. A second time is `ok'; `stale_assignment' after a rebalance: its

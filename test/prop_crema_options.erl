@@ -42,6 +42,7 @@ prop_every_wrong_value_is_named() ->
             Name
          || #{name := Name, type := Type} <- rows(Scope),
             Type =/= properties,
+            Type =/= topic_config,
             is_map_key(Name, Given),
             element(1, crema_option_type:check(Type, maps:get(Name, Given))) =:= error
         ],
@@ -132,7 +133,7 @@ garbage(Size) ->
         {1, list(choose(0, 300))}
     ]).
 
-scope() -> elements([producer, consumer, cluster]).
+scope() -> elements([producer, consumer, cluster, variant]).
 
 options() ->
     oneof([garbage(), list({key(), value()}), as_map(list({key(), value()})), list(garbage())]).

@@ -5,14 +5,16 @@
 -behaviour(gen_server).
 
 -export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
--export([set_port/1, status/1, set_status/2]).
+-export([set_port/1, status/1, set_status/2, own/2, set_own/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
 
 -type kind() :: producer | consumer | cluster.
 %% However a process can be named.
--type ref() :: pid() | atom() | {global, term()} | {via, module(), term()}.
+%% A variant is as good as the process whose client it uses.
+-type ref() ::
+    pid() | atom() | {global, term()} | {via, module(), term()} | crema_variant:variant().
 
 -define(TABLE, ?MODULE).
 
@@ -71,6 +73,8 @@ lookup(Name) ->
 %% @doc Why there is no client of that kind to be used. The row of one that has
 %% just ended may still be there.
 -spec missing(kind() | client, ref()) -> crema_error:error().
+missing(Kind, {crema_variant, _, _, _, _} = Variant) ->
+    missing(Kind, crema_variant:producer(Variant));
 missing(Kind, Ref) ->
     {Code, Format, Terms} =
         case {lookup(Ref), whereis_name(Ref)} of
@@ -90,6 +94,7 @@ whereis_name(Name) when is_atom(Name) -> whereis(Name);
 whereis_name({global, Name}) -> global:whereis_name(Name);
 whereis_name({via, Module, Name}) -> Module:whereis_name(Name);
 whereis_name({local, Name}) -> whereis(Name);
+whereis_name({crema_variant, _, _, _, _} = Variant) -> crema_variant:process(Variant);
 whereis_name(_) -> undefined.
 
 -spec status(ref()) -> {ok, map()} | not_started.
@@ -117,6 +122,22 @@ set_status(Owner, Status) ->
         error:badarg -> ok
     end.
 
+%% @doc The process of a producer's second client for that configuration of topics
+%% ({@link crema_own}), which may have ended meanwhile.
+-spec own(Producer :: pid(), crema_topic_config:config()) -> {ok, pid()} | none.
+own(Producer, Config) ->
+    try ets:lookup(?TABLE, {own, Producer, Config}) of
+        [{_, Pid}] -> {ok, Pid};
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+-spec set_own(Producer :: pid(), crema_topic_config:config(), pid()) -> ok.
+set_own(Producer, Config, Pid) ->
+    true = ets:insert(?TABLE, {{own, Producer, Config}, Pid}),
+    ok.
+
 -spec init([]) -> {ok, no_state}.
 init([]) ->
     Pids = [element(1, Row) || Row <- ets:tab2list(?TABLE), is_pid(element(1, Row))],
@@ -138,6 +159,7 @@ handle_cast(_, State) ->
 handle_info({'DOWN', _, process, Pid, _}, State) ->
     true = ets:delete(?TABLE, Pid),
     true = ets:delete(?TABLE, {status, Pid}),
+    true = ets:match_delete(?TABLE, {{own, '_', '_'}, Pid}),
     {noreply, State};
 handle_info(_, State) ->
     {noreply, State}.

@@ -58,6 +58,9 @@ error(Scope, Faults) ->
 
 -spec label(term()) -> binary().
 label({kafka, {element, N}}) -> <<"element ", (integer_to_binary(N))/binary, " of kafka">>;
+label({topic_config, {element, N}}) ->
+    <<"element ", (integer_to_binary(N))/binary, " of topic_config">>;
+label({topic_config, Key}) -> <<"topic_config property ", (key(Key))/binary>>;
 label({kafka, Key}) -> <<"kafka property ", (key(Key))/binary>>;
 label({element, N}) when is_integer(N) -> <<"element ", (integer_to_binary(N))/binary>>;
 label(Option) -> crema_input:show(Option).

@@ -38,7 +38,7 @@ rules(producer) ->
     ];
 rules(consumer) ->
     [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1];
-rules(cluster) ->
+rules(Scope) when Scope =:= cluster; Scope =:= variant ->
     [].
 
 -spec transactions_need_strict(map()) -> [finding()].

@@ -16,12 +16,16 @@
     | topic_sizes
     | start
     | deltas
+    | timeout
+    | topic_config
     | properties
     | codes
     | {function, Arity :: arity()}
     | {integer, Min :: integer(), Max :: integer()}
     | {zero_or, Min :: integer(), Max :: integer()}
-    | {one_of, [atom()]}.
+    | {one_of, [atom()]}
+    %% `undefined' and `nil' are as if it were not given.
+    | {optional, type()}.
 
 -define(MAX_PARTITIONS, 10000).
 
@@ -33,8 +37,13 @@
 %% that are not empty; `servers' is one binary joined with commas; `handler'
 %% is a function that returns `{Module, Args}', `Args' being `[]' when none
 %% were given; `topic_sizes' is a map from binary to number of partitions.
-%% `properties' is checked by {@link crema_properties:parse/2} instead.
+%% `properties' is checked by {@link crema_properties:parse/2} instead, and
+%% `topic_config' by {@link crema_topic_config:parse/1}.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
+check({optional, _}, Absent) when Absent =:= undefined; Absent =:= nil ->
+    {ok, undefined};
+check({optional, Type}, Value) ->
+    check(Type, Value);
 check({integer, Min, Max} = Type, Value) ->
     accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
 check({zero_or, _, _}, 0) ->
@@ -84,6 +93,8 @@ check(deltas, Value) when is_list(Value) ->
         {ok, Fields} -> {ok, lists:uniq(Fields)};
         error -> expected(deltas)
     end;
+check(timeout, Value) ->
+    accept(crema_call:is_timeout(Value), timeout, Value);
 check(Type, _Value) ->
     expected(Type).
 
@@ -93,7 +104,7 @@ check(Type, _Value) ->
 shown({function, _}) ->
     false;
 shown(Type) ->
-    not lists:member(Type, [servers, handler, properties]).
+    not lists:member(Type, [servers, handler, properties, topic_config]).
 
 -spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
 accept(true, _Type, Value) -> {ok, Value};
@@ -109,6 +120,8 @@ not_empty(_, Type) -> expected(Type).
 
 %% @doc What a value of the type must be, as a phrase for messages and tables.
 -spec describe(type()) -> binary().
+describe({optional, Type}) ->
+    describe(Type);
 describe({integer, Min, Max}) ->
     iolist_to_binary(io_lib:format("an integer from ~b to ~b", [Min, Max]));
 describe({zero_or, Min, Max}) ->
@@ -138,6 +151,10 @@ describe(start) ->
     <<"earliest, latest, error or milliseconds since 1970">>;
 describe(deltas) ->
     <<"metrics, all or a list of names of fields">>;
+describe(timeout) ->
+    <<"an integer from 0 to 4294967295, or infinity">>;
+describe(topic_config) ->
+    iolist_to_binary(["a map or list of ", lists:join(", ", crema_topic_config:names())]);
 describe(properties) ->
     <<"a map or list of librdkafka properties">>.
 

@@ -9,7 +9,7 @@
 
 -export_type([scope/0, row/0, parsed/0, reason/0]).
 
--type scope() :: producer | consumer | cluster.
+-type scope() :: producer | consumer | cluster | variant.
 
 -type row() :: #{
     name := atom(),
@@ -38,7 +38,7 @@
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows().
+    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows() ++ variant_rows().
 
 -spec client_rows() -> [row()].
 client_rows() ->
@@ -138,6 +138,25 @@ cluster_rows() ->
         optional(topics, #{}, topic_sizes, <<"topics to create, each with its partitions">>)
     ]).
 
+%% What is not given is as the producer has it.
+-spec variant_rows() -> [row()].
+variant_rows() ->
+    scoped(variant, [
+        (optional(timeout, undefined, {optional, timeout},
+            <<"how long a synchronous call waits for its reports; else the producer's "
+                "request_timeout">>))#{unit := ms},
+        optional(on_full, undefined, {optional, {one_of, [wait, error]}},
+            <<"what a call does when the queue is full; else as the producer has it">>),
+        (optional(full_timeout, undefined, {optional, timeout},
+            <<"how long a call waits for a place; else as the producer has it">>))#{unit := ms},
+        optional(topic_config, #{}, topic_config,
+            <<"properties of the topics that are produced to by the variant">>),
+        optional(client, undefined, {optional, {one_of, [shared, own]}},
+            <<"shared (unless it is a variant of one with its own): the producer's client, which "
+                "keeps the configuration that a topic is first used with; own: a second client, "
+                "for variants of this topic_config">>)
+    ]).
+
 -spec scoped(scope(), [row()]) -> [row()].
 scoped(Scope, Rows) ->
     [Row#{scope := [Scope]} || Row <- Rows].
@@ -162,8 +181,8 @@ messages(Name, Default, Max, Doc) ->
 bytes(Name, Default, Max, Doc) ->
     (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
 
-%% @doc Checks the options of a producer, a consumer or an embedded cluster:
-%% a map, property list or Elixir keyword list.
+%% @doc Checks the options of a producer, a consumer, an embedded cluster or a
+%% variant: a map, property list or Elixir keyword list.
 %%
 %% On success the map holds every option of the scope, defaults filled in, in
 %% the forms {@link crema_option_type:check/2} and {@link crema_properties:parse/2}
@@ -203,15 +222,16 @@ parse_pairs(Scope, Given, ElementFaults) ->
     end.
 
 -spec rows(scope()) -> [row(), ...].
-rows(Scope) when Scope =:= producer; Scope =:= consumer; Scope =:= cluster ->
+rows(Scope) when Scope =:= producer; Scope =:= consumer; Scope =:= cluster; Scope =:= variant ->
     [Row || #{scope := Scopes} = Row <- table(), lists:member(Scope, Scopes)].
 
 -spec read(scope(), row(), map(), Acc) -> Acc when Acc :: {map(), [crema_input:fault()]}.
 read(Scope, #{name := Name, type := Type} = Row, Given, {Values, Faults}) ->
     case Given of
         #{Name := Value} when Type =:= properties ->
-            {Properties, Wrong} = crema_properties:parse(Scope, Value),
-            {Values#{Name => Properties}, lists:reverse(Wrong, Faults)};
+            read_properties(Name, crema_properties:parse(Scope, Value), {Values, Faults});
+        #{Name := Value} when Type =:= topic_config ->
+            read_properties(Name, crema_topic_config:parse(Value), {Values, Faults});
         #{Name := Value} ->
             case crema_option_type:check(Type, Value) of
                 {ok, Good} -> {Values#{Name => Good}, Faults};
@@ -220,6 +240,11 @@ read(Scope, #{name := Name, type := Type} = Row, Given, {Values, Faults}) ->
         #{} ->
             {maps:merge(Values, default(Row)), Faults}
     end.
+
+-spec read_properties(atom(), {map(), [crema_input:fault()]}, Acc) -> Acc when
+    Acc :: {map(), [crema_input:fault()]}.
+read_properties(Name, {Properties, Wrong}, {Values, Faults}) ->
+    {Values#{Name => Properties}, lists:reverse(Wrong, Faults)}.
 
 -spec fault(atom(), crema_option_type:type(), binary(), term()) -> crema_input:fault().
 fault(Name, Type, Reason, Value) ->

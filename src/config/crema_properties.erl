@@ -7,7 +7,7 @@
 -module(crema_properties).
 
 -export([parse/2, kafka_properties/2, kafka_properties/3]).
--export([find/2, integer/3, doc/1]).
+-export([find/2, canonical/1, integer/3, doc/1]).
 
 -export_type([scope/0, properties/0, value/0]).
 
@@ -128,6 +128,7 @@ once({Name, Value}, {Properties, Seen, Faults}) ->
             {Properties#{Name => Value}, Seen#{Known => Name}, Faults}
     end.
 
+%% @doc The name that a property and its alias are both known by.
 -spec canonical(binary()) -> binary().
 canonical(Name) ->
     maps:get(Name, ?ALIASES, Name).

@@ -5,7 +5,7 @@
 
 -include("crema_commands.hrl").
 
--export([produce/6, via/3, reports/1, tagged_reports/1]).
+-export([produce/6, via/3, via_variant/2, reports/1, tagged_reports/1]).
 -export([messages/4, count/1]).
 
 -export_type([message/0, mode/0, via/0, report/0]).
@@ -257,6 +257,11 @@ policy(Policy, _Via) -> policy(Policy, <<>>) bor ?POLICY_VIA.
     via().
 via(0, 0, 0) -> <<>>;
 via(To, Epoch, Variant) -> <<To:64, Epoch:32, Variant:32>>.
+
+%% @doc The same, but for the topics' configuration.
+-spec via_variant(via(), Variant :: non_neg_integer()) -> via().
+via_variant(<<>>, Variant) -> via(0, 0, Variant);
+via_variant(<<To:64, Epoch:32, _:32>>, Variant) -> via(To, Epoch, Variant).
 
 %% @doc The reports of a call, in the order of its messages.
 -spec reports(binary()) -> [report()].

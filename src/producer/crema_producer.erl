@@ -11,7 +11,7 @@
 -module(crema_producer).
 
 -export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1]).
--export([client/3, watch/1, not_connected/0]).
+-export([client/3, own_client/3, watch/1, not_connected/0]).
 
 -export_type([purpose/0]).
 
@@ -65,9 +65,20 @@ disconnect(Producer) ->
 -spec client(crema_registry:ref(), purpose(), timeout()) ->
     {ok, port()} | none | crema_error:error().
 client(Producer, Purpose, Timeout) ->
+    call_running(Producer, {client, Purpose}, Timeout).
+
+%% @private The process of a second client with that configuration of topics.
+-spec own_client(crema_registry:ref(), crema_topic_config:config(), timeout()) ->
+    {ok, pid()} | crema_error:error().
+own_client(Producer, Config, Timeout) ->
+    call_running(Producer, {own_client, Config}, Timeout).
+
+%% One that stops hears of nothing before it has ended.
+-spec call_running(crema_registry:ref(), term(), timeout()) -> term().
+call_running(Producer, Request, Timeout) ->
     case crema_registry:status(Producer) of
         {ok, #{state := stopping}} -> crema_registry:missing(producer, Producer);
-        _ -> call(Producer, {client, Purpose}, Timeout)
+        _ -> call(Producer, Request, Timeout)
     end.
 
 %% @private Returns the client's port, and tells the calling process of each

@@ -14,6 +14,8 @@
     %% none: nobody has used it yet, it was disconnected, or is being reloaded
     port = none :: port() | none,
     flush_timeout :: timeout(),
+    %% the clients of variants that have their own
+    own :: crema_own:own(),
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
     watchers = #{} :: #{pid() => reference()},
@@ -35,7 +37,12 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
     },
     ok = crema_registry:register(producer, none, Settings, #{}),
     Client = crema_client:set(#{state => idle}, crema_client:new(producer, none, Options)),
-    State = #state{options = Options, client = Client, flush_timeout = Timeout},
+    State = #state{
+        options = Options,
+        client = Client,
+        flush_timeout = Timeout,
+        own = crema_own:new(Options)
+    },
     case When =:= start andalso connect(State) of
         {error, Reason} ->
             {stop, Reason};
@@ -51,6 +58,9 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
     {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, ok, #state{}}.
 handle_call({client, Purpose}, From, State) ->
     client_for(Purpose, From, State);
+handle_call({own_client, Config}, _From, #state{own = Own} = State) ->
+    {Reply, New} = crema_own:start(Config, Own),
+    {reply, Reply, State#state{own = New}};
 handle_call(disconnect, _From, State) ->
     {Answer, New} = disconnect(request, State),
     {reply, Answer, New};
@@ -114,7 +124,7 @@ handle_client(Message, #state{client = Client} = State) ->
 %% Flushes unless the client is beyond it, and hands it to the reaper,
 %% which reports what is left.
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, #state{port = Port, flush_timeout = Timeout} = State) ->
+terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = State) ->
     Since = now_ms(),
     Stopping = set_state(stopping, State),
     event([crema, producer, closing], #{}, #{}, Stopping),

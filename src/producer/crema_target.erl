@@ -5,11 +5,11 @@
 %% is remembered can only be closed; then it is forgotten, and looked up again.
 -module(crema_target).
 
--export([client/1, again/4]).
+-export([client/1, find/1, again/4]).
 
 -export_type([target/0, client/0, settings/0]).
 
--type target() :: crema_registry:ref().
+-type target() :: crema_registry:ref() | crema_variant:variant().
 -type settings() :: #{
     on_full := wait | error, full_timeout := timeout(), timeout := timeout()
 }.
@@ -19,58 +19,83 @@
 %% @doc The client to command. One that is not there has no port: a command is
 %% answered as by one that was closed, and {@link again/4} finds the next.
 -spec client(target()) -> client().
-client(Producer) ->
-    Pid = crema_registry:whereis_name(Producer),
+client(Target) ->
+    Pid = process(Target),
     case get(?MODULE) of
-        {Producer, Pid, Client} -> Client;
-        _ -> remembered(Producer, Pid)
+        {Target, Pid, Client} -> Client;
+        _ -> remembered(Target, Pid)
     end.
 
+%% The process that is called by that name now: of a variant, the producer's.
+-spec process(target()) -> pid() | undefined.
+process({crema_variant, _, _, _, _} = Variant) ->
+    crema_registry:whereis_name(crema_variant:producer(Variant));
+process(Producer) ->
+    crema_registry:whereis_name(Producer).
+
 %% The one used last has a key of its own, which is found faster.
--spec remembered(crema_registry:ref(), pid() | undefined) -> client().
-remembered(Producer, Pid) ->
-    case get({?MODULE, Producer}) of
-        {Producer, Pid, Client} = Known ->
+-spec remembered(target(), pid() | undefined) -> client().
+remembered(Target, Pid) ->
+    case get({?MODULE, Target}) of
+        {Target, Pid, Client} = Known ->
             _ = put(?MODULE, Known),
             Client;
         _ ->
-            look_up(Producer, Pid)
+            case look_up(Target, Pid) of
+                {ok, {none, _, _} = Client} ->
+                    Client;
+                {ok, Client} ->
+                    _ = put({?MODULE, Target}, {Target, Pid, Client}),
+                    Client;
+                {error, _} ->
+                    {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}
+            end
     end.
 
--spec look_up(crema_registry:ref(), pid() | undefined) -> client().
-look_up(Producer, Pid) when is_pid(Pid) ->
-    case crema_registry:lookup(Pid) of
-        {ok, producer, none, Settings, _} ->
-            {none, <<>>, Settings};
-        {ok, producer, Port, Settings, _} ->
-            Client = {Port, <<>>, Settings},
-            _ = put({?MODULE, Producer}, {Producer, Pid, Client}),
-            Client;
-        _ ->
-            no_client()
-    end;
-look_up(_Producer, undefined) ->
-    no_client().
+%% @doc The client, or why there is none.
+-spec find(target()) -> {ok, client()} | crema_error:error().
+find(Target) ->
+    look_up(Target, process(Target)).
 
--spec no_client() -> client().
-no_client() ->
-    {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}.
+-spec look_up(target(), pid() | undefined) -> {ok, client()} | crema_error:error().
+look_up(Target, Pid) ->
+    case is_pid(Pid) andalso crema_registry:lookup(Pid) of
+        {ok, producer, Port, Settings, _} -> varied(Target, Pid, {Port, <<>>, Settings});
+        _ -> crema_registry:missing(producer, Target)
+    end.
+
+-spec varied(target(), pid(), client()) -> {ok, client()} | crema_error:error().
+varied({crema_variant, _, _, _, _} = Variant, Pid, Client) ->
+    crema_variant:client(Variant, Pid, Client);
+varied(_Producer, _Pid, Client) ->
+    {ok, Client}.
 
 %% @doc The client to go on with when one was closed before it took the call: the
 %% next, made if need be, and waited for so long. `none' when there is nothing to
 %% be done for that purpose without one.
 -spec again(target(), client(), crema_producer:purpose(), timeout()) ->
     {ok, client()} | none | crema_error:error().
-again(Producer, {Closed, _, _}, Purpose, Timeout) ->
+again(Target, {Closed, _, _}, Purpose, Timeout) ->
     _ = erase(?MODULE),
-    _ = erase({?MODULE, Producer}),
-    case client(Producer) of
-        {Port, _, _} = Next when Port =/= none, Port =/= Closed ->
-            {ok, Next};
-        _ ->
-            case crema_producer:client(Producer, Purpose, Timeout) of
-                {ok, Closed} -> crema_registry:missing(producer, Producer);
-                {ok, _} -> {ok, client(Producer)};
-                Other -> Other
-            end
+    _ = erase({?MODULE, Target}),
+    case find(Target) of
+        {ok, {Port, _, _}} = Next when Port =/= none, Port =/= Closed ->
+            Next;
+        {ok, _} ->
+            made(Target, Closed, crema_producer:client(Target, Purpose, Timeout));
+        {error, {closed, _}} ->
+            made(Target, Closed, crema_producer:client(Target, Purpose, Timeout));
+        {error, _} = Error ->
+            Error
     end.
+
+-spec made(target(), port() | none, {ok, port()} | none | crema_error:error()) ->
+    {ok, client()} | none | crema_error:error().
+made(Target, Closed, {ok, _}) ->
+    case find(Target) of
+        {ok, {Port, _, _}} = Next when Port =/= none, Port =/= Closed -> Next;
+        {ok, _} -> crema_registry:missing(producer, Target);
+        {error, _} = Error -> Error
+    end;
+made(_Target, _Closed, Other) ->
+    Other.

@@ -1,0 +1,144 @@
+%% @private The second clients of a producer, for variants with `client => own':
+%% one for each configuration of topics. Each is a producer of its own, below a
+%% supervisor that is linked to the producer and ends with it.
+-module(crema_own).
+-behaviour(supervisor).
+
+-export([find/3]).
+-export([new/1, start/2, stop/2, await/2]).
+-export([start_client/3, init/1]).
+
+-export_type([own/0]).
+
+-record(own, {
+    %% In a function: supervisors print what they start.
+    options :: fun(() -> map()),
+    supervisor = none :: none | pid()
+}).
+-opaque own() :: #own{}.
+
+%% ---- in the process of a caller ---------------------------------------------------
+
+%% @doc The port of a producer's client for that configuration, which is started
+%% if it does not run.
+-spec find(pid(), crema_topic_config:config(), timeout()) -> {ok, port() | none} | crema_error:error().
+find(Producer, Config, Timeout) ->
+    case port(crema_registry:own(Producer, Config)) of
+        {ok, _} = Found -> Found;
+        none -> ask(Producer, Config, Timeout)
+    end.
+
+-spec ask(pid(), crema_topic_config:config(), timeout()) ->
+    {ok, port() | none} | crema_error:error().
+ask(Producer, Config, Timeout) ->
+    case crema_producer:own_client(Producer, Config, Timeout) of
+        {ok, _} = Started ->
+            case port(Started) of
+                {ok, _} = Found -> Found;
+                none -> closed()
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec port({ok, pid()} | none) -> {ok, port() | none} | none.
+port({ok, Pid}) ->
+    case crema_registry:lookup(Pid) of
+        {ok, producer, Port, _, _} -> {ok, Port};
+        _ -> none
+    end;
+port(none) ->
+    none.
+
+-spec closed() -> crema_error:error().
+closed() ->
+    crema_error:make(closed, "the variant's client has ended", #{}).
+
+%% ---- in the producer's process ----------------------------------------------------
+
+%% @doc None yet. `Options' are the producer's, parsed.
+-spec new(Options :: map()) -> own().
+new(Options) ->
+    #own{options = fun() -> Options end}.
+
+%% @doc Starts the client for that configuration, unless it runs.
+-spec start(crema_topic_config:config(), own()) -> {{ok, pid()} | crema_error:error(), own()}.
+start(Config, #own{supervisor = none, options = Options} = Own) ->
+    case maps:get(kafka, Options()) of
+        #{<<"transactional.id">> := _} ->
+            {would_fence(), Own};
+        _ ->
+            {ok, Supervisor} = supervisor:start_link(?MODULE, []),
+            start(Config, Own#own{supervisor = Supervisor})
+    end;
+start(Config, #own{supervisor = Supervisor, options = Options} = Own) ->
+    Spec = crema_producer:child_spec(options(Options, Config)),
+    Child = Spec#{id := Config, start := {?MODULE, start_client, [self(), Options, Config]}},
+    {started(supervisor:start_child(Supervisor, Child), Supervisor, Config), Own}.
+
+-spec would_fence() -> crema_error:error().
+would_fence() ->
+    Text = "a second client of a transactional producer would fence the first",
+    crema_error:make(bad_options, Text, #{field => client}).
+
+-spec options(fun(() -> map()), crema_topic_config:config()) -> map().
+options(Options, Config) ->
+    #{kafka := Kafka} = Parsed = Options(),
+    Parsed#{name := undefined, kafka := crema_topic_config:over(Config, Kafka)}.
+
+-spec started({ok, pid()} | {error, term()}, pid(), crema_topic_config:config()) ->
+    {ok, pid()} | crema_error:error().
+started({ok, _} = Started, _, _) ->
+    Started;
+started({error, {already_started, Pid}}, _, _) ->
+    {ok, Pid};
+%% It has ended for good; whoever uses it wants it again.
+started({error, already_present}, Supervisor, Config) ->
+    started(supervisor:restart_child(Supervisor, Config), Supervisor, Config);
+started({error, {{_, #{message := _}} = Reason, _Child}}, _, _) ->
+    {error, Reason};
+started({error, {_, #{message := _}}} = Error, _, _) ->
+    Error;
+%% The supervisor is starting it again just now.
+started({error, _}, _, _) ->
+    closed().
+
+%% @doc Tells them to stop, side by side; they flush up to that time.
+-spec stop(timeout(), own()) -> ok.
+stop(_Timeout, #own{supervisor = none}) ->
+    ok;
+stop(Timeout, #own{supervisor = Supervisor}) ->
+    lists:foreach(
+        fun({_, Pid, _, _}) -> is_pid(Pid) andalso gen_server:send_request(Pid, {stop, Timeout}) end,
+        supervisor:which_children(Supervisor)
+    ).
+
+%% @doc Waits until they have ended, or until the deadline: they then end alone.
+-spec await(crema_deadline:deadline(), own()) -> ok.
+await(_Deadline, #own{supervisor = none}) ->
+    ok;
+await(Deadline, #own{supervisor = Supervisor}) ->
+    Monitor = erlang:monitor(process, Supervisor),
+    true = exit(Supervisor, shutdown),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    after crema_deadline:left(Deadline) -> ok
+    end.
+
+%% ---- in the supervisor ------------------------------------------------------------
+
+%% @doc Also after a crash: the producer's callers find the new one.
+-spec start_client(pid(), fun(() -> map()), crema_topic_config:config()) ->
+    {ok, pid()} | {error, term()}.
+start_client(Producer, Options, Config) ->
+    case crema_producer:start_link(options(Options, Config)) of
+        {ok, Pid} = Started ->
+            ok = crema_registry:set_own(Producer, Config, Pid),
+            Started;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), []}}.
+init([]) ->
+    {ok, {#{intensity => 3, period => 30}, []}}.
