@@ -55,7 +55,7 @@ defmodule Crema do
   """
 
   @typedoc "A running producer, consumer or cluster: its pid or its name."
-  @type client :: pid | atom | {:global, term} | {:via, module, term}
+  @type client :: pid | atom | {:global, term} | {:via, module, term} | variant
 
   @typedoc "A message to produce."
   @type message :: %{
@@ -88,6 +88,9 @@ defmodule Crema do
 
   @typedoc "Names an asynchronous call until its reports are fetched with `await/2`."
   @type ref :: :crema.ref()
+
+  @typedoc "A producer with settings of its own: see `variant/2`."
+  @type variant :: :crema.variant()
 
   @typedoc "Options of the functions that produce, as described above."
   @type produce_options :: keyword | %{optional(atom) => term}
@@ -220,6 +223,28 @@ defmodule Crema do
   """
   @spec purge(client) :: :ok | error
   def purge(producer), do: :crema.purge(producer)
+
+  @doc """
+  A variant of a producer: the same client, with settings of its own, usable wherever a producer is.
+
+      {:ok, quick} =
+        Crema.variant(MyApp.Producer, timeout: 500, topic_config: [acks: 1, "message.timeout.ms": 400])
+
+      Crema.produce(quick, %{topic: "clicks", value: "one"})
+
+    * `:timeout`, `:on_full` and `:full_timeout`, as for the functions that produce
+    * `:topic_config`, properties of the topics that are produced to by the variant: `acks`,
+      `compression.type`, `compression.level`, `message.timeout.ms`, `partitioner` and
+      `request.timeout.ms`
+    * `:client`, `:shared` or `:own`. A client keeps the configuration that a topic is first used
+      with, and a call with another one is refused with `:topic_config_conflict`; a variant with
+      `client: :own` has a second client instead
+
+  A variant of a variant has its options over that one's. It stays good when its producer is
+  started again.
+  """
+  @spec variant(client, keyword | map) :: {:ok, variant} | error
+  def variant(producer, opts), do: :crema.variant(producer, opts)
 
   @doc """
   Acknowledges a consumed message, or its `:token`, from any process.

@@ -63,6 +63,7 @@ examples() ->
         Lines = ["ada wants an espresso\n", "bob wants a macchiato\n", "joe wants a ristretto\n"],
         ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
+        lists:foldl(fun run/2, Bindings, fences("docs/variants.md")),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),
         {value, Pid} = erl_eval:binding('Cluster', Bindings),

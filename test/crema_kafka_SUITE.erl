@@ -7,7 +7,7 @@
 -include("../src/port/crema_commands.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([producers/1, queues/1, ends_of_producers/1]).
+-export([producers/1, queues/1, variants/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
 -export([statistics/1]).
@@ -19,7 +19,7 @@ all() -> [{group, side_by_side}, million, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            producers, queues, ends_of_producers, handlers, offsets, share_cooperative, share_range,
+            producers, queues, variants, ends_of_producers, handlers, offsets, share_cooperative, share_range,
             revoked_handlers, statistics, start_at_a_time, unknown_topic, no_such_topic_name
         ]}
     ].
@@ -41,6 +41,13 @@ producers(Config) ->
 queues(Config) ->
     %% What crema_queue_SUITE proves of waiting for brokers.
     cases(Config, crema_queue_SUITE, [large_values_wait, woken_by_reports]).
+
+variants(Config) ->
+    %% What crema_variant_SUITE proves of topics' properties and second clients.
+    cases(Config, crema_variant_SUITE, [
+        every_call, acks, compression, conflict, restarted_producer, own_client,
+        own_client_is_flushed
+    ]).
 
 ends_of_producers(Config) ->
     %% What crema_stop_SUITE proves of flushes and stops.

@@ -9,7 +9,7 @@
     every_call/1, settings/1, settings_of_a_full_queue/1, nested/1, wrong_options/1,
     refused_by_librdkafka/1, acks/1, compression/1, message_timeout/1,
     conflict/1, conflict_of_many/1, conflict_of_a_waiter/1, no_conflict_with_itself/1,
-    restarted_producer/1, no_producer/1,
+    restarted_producer/1, idle_producer/1, no_producer/1,
     own_client/1, own_clients_are_shared/1, own_client_restarts/1, own_client_is_flushed/1,
     own_client_ends_with_its_producer/1, own_client_is_refused/1, remembered/1
 ]).
@@ -21,7 +21,7 @@ all() ->
         every_call, settings, settings_of_a_full_queue, nested, wrong_options,
         refused_by_librdkafka, acks, compression, message_timeout,
         conflict, conflict_of_many, conflict_of_a_waiter, no_conflict_with_itself,
-        restarted_producer, no_producer,
+        restarted_producer, idle_producer, no_producer,
         own_client, own_clients_are_shared, own_client_restarts, own_client_is_flushed,
         own_client_ends_with_its_producer, own_client_is_refused, remembered
     ].
@@ -288,6 +288,30 @@ restarted_producer(Config) ->
     ?assertMatch({ok, #{offset := None}}, crema:produce(V, Message)),
     [{ok, #{offset := None}}] = crema_ct:spawned([fun() -> crema:produce(V, Message) end]).
 
+idle_producer(Config) ->
+    %% A producer that is not connected yet is, for its variants to be judged; one
+    %% that was disconnected is told of them again.
+    P = loose(Config, #{connect => use}),
+    ?assertMatch({error, {bad_options, _}}, crema:variant(P, #{topic_config => #{acks => most}})),
+    Options = #{topic_config => #{acks => 0}},
+    Message = #{topic => crema_ct:topic(Config, 1)},
+    [
+        begin
+            V = variant(P, Options#{client => Client}),
+            {ok, #{offset := None}} = crema:produce(V, Message),
+            ?assert(None < 0),
+            ok = crema:flush(V, 10000),
+            ok = crema:disconnect(V),
+            ?assertMatch(#{state := disconnected}, crema:status(V)),
+            ?assertMatch({ok, #{offset := None}}, crema:produce(V, Message)),
+            ok = crema:flush(V, 10000),
+            ok = crema:disconnect(V),
+            ?assertEqual(V, variant(P, Options#{client => Client}))
+        end
+     || Client <- [shared, own]
+    ],
+    ?assertMatch({ok, #{offset := _}}, crema:produce(P, Message)).
+
 no_producer(Config) ->
     %% There is no variant of what does not run, nor of what is no producer.
     ?assertMatch({error, {not_found, _}}, crema:variant(nobody, #{timeout => 5})),
@@ -346,7 +370,7 @@ own_client_restarts(Config) ->
     crema_ct:await(fun() ->
         case crema:produce(V, Message) of
             {ok, _} -> true;
-            {error, {closed, _}} = Closed -> Closed
+            {error, {Code, _}} -> Code
         end
     end),
     ?assertNotEqual(Own, crema_registry:whereis_name(V)),

@@ -128,7 +128,10 @@ terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = Stat
     Since = now_ms(),
     Stopping = set_state(stopping, State),
     event([crema, producer, closing], #{}, #{}, Stopping),
+    Deadline = crema_deadline:in(Timeout),
+    ok = crema_own:stop(Timeout, Own),
     _ = is_port(Port) andalso close(Reason, Port, Timeout),
+    ok = crema_own:await(Deadline, Own),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
 
 -spec close(term(), port(), timeout()) -> ok.

@@ -93,9 +93,8 @@ again(Target, {Closed, _, _}, Purpose, Timeout) ->
     {ok, client()} | none | crema_error:error().
 made(Target, Closed, {ok, _}) ->
     case find(Target) of
-        {ok, {Port, _, _}} = Next when Port =/= none, Port =/= Closed -> Next;
-        {ok, _} -> crema_registry:missing(producer, Target);
-        {error, _} = Error -> Error
+        {ok, {Closed, _, _}} when Closed =/= none -> crema_registry:missing(producer, Target);
+        Next -> Next
     end;
 made(_Target, _Closed, Other) ->
     Other.
