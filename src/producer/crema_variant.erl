@@ -10,7 +10,7 @@
 
 -export_type([variant/0]).
 
--opaque variant() :: {
+-type variant() :: {
     crema_variant,
     Producer :: crema_registry:ref(),
     Settings :: map(),
