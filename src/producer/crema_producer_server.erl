@@ -35,7 +35,8 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
         full_timeout => maps:get(full_timeout, Options),
         timeout => maps:get(request_timeout, Options)
     },
-    ok = crema_registry:register(producer, none, Settings, #{}),
+    Prepare = crema_prepare:settings(Options),
+    ok = crema_registry:register(producer, none, maps:merge(Settings, Prepare), #{}),
     Client = crema_client:set(#{state => idle}, crema_client:new(producer, none, Options)),
     State = #state{
         options = Options,
@@ -69,6 +70,8 @@ handle_call(watch, {Pid, _}, #state{port = Port, watchers = Watchers} = State) -
     _ = Monitor =:= none orelse erlang:demonitor(Monitor, [flush]),
     New = Watchers#{Pid => erlang:monitor(process, Pid)},
     {reply, {ok, Port}, State#state{watchers = New}};
+handle_call({middleware, Change}, _From, State) ->
+    {reply, crema_prepare:change(Change), State};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({stop, Timeout}, _From, State) ->

@@ -11,7 +11,15 @@
 
 -type target() :: crema_registry:ref() | crema_variant:variant().
 -type settings() :: #{
-    on_full := wait | error, full_timeout := timeout(), timeout := timeout()
+    on_full := wait | error,
+    full_timeout := timeout(),
+    timeout := timeout(),
+    %% what crema_prepare:settings() says
+    prepare := boolean(),
+    max_payload_size := pos_integer(),
+    partitioner := crema_partitioner:in_force(),
+    topic_partitioners := #{binary() => crema_partitioner:strategy()},
+    middleware := undefined | {pid(), [crema_middleware:middleware()]}
 }.
 %% The port, what its calls carry, and what the producer's options say of calls.
 -type client() :: {port() | none, crema_packet:via(), settings()}.
@@ -48,7 +56,7 @@ remembered(Target, Pid) ->
                     _ = put({?MODULE, Target}, {Target, Pid, Client}),
                     Client;
                 {error, _} ->
-                    {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}
+                    no_client()
             end
     end.
 
@@ -69,6 +77,19 @@ varied({crema_variant, _, _, _, _} = Variant, Pid, Client) ->
     crema_variant:client(Variant, Pid, Client);
 varied(_Producer, _Pid, Client) ->
     {ok, Client}.
+
+-spec no_client() -> client().
+no_client() ->
+    {none, <<>>, #{
+        on_full => error,
+        full_timeout => 0,
+        timeout => 0,
+        prepare => false,
+        max_payload_size => 1 bsl 31,
+        partitioner => {librdkafka, consistent_random},
+        topic_partitioners => #{},
+        middleware => undefined
+    }}.
 
 %% @doc The client to go on with when one was closed before it took the call: the
 %% next, made if need be, and waited for so long. `none' when there is nothing to
