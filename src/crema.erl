@@ -8,11 +8,13 @@
 -export([produce/2, produce/3, produce_async/2, produce_async/3]).
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
 -export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
--export([partition_count/2, variant/2]).
+-export([variant/2]).
+-export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
--export_type([variant/0, message/0, report/0, result/0, produce_options/0, ref/0]).
+-export_type([variant/0, message/0, report/0, result/0, produce_options/0, ref/0, producer/0]).
+-export_type([transaction/0, transaction_options/0, offset/0, group_metadata/0]).
 
 -type message() :: crema_packet:message().
 %% Where a message went. With `acks=0' the offset is -1 or less.
@@ -20,33 +22,41 @@
 -type result() :: {ok, report()} | crema_error:error().
 %% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
 %% what to do when the queue is full; `report' and `tag': how an asynchronous
-%% call is reported; `partitioner': who chooses partitions, for this call.
+%% call is reported.
 -type produce_options() :: crema_call:options().
 -opaque variant() :: crema_variant:variant().
 -opaque ref() :: crema_produce:ref().
+%% What can be produced to: a producer, a variant or an open transaction of one.
+-type producer() :: crema_target:target().
+-opaque transaction() :: crema_transaction:handle().
+%% `timeout' (ms): how long to wait for the turn (the producer's
+%% `transaction_wait'); `abort_wait' (ms): see the producer's option.
+-type transaction_options() :: crema_transaction:options().
+-type offset() :: crema_transaction:offset().
+-opaque group_metadata() :: crema_transaction:metadata().
 
 -include("port/crema_commands.hrl").
 
 %% @doc Produces a message and waits for its delivery report.
--spec produce(crema_registry:ref(), message()) -> result().
+-spec produce(producer(), message()) -> result().
 produce(Producer, Message) ->
     crema_produce:sync(Producer, {one, [Message]}, #{}).
 
 %% @doc The same with options. `{error, {timeout, #{ref := Ref}}}' is not final:
 %% the message may still be delivered, and `await(Ref)' tells.
--spec produce(crema_registry:ref(), message(), produce_options()) -> result().
+-spec produce(producer(), message(), produce_options()) -> result().
 produce(Producer, Message, Options) ->
     crema_produce:sync(Producer, {one, [Message]}, Options).
 
 %% @doc Produces a message; its report is kept until {@link await/2} fetches it.
--spec produce_async(crema_registry:ref(), message()) -> {ok, ref()} | crema_error:error().
+-spec produce_async(producer(), message()) -> {ok, ref()} | crema_error:error().
 produce_async(Producer, Message) ->
     crema_produce:async(Producer, {one, [Message]}, #{}).
 
 %% @doc The same with options. `report => none': nobody wants to know, returns
 %% `ok'. `report => message': the caller gets messages that {@link reports/1}
 %% reads, in which the message has the number given as `tag'; returns `ok'.
--spec produce_async(crema_registry:ref(), message(), produce_options()) ->
+-spec produce_async(producer(), message(), produce_options()) ->
     ok | {ok, ref()} | crema_error:error().
 produce_async(Producer, Message, Options) ->
     crema_produce:async(Producer, {one, [Message]}, Options).
@@ -54,26 +64,26 @@ produce_async(Producer, Message, Options) ->
 %% @doc Produces messages, of any topics, and waits for all reports. They are
 %% checked and accepted all or none; an outer error means that nothing was sent
 %% (but for `timeout', which is not final).
--spec produce_many(crema_registry:ref(), [message(), ...]) ->
+-spec produce_many(producer(), [message(), ...]) ->
     {ok, [result()]} | crema_error:error().
 produce_many(Producer, Messages) ->
     crema_produce:sync(Producer, {many, Messages}, #{}).
 
 %% @doc The same with options.
--spec produce_many(crema_registry:ref(), [message(), ...], produce_options()) ->
+-spec produce_many(producer(), [message(), ...], produce_options()) ->
     {ok, [result()]} | crema_error:error().
 produce_many(Producer, Messages, Options) ->
     crema_produce:sync(Producer, {many, Messages}, Options).
 
 %% @doc Produces messages; the reports are kept until awaited, together.
--spec produce_many_async(crema_registry:ref(), [message(), ...]) ->
+-spec produce_many_async(producer(), [message(), ...]) ->
     {ok, ref()} | crema_error:error().
 produce_many_async(Producer, Messages) ->
     crema_produce:async(Producer, {many, Messages}, #{}).
 
 %% @doc The same with options, as {@link produce_async/3}. With `report =>
 %% message' the messages have the numbers `tag', `tag' + 1, and so on.
--spec produce_many_async(crema_registry:ref(), [message(), ...], produce_options()) ->
+-spec produce_many_async(producer(), [message(), ...], produce_options()) ->
     ok | {ok, ref()} | crema_error:error().
 produce_many_async(Producer, Messages, Options) ->
     crema_produce:async(Producer, {many, Messages}, Options).
@@ -97,13 +107,14 @@ reports(Message) ->
 
 %% @doc Waits until every message that was accepted before is reported. They
 %% are sent without lingering meanwhile.
--spec flush(crema_registry:ref(), timeout()) -> ok | crema_error:error().
+-spec flush(producer(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
     crema_produce:flush(Producer, Timeout).
 
 %% @doc Gives up what is not delivered yet; each message is reported, with the
-%% status that tells whether it may be in the log.
--spec purge(crema_registry:ref()) -> ok | crema_error:error().
+%% status that tells whether it may be in the log. While a transaction is open
+%% it is `in_transaction': abort that instead.
+-spec purge(producer()) -> ok | crema_error:error().
 purge(Producer) ->
     crema_produce:purge(Producer).
 
@@ -135,19 +146,57 @@ disconnect(Producer) ->
 %% own' has a second client instead.
 %%
 %% `bad_options' when an option is wrong, also when librdkafka says so.
--spec variant(crema_registry:ref(), Options :: map() | list()) ->
+-spec variant(producer(), Options :: map() | list()) ->
     {ok, variant()} | crema_error:error().
 variant(Producer, Options) ->
     crema_variant:new(Producer, Options).
 
-%% @doc How many partitions a topic has. What is not known yet is asked for, up to
-%% the producer's `full_timeout'; a topic that brokers do not know is an error.
-%% What is older than 30 seconds is asked for anew in the background. The number
-%% of a topic never falls, unless librdkafka finds a partition missing.
--spec partition_count(crema_registry:ref(), iodata() | atom()) ->
-    {ok, pos_integer()} | crema_error:error().
-partition_count(Producer, Topic) ->
-    crema_partitions:of_topic(Producer, Topic).
+%% @doc Runs a function in a transaction of a producer that has a
+%% `transactional.id', and commits it. The function gets a handle, and what is
+%% produced with that, by whatever process, becomes visible to readers with
+%% `isolation.level' `read_committed' together, or never.
+%%
+%% `{aborted, Reason}' after {@link abort/2}. An exception aborts and is raised
+%% again; so does the death of the calling process, until the commit has begun.
+%% A commit that has begun is carried on until its outcome is known: `{error,
+%% {commit_unknown, _}}' says that it was lost with the client. After any other
+%% error nothing is committed. See the page on transactions.
+-spec transaction(producer(), fun((transaction()) -> Result)) ->
+    {ok, Result} | {aborted, Reason :: term()} | crema_error:error().
+transaction(Producer, Fun) ->
+    crema_transaction:run(Producer, Fun, #{}).
+
+%% @doc The same with options. One transaction of a producer runs at a time;
+%% the others wait for their turn, or get `transaction_busy'. Within a
+%% transaction this runs the function as part of it.
+-spec transaction(producer(), fun((transaction()) -> Result), transaction_options()) ->
+    {ok, Result} | {aborted, Reason :: term()} | crema_error:error().
+transaction(Producer, Fun, Options) ->
+    crema_transaction:run(Producer, Fun, Options).
+
+%% @doc Aborts a transaction, which then returns `{aborted, Reason}'. In the
+%% process that runs it, this call leaves the function by a throw; in another it
+%% returns `ok', and the function goes on to its end without effect.
+-spec abort(transaction(), Reason :: term()) -> ok | crema_error:error().
+abort(Transaction, Reason) ->
+    crema_transaction:abort(Transaction, Reason).
+
+%% @doc Makes the offsets of a consumer part of a transaction: they are
+%% committed when it is. `Consumer' is a member of the group, or what {@link
+%% group_metadata/1} told of it when the messages were delivered, which is
+%% safer. An offset is that of the next message to consume, or the message
+%% consumed last. The consumer must not commit by itself: its option `commit'
+%% is `transaction'.
+-spec send_offsets(transaction(), crema_registry:ref() | group_metadata(), [offset()]) ->
+    ok | crema_error:error().
+send_offsets(Transaction, Consumer, Offsets) ->
+    crema_transaction:send_offsets(Transaction, Consumer, Offsets).
+
+%% @doc A consumer's part in its group, for {@link send_offsets/3}. A member that
+%% has lost its partitions since is refused.
+-spec group_metadata(crema_registry:ref()) -> {ok, group_metadata()} | crema_error:error().
+group_metadata(Consumer) ->
+    crema_transaction:group_metadata(Consumer).
 
 %% @doc Acknowledges a message, by itself or by its token, from any process and
 %% any node. A second time is `ok'; `stale_assignment' after a rebalance: its

@@ -155,12 +155,18 @@ is_right(Kind, Command, Bytes, Answer) ->
 
 %% Commands that take no argument, or any bytes as a tag, and arguments that are
 %% right.
+may_succeed(producer, ?CMD_TRANSACT, <<What, Epoch:32, _Tag, _/binary>>) ->
+    What =< ?TRANSACT_FIRST_REPORT andalso (What =:= ?TRANSACT_BEGIN) =:= (Epoch > 0);
 may_succeed(Kind, Command, Bytes) ->
     lists:member(Command, always(Kind)) orelse is_sample(Command, Bytes).
 
 always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME];
 always(producer) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE];
-always(consumer) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_COMMIT, ?CMD_RELEASE];
+always(consumer) ->
+    [
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_COMMIT, ?CMD_RELEASE,
+        ?CMD_GROUP_METADATA
+    ];
 always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO].
 
 %% Whether the bytes differ from an argument that is right in no more than what
@@ -239,7 +245,7 @@ samples(?CMD_OPEN) ->
     ];
 samples(?CMD_CLOSE) -> [tag()];
 samples(?CMD_ERROR_NAME) -> [term_to_binary(-185)];
-samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 0, 10}) || Topic <- [<<>>, ?OTHER]];
+samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?OTHER]];
 samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?OTHER, 0, 10})];
 samples(?CMD_PRODUCE) ->
     [
@@ -254,6 +260,12 @@ samples(?CMD_FLUSH) -> [tag()];
 samples(?CMD_TOPIC_CONFIG) ->
     Pairs = [{<<"compression.type">>, <<"gzip">>}, {<<"message.timeout.ms">>, <<"1000">>}],
     [term_to_binary(Pairs), term_to_binary(tl(Pairs)), term_to_binary([])];
+samples(?CMD_TRANSACT) ->
+    [<<1, 7:32, (tag())/binary>> | [<<What, 0:32, (tag())/binary>> || What <- [0, 2, 3, 4]]];
+samples(?CMD_SEND_OFFSETS) ->
+    Metadata = <<"CGMDv2:", 1:32, "group", 0, "member", 0, 1>>,
+    [term_to_binary({tag(), Metadata, [{?OTHER, 0, 17}], 10})];
+samples(?CMD_GROUP_METADATA) -> [tag()];
 samples(?CMD_SUBSCRIBE) ->
     Topics = [?OTHER, <<"^b.*">>],
     [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];
@@ -272,7 +284,7 @@ tag() -> term_to_binary({tag, 1}).
 slot() -> maps:get(slot, get_clients()).
 
 produce(Mode, Via, Messages) ->
-    {ok, Packed, _} = crema_packet:produce(Mode, refuse, Via, 1 bsl 40, tag(), 1000000, Messages),
+    {ok, Packed, _} = crema_packet:produce(Mode, refuse, Via, 1 bsl 40, tag(), Messages),
     iolist_to_binary(Packed).
 
 message_samples() ->
@@ -281,7 +293,6 @@ message_samples() ->
         [#{topic => ?OTHER, key => <<"k">>, value => <<"value">>} || _ <- [1, 2, 3]],
         [#{topic => ?OTHER, timestamp => 17, partition => 1}],
         [#{topic => ?OTHER, headers => [{a, <<"1">>}, {b, undefined}]}],
-        [#{topic => ?OTHER, partition => {hash, ?HASH_MURMUR2, 2, <<"k">>}}, skipped],
         [#{topic => ?OTHER, value => large()}, #{topic => <<"other">>, value => <<>>}]
     ].
 
@@ -327,7 +338,12 @@ start() ->
     {ok, C} = crema_consumer:start_link(#{
         bootstrap_servers => Servers, group => ?MODULE, topics => [?TOPIC], handler => ?MODULE
     }),
-    Kinds = [{producer, []}, {consumer, [{<<"group.id">>, <<"g">>}]}, {cluster, []}],
+    Kinds = [
+        {producer, []},
+        {producer, [{<<"transactional.id">>, <<"t">>}]},
+        {consumer, [{<<"group.id">>, <<"g">>}]},
+        {cluster, []}
+    ],
     Common = [{<<"log.queue">>, <<"true">>}, {<<"bootstrap.servers">>, Servers}],
     Ports = [
         begin

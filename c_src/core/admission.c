@@ -5,6 +5,7 @@
  */
 #include "mem.h"
 #include "produce.h"
+#include "transaction.h"
 
 typedef struct cr_waiter {
         TAILQ_ENTRY(cr_waiter) link;
@@ -84,7 +85,8 @@ static void admit(cr_client_t *client, cr_waiter_t *waiter) {
         cr_produce_t produce;
         cr_error_t error;
         bool accepted = cr_produce_decode(client, &in, &produce, &error);
-        if (accepted && !(accepted = cr_produce_accept(client, &produce, waiter->caller, &error)))
+        if (accepted && !(accepted = cr_transaction_takes(client, &produce, &error) &&
+                                     cr_produce_accept(client, &produce, waiter->caller, &error)))
                 cr_produce_release(client, &produce);
         if (!accepted)
                 cr_reply_error(client, &waiter->tag, &error);
@@ -152,8 +154,10 @@ static outcome_t admit_or_wait(cr_client_t *client, const cr_input_t *in, cr_pro
         cr_delivery_t *delivery = client->delivery;
         const cr_options_t *options = &delivery->options;
         outcome_t outcome = REFUSED;
-        if (produce->count > options->max_messages ||
-            produce->cost > (uint64_t)options->max_bytes) {
+        if (!cr_transaction_takes(client, produce, error)) {
+                /* *error says it */
+        } else if (produce->count > options->max_messages ||
+                   produce->cost > (uint64_t)options->max_bytes) {
                 too_large(client, produce, error);
         } else if (!delivery->waiting && has_place(delivery, produce->count, produce->cost)) {
                 if (cr_produce_accept(client, produce, in->caller, error)) {

@@ -4,6 +4,7 @@
 #include "delivery.h"
 #include "group.h"
 #include "mem.h"
+#include "transaction.h"
 
 /* What one wake-up may serve, in messages, before it lets others run. */
 #define DRAIN_BUDGET 10000
@@ -29,6 +30,7 @@ cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
         cr_lane_init(&client->group_lane, client);
         cr_lane_init(&client->flush_lane, client);
         cr_lane_init(&client->statistics_lane, client);
+        cr_lane_init(&client->transaction_lane, client);
         ops->watch(host, client->wake.fd);
         return client;
 }
@@ -37,6 +39,7 @@ void cr_client_free(cr_client_t *client) {
         const cr_host_ops_t *ops = client->ops;
         void *host = client->host;
         cr_delivery_destroy(client->delivery);
+        cr_transaction_destroy(client->transaction);
         cr_group_destroy(client->group);
         cr_cluster_destroy(client->cluster);
         cr_tag_clear(&client->close_tag);
@@ -45,6 +48,7 @@ void cr_client_free(cr_client_t *client) {
         cr_lane_destroy(&client->group_lane);
         cr_lane_destroy(&client->flush_lane);
         cr_lane_destroy(&client->statistics_lane);
+        cr_lane_destroy(&client->transaction_lane);
         pthread_mutex_destroy(&client->finished_lock);
         cr_wake_destroy(&client->wake);
         cr_free(client);
@@ -117,6 +121,7 @@ bool cr_client_sweep(cr_client_t *client) {
 void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
         if (client->delivery)
                 cr_delivery_recipient_gone(client, gone);
+        cr_transaction_recipient_gone(client, gone);
         if (client->group)
                 cr_group_recipient_gone(client, gone);
         if (client->close_tag.to == gone)

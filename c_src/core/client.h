@@ -64,6 +64,7 @@ struct cr_client {
         cr_lane_t group_lane;
         cr_lane_t flush_lane;
         cr_lane_t statistics_lane;
+        cr_lane_t transaction_lane;
 
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */
@@ -73,6 +74,7 @@ struct cr_client {
         bool reading_statistics; /* on their lane */
 
         struct cr_delivery *delivery;
+        struct cr_transaction *transaction; /* of a producer with a transactional.id */
         struct cr_group *group;
         struct cr_cluster *cluster;
 };

@@ -17,16 +17,19 @@
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
  *   ERROR_NAME   Code                                 {ok, {Name, Text}}
- *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic,
- * Partitions}]}}, or minus the code of the topic's error WATERMARKS   {Tag, Topic, Partition,
- * Millis}      later: {ok, {Low, High}} PRODUCE      packed, below                        ok |
- * {error, _} | wait AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or
- * later CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
+ *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Partitions}]}}
+ *   WATERMARKS   {Tag, Topic, Partition, Millis}      later: {ok, {Low, High}}
+ *   PRODUCE      packed, below                        ok | {error, _} | wait
+ *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
+ *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
  *   FLUSH        Tag                                  later: ok
  *   PURGE        (none)                               ok; each message is reported
  *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
  *   RETIRE       (none)                               ok: nothing is outstanding, and whatever
  *                                                     follows is answered `closed`; else busy
+ *   TRANSACT     What:8, Epoch:32, Tag/binary         later: ok | {error, _}
+ *   SEND_OFFSETS {Tag, Metadata, [{Topic, Partition, Offset}], Millis}
+ *                                                     later: ok | {error, _}
  *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
@@ -34,6 +37,7 @@
  *   RELEASE      (none)                               event {released, _, _} follows
  *   COMMIT       Tag                                  later: ok | {error, _}
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
+ *   GROUP_METADATA Tag                                later: {ok, Metadata}
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *
@@ -48,17 +52,17 @@
  *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
- *              32 the value is not here but in the vector behind the command,
- *              64 the partition comes of a hash)
+ *              32 the value is not here but in the vector behind the command)
  *     [TopicSize:16, Topic]  else the topic of the message before
- *     Partition:32/signed    -1: librdkafka's partitioner, or the hash, chooses
- *                            -2: nothing is sent, nothing follows, and the
- *                            report's error is REPORT_SKIPPED
- *     [Hash:8, Partitions:32, KeySize:32, Key]  one of librdkafka's, of that key
+ *     Partition:32/signed    -1: the partitioner chooses
  *     [Timestamp:64]
  *     [KeySize:32, Key]
  *     [ValueSize:32, Value]
  *     [Headers:16, (NameSize:16, Name, ValueSize:32/signed (-1 null), Value)*]
+ *
+ * TRANSACT: What is 0 initialise, 1 begin, 2 commit, 3 abort, 4 wait until a message of the
+ * transaction is reported, or answer at once if it has none. Epoch is that of the transaction to
+ * begin, else 0. From 2 and 3 on no PRODUCE with the transaction's epoch is accepted.
  *
  * A delivery report: Error:16/signed, Status:8, Partition:32/signed,
  * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each.
@@ -88,6 +92,8 @@
         ROW(PURGE, 20, PRODUCER, NONE)                                                             \
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
+        ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \
+        ROW(SEND_OFFSETS, 22, PRODUCER, TERM)                                                      \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
         ROW(TAKE, 33, CONSUMER, PACKED)                                                            \
         ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \
@@ -95,6 +101,7 @@
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
         ROW(COMMIT, 37, CONSUMER, PACKED)                                                          \
         ROW(SLOTS, 38, CONSUMER, NONE)                                                             \
+        ROW(GROUP_METADATA, 39, CONSUMER, PACKED)                                                  \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
         ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 
@@ -113,16 +120,15 @@
         ROW(MESSAGE_TIMESTAMP, 8)                                                                  \
         ROW(MESSAGE_TOPIC, 16)                                                                     \
         ROW(MESSAGE_VALUE_BEHIND, 32)                                                              \
-        ROW(MESSAGE_HASH, 64)                                                                      \
-        ROW(PARTITION_SKIP, -2)                                                                    \
-        ROW(HASH_CONSISTENT, 0)                                                                    \
-        ROW(HASH_MURMUR2, 1)                                                                       \
-        ROW(HASH_FNV1A, 2)                                                                         \
         ROW(CANCEL_REPORTS, 0)                                                                     \
         ROW(CANCEL_ADMISSION, 1)                                                                   \
         ROW(CANCEL_FLUSH, 2)                                                                       \
+        ROW(TRANSACT_INIT, 0)                                                                      \
+        ROW(TRANSACT_BEGIN, 1)                                                                     \
+        ROW(TRANSACT_COMMIT, 2)                                                                    \
+        ROW(TRANSACT_ABORT, 3)                                                                     \
+        ROW(TRANSACT_FIRST_REPORT, 4)                                                              \
         ROW(REPORT_SIZE, 23)                                                                       \
-        ROW(REPORT_SKIPPED, 32767)                                                                 \
         ROW(STATUS_NOT_PERSISTED, 0)                                                               \
         ROW(STATUS_POSSIBLY_PERSISTED, 1)                                                          \
         ROW(STATUS_PERSISTED, 2)

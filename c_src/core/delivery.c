@@ -1,6 +1,7 @@
 #include "delivery.h"
 
 #include "mem.h"
+#include "transaction.h"
 
 cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         cr_delivery_t *delivery = cr_alloc(sizeof(*delivery));
@@ -268,6 +269,7 @@ static void report_entry(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_e
 void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
                         int32_t partition) {
         cr_call_t *unheard = unheard_call(opaque);
+        cr_transaction_refused(client);
         if (unheard)
                 report_unheard(client, unheard);
         else
@@ -322,6 +324,7 @@ void cr_delivery_send_grouped(cr_client_t *client) {
 void cr_delivery_advance(cr_client_t *client) {
         cr_admission_serve(client);
         cr_flush_serve(client);
+        cr_transaction_serve(client);
 }
 
 void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
@@ -423,11 +426,16 @@ void cr_do_CANCEL(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) 
 }
 
 void cr_do_PURGE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        rd_kafka_resp_err_t err =
-                rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                                   RD_KAFKA_PURGE_F_NON_BLOCKING);
+        rd_kafka_resp_err_t err;
         cr_error_t error;
         (void)in;
+        if (client->transaction && client->transaction->epoch) {
+                cr_answer_own(client, reply, "in_transaction",
+                              "a transaction's messages are not given up one by one");
+                return;
+        }
+        err = rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
         if (!err)
                 return;
         cr_error_code(&error, err, NULL);

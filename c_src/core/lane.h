@@ -1,9 +1,9 @@
 /*
  * Threads for what blocks or takes long. A lane is one thread that runs jobs one
  * after another; a client has one for its own life, one for the user's queries,
- * one for its consumer group, one for flushing, and one for reading statistics,
- * so that none of these waits for another. A lane's thread starts with its first
- * job.
+ * one for its consumer group, one for flushing, one for transactions, and one for
+ * reading statistics, so that none of these waits for another. A lane's thread
+ * starts with its first job.
  *
  * A job's run() is called on the lane and may use the rd_kafka_t and the job,
  * nothing else of the client, in pieces of CR_SLICE_MS where librdkafka lets

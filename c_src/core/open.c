@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "options.h"
 #include "rdkafka_compat.h"
+#include "transaction.h"
 
 #define EVENTS                                                                                     \
         (RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS |    \
@@ -68,7 +69,8 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
 static bool make_parts(cr_client_t *client, const cr_options_t *options) {
         switch (client->kind) {
         case CR_KIND_PRODUCER:
-                return (client->delivery = cr_delivery_new(client->rk, options)) != NULL;
+                return cr_transaction_new(client->rk, &client->transaction) &&
+                       (client->delivery = cr_delivery_new(client->rk, options)) != NULL;
         case CR_KIND_CONSUMER:
                 return (client->group = cr_group_new(options)) != NULL;
         case CR_KIND_CLUSTER:

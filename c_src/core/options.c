@@ -10,9 +10,13 @@ typedef struct row {
 
 #define ROW(field, preset)                                                                         \
         { #field, offsetof(cr_options_t, field), preset }
-static const row_t rows[] = {ROW(max_messages, 100000),   ROW(max_bytes, 256 << 20),
-                             ROW(max_unclaimed, 100000),  ROW(batch_messages, 1000),
-                             ROW(batch_bytes, 256 << 10), ROW(brokers, 1)};
+static const row_t rows[] = {ROW(max_messages, 100000),
+                             ROW(max_bytes, 256 << 20),
+                             ROW(max_unclaimed, 100000),
+                             ROW(batch_messages, 1000),
+                             ROW(batch_bytes, 256 << 10),
+                             ROW(commits, 1),
+                             ROW(brokers, 1)};
 #undef ROW
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -13,6 +13,7 @@ typedef struct cr_options {
         int64_t max_unclaimed;  /* producer: reports that nobody fetches */
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
+        int64_t commits;        /* consumer: 1 what is acknowledged, 2 nothing */
         int64_t brokers;        /* cluster */
 } cr_options_t;
 

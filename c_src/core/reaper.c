@@ -7,7 +7,7 @@
  *      message is reported; a consumer lets its slots go, answers a rebalance
  *      that is still open, and closes, which commits what is stored and
  *      leaves the group;
- *   3. a query that is still under way ends;
+ *   3. a query or a call of transactions that is still under way ends;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
  *   5. who asked hears of it, and the client is freed.
@@ -105,7 +105,9 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
                 finish_producer(client);
         if (client->group)
                 finish_consumer(client);
-        /* A query may still wait for a broker; nobody's report waits for it. */
+        /* These may still wait for a broker; nobody's report waits for them, but
+         * a commit for the reports. */
+        cr_lane_join(&client->transaction_lane);
         cr_lane_join(&client->query_lane);
         cr_client_serve_finished(client);
         if (client->rk)

@@ -4,9 +4,13 @@
  * accepted in between and purged by the close that follows.
  */
 #include "delivery.h"
+#include "transaction.h"
 
 /* Why it must go on; NULL when nothing is lost with it. */
-static const char *use_of(const cr_delivery_t *delivery) {
+static const char *use_of(const cr_client_t *client) {
+        const cr_delivery_t *delivery = client->delivery;
+        if (cr_transaction_in_use(client))
+                return "a transaction is open";
         if (delivery->waiting)
                 return "callers wait for a place in the queue";
         if (delivery->messages)
@@ -15,7 +19,7 @@ static const char *use_of(const cr_delivery_t *delivery) {
 }
 
 void cr_do_RETIRE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        const char *use = use_of(client->delivery);
+        const char *use = use_of(client);
         (void)in;
         if (use)
                 cr_answer_own(client, reply, "busy", use);

@@ -186,6 +186,10 @@ void cr_slot_store(cr_slot_t *slot) {
         rd_kafka_topic_partition_list_t *list;
         if (position <= slot->stored)
                 return;
+        if (slot->client->group->options.commits != 1) {
+                slot->stored = position;
+                return;
+        }
         list = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition)->offset = position;
         /* Refused only when the partition is being taken away: what is not

@@ -164,11 +164,6 @@ own_hints() ->
             <<"Nothing was sent: crema:produce/3 describes the options of calls.">>,
         bad_message =>
             <<"Nothing of the call was sent: correct the message and call again.">>,
-        bad_partitioner =>
-            <<"Nothing of the call was sent: a partitioner returns a number from 0 to the number "
-                "of partitions less one, and does not raise.">>,
-        middleware =>
-            <<"Nothing of the call was sent: the details have the reason.">>,
         queue_full =>
             <<"Brokers take messages more slowly than they are produced: slow down, wait longer "
                 "(full_timeout) or raise max_queue_messages and max_queue_bytes.">>,
@@ -208,6 +203,18 @@ own_hints() ->
             <<"The driver loaded in this node is of another crema release, and a driver cannot be "
                 "exchanged while the node runs: restart the node.">>,
         fatal => ?FATAL,
+        not_transactional =>
+            <<"Give the producer a transactional.id under kafka.">>,
+        stale_transaction =>
+            <<"Nothing of the call was sent: produce with the handle of a transaction that is "
+                "open (crema:transaction/2).">>,
+        in_transaction =>
+            <<"Use the transaction's handle, or end the transaction first.">>,
+        transaction_busy =>
+            <<"Keep transactions short, wait longer (transaction_wait), or use another producer "
+                "with a transactional.id of its own.">>,
+        not_ready =>
+            <<"Check bootstrap_servers and that the brokers can keep the state of transactions.">>,
         commit_unknown =>
             <<"The client died while the transaction was committed: read the topic to learn the "
                 "outcome.">>

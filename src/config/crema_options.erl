@@ -77,20 +77,21 @@ producer_rows() ->
         messages(max_unclaimed, 100000, ?MAX_COUNT,
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
-    ]) ++ scoped(producer, message_rows() ++ life_rows()).
+    ]) ++ scoped(producer, life_rows() ++ transaction_rows()).
 
-%% What is done to messages before they are sent.
--spec message_rows() -> [row()].
-message_rows() ->
+%% Of producers with a transactional.id.
+-spec transaction_rows() -> [row()].
+transaction_rows() ->
     [
-        bytes(max_payload_size, 1000012, ?MAX_COUNT,
-            <<"a message's value, at most; message.max.bytes under kafka is librdkafka's limit">>),
-        optional(partitioner, undefined, partitioner,
-            <<"who chooses a message's partition; consistent_random unless kafka has partitioner">>),
-        optional(topic_partitioners, #{}, topic_partitioners,
-            <<"the same for single topics">>),
-        optional(middleware, undefined, middleware,
-            <<"what each message goes through first; with [] it may be given later">>)
+        time(transaction_wait, 60000, 0,
+            <<"how long a transaction waits for its turn, and its end for an abort">>),
+        optional(transaction_attempts, 5, {integer, 1, ?MAX_COUNT},
+            <<"how often a step of a transaction is tried that may succeed later">>),
+        time(transaction_backoff, 500, 0,
+            <<"wait before the second try; before the third it is twice as long, and so on">>),
+        time(abort_wait, 1000, 0,
+            <<"how long an abort waits for the first report of the transaction, which spares "
+                "librdkafka a fatal error; 0: not at all">>)
     ].
 
 %% A producer's life.
@@ -142,6 +143,9 @@ consumer_rows() ->
             <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{
             unit := ms
         },
+        optional(commit, auto, {one_of, [auto, transaction]},
+            <<"auto: what is acknowledged is committed; transaction: only what "
+                "crema:send_offsets/3 sends within a transaction">>),
         time(stop_timeout, 10000, 0, <<"how long a stop may take to drain, commit and leave">>)
     ]).
 

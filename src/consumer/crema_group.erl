@@ -50,7 +50,8 @@ init({Consumer, Workers, Given}) ->
     Properties = crema_properties:kafka_properties(consumer, Options, Known),
     Limits = [
         {<<"batch_messages">>, maps:get(batch_messages, Options)},
-        {<<"batch_bytes">>, maps:get(batch_bytes, Options)}
+        {<<"batch_bytes">>, maps:get(batch_bytes, Options)},
+        {<<"commits">>, commits(maps:get(commit, Options))}
     ],
     case crema_client:open(consumer, Properties, Limits) of
         {ok, Port, _} ->
@@ -70,6 +71,10 @@ init({Consumer, Workers, Given}) ->
         {error, Reason} ->
             {stop, Reason}
     end.
+
+-spec commits(auto | transaction) -> 1..2.
+commits(auto) -> 1;
+commits(transaction) -> 2.
 
 %% Since 2.2; without it a full prefetch queue costs a second of fetching.
 -spec known(binary()) -> boolean().

@@ -33,7 +33,8 @@
 %% @doc The events, by subject.
 -spec table() -> [row()].
 table() ->
-    client_events() ++ producer_events() ++ group_events() ++ handler_events().
+    client_events() ++
+        producer_events() ++ transaction_events() ++ group_events() ++ handler_events().
 
 -spec event(crema_events:event_name(), binary(), [field()], [field()]) -> row().
 event(Name, Doc, Measurements, Metadata) ->
@@ -105,6 +106,28 @@ producer_events() ->
 
 -spec duration(binary()) -> field().
 duration(Doc) -> {duration, {integer, ms}, Doc}.
+
+-spec transaction_events() -> [row()].
+transaction_events() ->
+    Duration = {duration, {integer, ms}, <<"since the transaction began">>},
+    [
+        event([crema, transaction, started],
+            <<"A transaction began.">>,
+            [{wait, {integer, ms}, <<"time its process waited for its turn">>}], client()),
+        event([crema, transaction, committed],
+            <<"A transaction was committed.">>, [Duration], client()),
+        event([crema, transaction, aborted],
+            <<"A transaction was aborted.">>,
+            [Duration], client() ++ [
+                {cause, {one_of, [abort, exception, caller_died, error, stop]},
+                    <<"crema:abort/2, an exception, the death of its process, an error that failed "
+                        "tells of, or a stop of the producer">>}
+            ]),
+        event([crema, transaction, failed],
+            <<"A transaction cannot be committed. Unless the client has failed as well, aborted "
+                "follows.">>,
+            [Duration], client() ++ problem())
+    ].
 
 -spec statistics() -> [field()].
 statistics() ->

@@ -198,7 +198,10 @@ own_codes() ->
         closed,
         stale_assignment,
         no_committed_offset,
-        offset_out_of_range
+        offset_out_of_range,
+        stale_transaction,
+        in_transaction,
+        not_transactional
     ].
 
 -spec load() -> ok | crema_error:error().

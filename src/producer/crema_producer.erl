@@ -10,7 +10,7 @@
 %% those of {@link crema_options}, scope `producer'.
 -module(crema_producer).
 
--export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1, middleware/2]).
+-export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1]).
 -export([client/3, own_client/3, watch/1, not_connected/0]).
 
 -export_type([purpose/0]).
@@ -43,30 +43,23 @@ child_spec(Options) ->
 %% @doc Stops a producer: flushes up to its `flush_timeout', then purges, so
 %% that every message is reported. Safe from any process, and when it has
 %% stopped already. Called by the producer's own process (in an event handler),
-%% it returns at once, and the stop follows.
--spec stop(crema_registry:ref()) -> ok.
+%% it returns at once, and the stop follows. An open transaction is aborted, but
+%% not that of the calling process: it gets `in_transaction'.
+-spec stop(crema_registry:ref()) -> ok | crema_error:error().
 stop(Producer) ->
-    crema_child:stop(Producer, default).
+    crema_transaction:outside(Producer, fun() -> crema_child:stop(Producer, default) end).
 
 %% @doc The same with another deadline, in milliseconds; with 0 it purges at
 %% once. At the deadline it returns; what is then left is finished in the
 %% background.
--spec stop(crema_registry:ref(), Timeout :: timeout()) -> ok.
+-spec stop(crema_registry:ref(), Timeout :: timeout()) -> ok | crema_error:error().
 stop(Producer, Timeout) ->
-    crema_child:stop(Producer, Timeout).
+    crema_transaction:outside(Producer, fun() -> crema_child:stop(Producer, Timeout) end).
 
 %% @doc See {@link crema:disconnect/1}.
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
 disconnect(Producer) ->
     call(Producer, disconnect, infinity).
-
-%% @doc Changes the chain of middleware at run time: calls that begin after it has
-%% returned are made with the new one. `not_found' when there is none to remove;
-%% `bad_options' for what is no middleware, and for a producer without the option
-%% `middleware': its calls do not look for any. `middleware => []' will do.
--spec middleware(crema_registry:ref(), crema_middleware:change()) -> ok | crema_error:error().
-middleware(Producer, Change) ->
-    call(Producer, {middleware, Change}, infinity).
 
 %% @private The client of a producer that had none, made if need be. `none':
 %% there is none, nor anything to do with it.

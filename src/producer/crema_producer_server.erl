@@ -16,6 +16,8 @@
     flush_timeout :: timeout(),
     %% the clients of variants that have their own
     own :: crema_own:own(),
+    %% of a producer with a transactional.id
+    transactions = none :: none | pid(),
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
     watchers = #{} :: #{pid() => reference()},
@@ -35,13 +37,15 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
         full_timeout => maps:get(full_timeout, Options),
         timeout => maps:get(request_timeout, Options)
     },
-    Prepare = crema_prepare:settings(Options),
-    ok = crema_registry:register(producer, none, maps:merge(Settings, Prepare), #{}),
-    Client = crema_client:set(#{state => idle}, crema_client:new(producer, none, Options)),
+    Client = crema_client:new(producer, none, Options),
+    Transactions = crema_transactions:start_link(crema_client:metadata(Client), Options),
+    Known = maps:from_list([{transactions, Pid} || Pid <- [Transactions], is_pid(Pid)]),
+    ok = crema_registry:register(producer, none, maps:merge(Settings, Known), #{}),
     State = #state{
         options = Options,
-        client = Client,
+        client = crema_client:set(#{state => idle}, Client),
         flush_timeout = Timeout,
+        transactions = Transactions,
         own = crema_own:new(Options)
     },
     case When =:= start andalso connect(State) of
@@ -70,8 +74,6 @@ handle_call(watch, {Pid, _}, #state{port = Port, watchers = Watchers} = State) -
     _ = Monitor =:= none orelse erlang:demonitor(Monitor, [flush]),
     New = Watchers#{Pid => erlang:monitor(process, Pid)},
     {reply, {ok, Port}, State#state{watchers = New}};
-handle_call({middleware, Change}, _From, State) ->
-    {reply, crema_prepare:change(Change), State};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({stop, Timeout}, _From, State) ->
@@ -82,6 +84,16 @@ handle_call(_, _From, State) ->
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_cast({stop, Timeout}, State) ->
     {stop, normal, with_deadline(Timeout, State)};
+handle_cast(connect, #state{port = none, reload = none, transactions = Transactions} = State) ->
+    case connect(State) of
+        {ok, New} ->
+            {noreply, New};
+        {error, _} = Error ->
+            ok = crema_transactions:client(Transactions, Error),
+            {noreply, State}
+    end;
+handle_cast({fatal, Reason}, #state{port = Port} = State) when is_port(Port) ->
+    fatal(Reason, State);
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -133,21 +145,25 @@ terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = Stat
     event([crema, producer, closing], #{}, #{}, Stopping),
     Deadline = crema_deadline:in(Timeout),
     ok = crema_own:stop(Timeout, Own),
-    _ = is_port(Port) andalso close(Reason, Port, Timeout),
+    _ = is_port(Port) andalso flush(Reason, Deadline, State),
+    ok = crema_transactions:stop(State#state.transactions, 0),
+    _ = is_port(Port) andalso crema_client:close(Port, Deadline),
     ok = crema_own:await(Deadline, Own),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
 
--spec close(term(), port(), timeout()) -> ok.
-close(Reason, Port, Timeout) ->
-    Deadline = crema_deadline:in(Timeout),
-    _ =
-        case Reason of
-            {shutdown, {fatal, _}} -> ok;
-            {fatal, _} -> ok;
-            {port_closed, _} -> ok;
-            _ -> crema_produce:flush_port(Port, Timeout)
-        end,
-    crema_client:close(Port, Deadline).
+-spec flush(term(), crema_deadline:deadline(), #state{}) -> ok | crema_error:error().
+flush(Reason, Deadline, #state{port = Port, transactions = Transactions}) ->
+    case Reason of
+        {shutdown, {fatal, _}} ->
+            ok;
+        {fatal, _} ->
+            ok;
+        {port_closed, _} ->
+            ok;
+        _ ->
+            ok = crema_transactions:stop(Transactions, crema_deadline:left(Deadline)),
+            crema_produce:flush_port(Port, crema_deadline:left(Deadline))
+    end.
 
 -spec format_status(normal | terminate, list()) -> term().
 format_status(_, [_Dictionary, State]) ->
@@ -201,6 +217,7 @@ release(Name, #state{port = Port, client = Client} = State) ->
 -spec changed(#state{}) -> #state{}.
 changed(#state{port = Port, waiting = Waiting, watchers = Watchers} = State) ->
     ok = crema_registry:set_port(Port),
+    ok = crema_transactions:client(State#state.transactions, Port),
     _ = [Pid ! {crema_client, self(), Port} || Pid <- maps:keys(Watchers)],
     Told = [gen_server:reply(From, {ok, Port}) || is_port(Port), From <- maps:values(Waiting)],
     case Told of
@@ -249,7 +266,8 @@ idle(Before, #state{port = Port} = State) ->
 %% ---- fatal errors -------------------------------------------------------------------
 
 -spec fatal(crema_error:reason(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-fatal({Code, _} = Reason, #state{options = Options} = State) ->
+fatal({Code, _} = Reason, #state{options = Options, transactions = Transactions} = State) ->
+    ok = crema_transactions:fatal(Transactions, Reason),
     Attempt = attempt(State),
     case crema_reload:verdict(Code, Attempt, Options) of
         {reload, Delay} -> reload(Reason, Delay, State#state{attempt = Attempt});

@@ -9,17 +9,13 @@
 
 -export_type([target/0, client/0, settings/0]).
 
--type target() :: crema_registry:ref() | crema_variant:variant().
+-type target() :: crema_registry:ref() | crema_variant:variant() | crema_transaction:handle().
 -type settings() :: #{
     on_full := wait | error,
     full_timeout := timeout(),
     timeout := timeout(),
-    %% what crema_prepare:settings() says
-    prepare := boolean(),
-    max_payload_size := pos_integer(),
-    partitioner := crema_partitioner:in_force(),
-    topic_partitioners := #{binary() => crema_partitioner:strategy()},
-    middleware := undefined | {pid(), [crema_middleware:middleware()]}
+    %% of a producer with a transactional.id, outside any transaction
+    transactions => pid()
 }.
 %% The port, what its calls carry, and what the producer's options say of calls.
 -type client() :: {port() | none, crema_packet:via(), settings()}.
@@ -27,6 +23,13 @@
 %% @doc The client to command. One that is not there has no port: a command is
 %% answered as by one that was closed, and {@link again/4} finds the next.
 -spec client(target()) -> client().
+client({crema_transaction, _, _, _, Client}) ->
+    Client;
+client({crema_variant, {crema_transaction, _, _, _, _}, _, _, _} = Variant) ->
+    case find(Variant) of
+        {ok, Client} -> Client;
+        {error, _} -> none()
+    end;
 client(Target) ->
     Pid = process(Target),
     case get(?MODULE) of
@@ -56,12 +59,22 @@ remembered(Target, Pid) ->
                     _ = put({?MODULE, Target}, {Target, Pid, Client}),
                     Client;
                 {error, _} ->
-                    no_client()
+                    none()
             end
     end.
 
+-spec none() -> client().
+none() ->
+    {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}.
+
 %% @doc The client, or why there is none.
 -spec find(target()) -> {ok, client()} | crema_error:error().
+find({crema_transaction, _, _, _, Client}) ->
+    {ok, Client};
+find({crema_variant, {crema_transaction, Pid, _, _, Client}, _, _, shared} = Variant) ->
+    crema_variant:client(Variant, Pid, Client);
+find({crema_variant, {crema_transaction, _, _, _, _}, _, _, own}) ->
+    crema_error:make(bad_options, "a transaction has but one client", #{});
 find(Target) ->
     look_up(Target, process(Target)).
 
@@ -78,24 +91,15 @@ varied({crema_variant, _, _, _, _} = Variant, Pid, Client) ->
 varied(_Producer, _Pid, Client) ->
     {ok, Client}.
 
--spec no_client() -> client().
-no_client() ->
-    {none, <<>>, #{
-        on_full => error,
-        full_timeout => 0,
-        timeout => 0,
-        prepare => false,
-        max_payload_size => 1 bsl 31,
-        partitioner => {librdkafka, consistent_random},
-        topic_partitioners => #{},
-        middleware => undefined
-    }}.
-
 %% @doc The client to go on with when one was closed before it took the call: the
 %% next, made if need be, and waited for so long. `none' when there is nothing to
 %% be done for that purpose without one.
 -spec again(target(), client(), crema_producer:purpose(), timeout()) ->
     {ok, client()} | none | crema_error:error().
+again({crema_transaction, _, _, _, _}, _Client, _Purpose, _Timeout) ->
+    crema_transaction_error:stale();
+again({crema_variant, {crema_transaction, _, _, _, _}, _, _, _}, _Client, _Purpose, _Timeout) ->
+    crema_transaction_error:stale();
 again(Target, {Closed, _, _}, Purpose, Timeout) ->
     _ = erase(?MODULE),
     _ = erase({?MODULE, Target}),

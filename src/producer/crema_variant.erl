@@ -12,7 +12,7 @@
 
 -type variant() :: {
     crema_variant,
-    Producer :: crema_registry:ref(),
+    Producer :: crema_registry:ref() | crema_transaction:handle(),
     Settings :: map(),
     crema_topic_config:config(),
     Client :: shared | own
@@ -31,11 +31,10 @@ new(Target, Options) ->
 -spec over(crema_target:target(), map()) -> variant().
 over({crema_variant, Producer, Settings, Config, Client}, #{topic_config := More} = Parsed) ->
     Given = maps:filter(fun(_, Value) -> Value =/= undefined end, Parsed),
-    Own = maps:with([timeout, on_full, full_timeout], Given),
     {
         crema_variant,
         Producer,
-        maps:merge(Settings, maps:merge(Own, crema_prepare:settings_of_topics(More))),
+        maps:merge(Settings, maps:with([timeout, on_full, full_timeout], Given)),
         maps:merge(Config, More),
         maps:get(client, Given, Client)
     };
@@ -58,7 +57,7 @@ checked(Variant) ->
     end.
 
 %% @doc What it is a variant of.
--spec producer(variant()) -> crema_registry:ref().
+-spec producer(variant()) -> crema_registry:ref() | crema_transaction:handle().
 producer({crema_variant, Producer, _, _, _}) ->
     Producer.
 

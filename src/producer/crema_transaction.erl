@@ -1,0 +1,269 @@
+%% @private A transaction, in the process that runs it.
+-module(crema_transaction).
+
+-include("../port/crema_commands.hrl").
+
+-export([run/3, abort/2, send_offsets/3, group_metadata/1]).
+-export([sync/4, async/4, outside/2]).
+
+-export_type([handle/0, options/0, offset/0, metadata/0]).
+
+%% Usable wherever a producer is, by any process, until the transaction ends.
+-type handle() ::
+    {crema_transaction, Transactions :: pid(), Owner :: pid(), crema_transactions:epoch(),
+        crema_target:client()}.
+-type options() :: #{timeout => timeout(), abort_wait => non_neg_integer()}.
+%% The next message to consume of a partition, or the one consumed last.
+-type offset() ::
+    {Topic :: binary() | atom(), Partition :: non_neg_integer(), Next :: non_neg_integer()}
+    | #{topic := binary(), partition := non_neg_integer(), offset := non_neg_integer(), _ => _}.
+-opaque metadata() :: {crema_group_metadata, binary()}.
+
+%% What abort/2 throws through the function that runs.
+-define(ABORTED(Epoch), {crema_transaction_aborted, Epoch}).
+
+-define(METADATA_MS, 10000).
+
+%% @doc Runs a function in a transaction: see `crema:transaction/3'.
+-spec run(crema_target:target(), fun((handle()) -> Result), options()) ->
+    {ok, Result} | {aborted, term()} | crema_error:error().
+run({crema_transaction, Pid, _, Epoch, _} = Handle, Fun, Options) when is_function(Fun, 1) ->
+    case {fault(Options), crema_transactions:is_current(Pid, Epoch)} of
+        {none, true} -> {ok, Fun(Handle)};
+        {none, false} -> crema_transaction_error:stale();
+        {Error, _} -> Error
+    end;
+run(Producer, Fun, Options) when is_function(Fun, 1) ->
+    case {fault(Options), crema_target:client(Producer)} of
+        {none, {_, _, #{transactions := Pid}} = Client} ->
+            Wait = maps:get(timeout, Options, default),
+            AbortWait = maps:get(abort_wait, Options, default),
+            Entered = crema_transactions:enter(Producer, Pid, join, Wait, AbortWait),
+            case handle(Entered, Producer, Pid, Client) of
+                {ok, Handle} -> run_new(Handle, Fun);
+                {joined, Handle} -> {ok, Fun(Handle)};
+                {error, _} = Error -> Error
+            end;
+        {none, _} ->
+            without_transactions(Producer);
+        {Error, _} ->
+            Error
+    end;
+run(_, _, _) ->
+    erlang:error({badarg, <<"a transaction is a function of its handle">>}).
+
+-spec without_transactions(crema_registry:ref()) -> crema_error:error().
+without_transactions(Producer) ->
+    case crema_registry:lookup(Producer) of
+        {ok, producer, _, _, _} -> crema_transaction_error:not_transactional();
+        _ -> crema_registry:missing(producer, Producer)
+    end.
+
+-spec fault(term()) -> none | crema_error:error().
+fault(Options) when is_map(Options) ->
+    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
+        [] ->
+            none;
+        [{Key, Value} | _] ->
+            Text = io_lib:format("~0tp => ~0tP is no option of a transaction", [Key, Value, 5]),
+            crema_error:make(bad_call, Text, #{field => Key})
+    end.
+
+-spec is_option(term(), term()) -> boolean().
+is_option(timeout, Time) -> crema_call:is_timeout(Time);
+is_option(abort_wait, Time) -> is_integer(Time) andalso crema_call:is_timeout(Time);
+is_option(_, _) -> false.
+
+%% What is sent by its client is part of the transaction. It is that of the
+%% process that gives the turns: the caller may have known another.
+-spec handle(Entered, crema_target:target(), pid(), crema_target:client()) ->
+    {ok | joined, handle()} | crema_error:error()
+when
+    Entered :: {ok | joined, crema_transactions:epoch(), port()} | crema_error:error().
+handle({How, Epoch, Port}, _Producer, Pid, {Port, Via, Settings}) ->
+    Client = {Port, crema_packet:in_transaction(Via, Epoch), maps:remove(transactions, Settings)},
+    {How, {crema_transaction, Pid, self(), Epoch, Client}};
+handle({_, Epoch, Port} = Entered, Producer, Pid, _Client) ->
+    case crema_target:find(Producer) of
+        {ok, {Port, _, _} = Found} ->
+            handle(Entered, Producer, Pid, Found);
+        Other ->
+            _ = crema_transactions:abort(Pid, Epoch),
+            hd([Error || {error, _} = Error <- [Other]] ++ [crema_transaction_error:closed()])
+    end;
+handle({error, _} = Error, _Producer, _Pid, _Client) ->
+    Error.
+
+-spec run_new(handle(), fun((handle()) -> Result)) ->
+    {ok, Result} | {aborted, term()} | crema_error:error().
+run_new({crema_transaction, Pid, _, Epoch, _} = Handle, Fun) ->
+    try Fun(Handle) of
+        Result ->
+            case crema_transactions:commit(Pid, Epoch, infinity) of
+                ok -> {ok, Result};
+                Other -> Other
+            end
+    catch
+        throw:?ABORTED(Epoch) ->
+            crema_transactions:abort(Pid, Epoch);
+        Class:Reason:Stack ->
+            _ = crema_transactions:abort(Pid, Epoch),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+%% @doc Aborts. In the process that runs the transaction it does not return.
+-spec abort(handle(), Reason :: term()) -> ok | crema_error:error().
+abort({crema_transaction, Pid, Owner, Epoch, _}, Reason) ->
+    case crema_transactions:abort(Pid, Epoch, Reason) of
+        ok when Owner =:= self() -> throw(?ABORTED(Epoch));
+        Answer -> Answer
+    end;
+abort(_, _) ->
+    erlang:error(badarg).
+
+%% ---- calls that are transactions of their own --------------------------------------
+
+%% @doc A synchronous call outside any transaction. Its messages go when it is
+%% committed, which waits for their reports.
+-spec sync(
+    crema_target:target(), crema_target:client(), crema_produce:call(), crema_call:options()
+) -> crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
+sync(Producer, Client, Call, Options) ->
+    case alone(Producer, Client, Call, Options#{report => await}) of
+        {committed, {ok, Ref}} -> crema_produce:await(Ref, infinity);
+        {failed, {ok, Ref}, Error} -> worst(crema_produce:await(Ref, 0), Error);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc An asynchronous one.
+-spec async(
+    crema_target:target(), crema_target:client(), crema_produce:call(), crema_call:options()
+) -> ok | {ok, crema_produce:ref()} | crema_error:error().
+async(Producer, Client, Call, Options) ->
+    case alone(Producer, Client, Call, Options) of
+        {committed, Result} -> Result;
+        {failed, _, Error} -> Error;
+        {error, _} = Error -> Error
+    end.
+
+-spec alone(
+    crema_target:target(), crema_target:client(), crema_produce:call(), crema_call:options()
+) ->
+    {committed, Accepted} | {failed, Accepted, crema_error:error()} | crema_error:error()
+when
+    Accepted :: ok | {ok, crema_produce:ref()}.
+alone(Producer, {_, _, #{transactions := Pid}} = Client, Call, Options) ->
+    Deadline = crema_deadline:in(crema_call:setting(timeout, Options, Client)),
+    Wait = crema_deadline:left(Deadline),
+    Entered = crema_transactions:enter(Producer, Pid, alone, Wait, default),
+    case handle(Entered, Producer, Pid, Client) of
+        {ok, {_, _, _, Epoch, Inside} = Handle} ->
+            Accepted = crema_produce:async_by(Inside, Handle, Call, Options),
+            alone_end(Pid, Epoch, Accepted, Deadline);
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec alone_end(
+    pid(),
+    crema_transactions:epoch(),
+    ok | {ok, crema_produce:ref()} | crema_error:error(),
+    crema_deadline:deadline()
+) ->
+    {committed, Accepted} | {failed, Accepted, crema_error:error()} | crema_error:error()
+when
+    Accepted :: ok | {ok, crema_produce:ref()}.
+alone_end(Pid, Epoch, {error, _} = Error, _Deadline) ->
+    _ = crema_transactions:abort(Pid, Epoch),
+    Error;
+alone_end(Pid, Epoch, Accepted, Deadline) ->
+    case crema_transactions:commit(Pid, Epoch, crema_deadline:left(Deadline)) of
+        ok -> {committed, Accepted};
+        {error, _} = Error -> {failed, Accepted, Error};
+        {aborted, _} -> {failed, Accepted, crema_transaction_error:stale()}
+    end.
+
+%% Why a message was not delivered tells more than that one was not.
+-spec worst(
+    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error(),
+    crema_error:error()
+) -> crema_error:error().
+worst(Reported, {error, {inconsistent, _}} = Error) ->
+    Results =
+        case Reported of
+            {ok, Many} when is_list(Many) -> Many;
+            One -> [One]
+        end,
+    Failed = [{is_purged(Code), E} || {error, {Code, _}} = E <- Results],
+    element(2, hd(lists:keysort(1, Failed) ++ [{true, Error}]));
+worst(_, Error) ->
+    Error.
+
+%% The others went with the one that failed.
+-spec is_purged(crema_error:code()) -> boolean().
+is_purged(Code) -> Code =:= purge_queue orelse Code =:= purge_inflight.
+
+%% @doc Does something that ends a producer, but not inside a transaction.
+-spec outside(crema_registry:ref(), fun(() -> ok)) -> ok | crema_error:error().
+outside(Producer, Fun) ->
+    case crema_registry:lookup(Producer) of
+        {ok, producer, _, #{transactions := Pid}, _} ->
+            case crema_transactions:is_owner(Pid) of
+                true -> crema_transaction_error:nested();
+                false -> Fun()
+            end;
+        _ ->
+            Fun()
+    end.
+
+%% ---- offsets -----------------------------------------------------------------------
+
+%% @doc Sends offsets as part of a transaction: see `crema:send_offsets/3'.
+-spec send_offsets(handle(), metadata() | crema_registry:ref(), [offset()]) ->
+    ok | crema_error:error().
+send_offsets({crema_transaction, Pid, _, Epoch, _}, {crema_group_metadata, Metadata}, Offsets) ->
+    case offsets(Offsets, #{}) of
+        {ok, List} -> crema_transactions:send_offsets(Pid, Epoch, {Metadata, List});
+        {error, _} = Error -> Error
+    end;
+send_offsets({crema_transaction, _, _, _, _} = Handle, Consumer, Offsets) ->
+    case group_metadata(Consumer) of
+        {ok, Metadata} -> send_offsets(Handle, Metadata, Offsets);
+        {error, _} = Error -> Error
+    end;
+send_offsets(_, _, _) ->
+    erlang:error(badarg).
+
+%% The furthest of each partition.
+-spec offsets([offset()], #{{binary(), non_neg_integer()} => non_neg_integer()}) ->
+    {ok, [{binary(), non_neg_integer(), non_neg_integer()}]} | crema_error:error().
+offsets([#{topic := Topic, partition := Partition, offset := Offset} | Rest], Acc) when
+    is_integer(Offset)
+->
+    offsets([{Topic, Partition, Offset + 1} | Rest], Acc);
+offsets([{Topic, Partition, Next} | Rest], Acc) when
+    is_binary(Topic), is_integer(Partition), is_integer(Next),
+    Partition >= 0, Partition < 1 bsl 31, Next >= 0, Next < 1 bsl 63
+->
+    Key = {Topic, Partition},
+    offsets(Rest, Acc#{Key => max(Next, maps:get(Key, Acc, 0))});
+offsets([{Topic, Partition, Next} | Rest], Acc) when is_atom(Topic) ->
+    offsets([{atom_to_binary(Topic), Partition, Next} | Rest], Acc);
+offsets([], Acc) ->
+    {ok, [{Topic, Partition, Next} || {{Topic, Partition}, Next} <- maps:to_list(Acc)]};
+offsets([Wrong | _], _Acc) ->
+    Text = io_lib:format("~0tP is no offset of a partition", [Wrong, 10]),
+    crema_error:make(bad_call, Text, #{field => offsets}).
+
+%% @doc A member's part in its group, now: see `crema:group_metadata/1'.
+-spec group_metadata(crema_registry:ref()) -> {ok, metadata()} | crema_error:error().
+group_metadata(Consumer) ->
+    case crema_registry:lookup(Consumer) of
+        {ok, consumer, Port, _, _} ->
+            case crema_port:ask(Port, fun(Tag) -> {?CMD_GROUP_METADATA, Tag} end, ?METADATA_MS, none) of
+                {ok, Bytes} -> {ok, {crema_group_metadata, Bytes}};
+                {error, _} = Error -> Error
+            end;
+        _ ->
+            crema_registry:missing(consumer, Consumer)
+    end.
