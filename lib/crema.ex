@@ -247,6 +247,26 @@ defmodule Crema do
   def variant(producer, opts), do: :crema.variant(producer, opts)
 
   @doc """
+  The number of messages that are accepted and not reported yet; 0 without a client at present.
+  """
+  @spec queue_size(client) :: non_neg_integer | error
+  def queue_size(producer), do: :crema.queue_size(producer)
+
+  @doc """
+  Closes the connections of a producer until its next use.
+
+  `{:error, {:busy, _}}`, and nothing is done, while messages are outstanding or callers wait.
+  """
+  @spec disconnect(client) :: :ok | error
+  def disconnect(producer), do: :crema.disconnect(producer)
+
+  @doc "Like `disconnect/1`, but raises `Crema.Error` when the producer is busy."
+  @spec disconnect!(client) :: :ok
+  def disconnect!(producer) do
+    with {:error, reason} <- disconnect(producer), do: raise(Crema.Error, reason)
+  end
+
+  @doc """
   Acknowledges a consumed message, or its `:token`, from any process.
 
   For handlers that return `{:noack, state}`. A token is good for as long as the partition stays

@@ -207,6 +207,34 @@ handlers_are_looked_for_test() ->
 
 %% --- rules between options
 
+options_of_a_producers_life_test() ->
+    %% What is no time to be idle, no list of codes or no function is refused, and
+    %% a function is not shown: it may hold a secret.
+    Keep = fun(_) -> keep end,
+    Good = [
+        {idle_disconnect, 0, 0}, {idle_disconnect, 30000, 30000},
+        {never_reload, [], []}, {never_reload, [unknown_producer_id], [unknown_producer_id]},
+        {on_reload, nil, undefined}, {on_reload, Keep, Keep}, {on_reload, {m, f, [a]}, {m, f, [a]}}
+    ],
+    [
+        ?assertMatch(
+            {ok, #{Name := Value}}, crema_options:parse(producer, ?PRODUCER#{Name => Given})
+        )
+     || {Name, Given, Value} <- Good
+    ],
+    Bad = [
+        {idle_disconnect, 1}, {idle_disconnect, 29999}, {idle_disconnect, infinity},
+        {never_reload, fenced}, {never_reload, [<<"fenced">>]}, {never_reload, [a | b]},
+        {on_reload, fun() -> keep end}, {on_reload, {m, f}}, {on_reload, {m, f, [a | b]}}
+    ],
+    [
+        ?assertEqual({Name, Value, [Name]}, {Name, Value, wrong(producer, ?PRODUCER#{Name => Value})})
+     || {Name, Value} <- Bad
+    ],
+    {error, {_, #{faults := [Fault]}}} =
+        crema_options:parse(producer, ?PRODUCER#{on_reload => {m, f, secret}}),
+    ?assertEqual([option, reason], lists:sort(maps:keys(Fault))).
+
 drain_is_bounded_test() ->
     %% A drain may not take half of max.poll.interval.ms, the library's or the user's.
     Drain = fun(Ms, Kafka) ->

@@ -187,6 +187,13 @@ valid_producer() ->
                 {request_timeout, range(1, 1000000)},
                 {flush_timeout, nat()},
                 {max_unclaimed, range(1, 1000)},
+                {connect, elements([start, use])},
+                {idle_disconnect, oneof([0, range(30000, 100000)])},
+                {on_fatal, elements([stop, reload])},
+                {reload_attempts, nat()},
+                {reload_backoff, ?LET({A, B}, {range(1, 9), range(9, 99)}, {A, B})},
+                {never_reload, list(elements([fenced, unknown_producer_id]))},
+                {on_reload, elements([undefined, nil, fun(_) -> keep end, {lists, map, []}])},
                 {name, oneof([undefined, nil, some_name, {global, garbage()}])},
                 {kafka, [{'client.id', utf8_text()}, {"linger.ms", nat()}, {secret_key(), "pw"}]}
             ])

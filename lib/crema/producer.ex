@@ -30,6 +30,19 @@ defmodule Crema.Producer do
     * `:flush_timeout` (10_000 ms), how long stopping waits for outstanding reports; what is left
       then is reported as failed
     * `:max_unclaimed` (100_000), how many reports are kept for `Crema.await/2`
+    * `:connect`, `:start` (the default) or `:use`: when to connect, at once or at the first use
+    * `:idle_disconnect` (0 ms: never), when nothing was produced for so long (or up to twice that)
+      the connections are closed until the next use; at least 30_000
+    * `:on_fatal`, `:stop` (the default) or `:reload`: what follows a fatal error
+    * `:reload_attempts` (10), new clients in a row, none of which delivers a message; then the
+      producer stops
+    * `:reload_backoff`, `{1_000, 30_000}` ms: the wait before a new client is made, doubled from
+      the first to the last
+    * `:never_reload`, a list of codes of fatal errors after which the producer stops for good,
+      beside those of being fenced
+    * `:on_reload`, a function of one argument (or `{module, function, args}`), called before a new
+      client is made with a map of `:error`, `:attempt` and `:kafka`; it returns `:keep` or
+      `{:kafka, properties}`
 
   Starting never waits for the network: see `Crema.await_ready/2`.
   """
@@ -52,7 +65,7 @@ defmodule Crema.Producer do
   @spec stop(Crema.client()) :: :ok
   def stop(producer), do: :crema_producer.stop(producer)
 
-  @doc "Like `stop/1`, flushing for at most `timeout` milliseconds."
+  @doc "Like `stop/1`, flushing for at most `timeout` milliseconds; with 0 it purges at once."
   @spec stop(Crema.client(), timeout) :: :ok
   def stop(producer, timeout), do: :crema_producer.stop(producer, timeout)
 end

@@ -6,7 +6,7 @@ defmodule Crema.ProducerTest do
     bootstrap = Crema.Cluster.bootstrap_servers(cluster)
     producer = start_supervised!({Crema.Producer, bootstrap_servers: bootstrap})
     :ok = Crema.await_ready(producer, 10_000)
-    {:ok, producer: producer}
+    {:ok, producer: producer, bootstrap: bootstrap}
   end
 
   test "a synchronous call returns the report of its message", %{producer: producer} do
@@ -68,6 +68,28 @@ defmodule Crema.ProducerTest do
     assert :ok = Crema.Producer.stop(producer)
     assert :ok = Crema.Producer.stop(producer, 1_000)
     assert {:error, {_code, _details}} = Crema.produce(producer, %{topic: "espresso"})
+  end
+
+  test "a producer connects when it is used, and again after a disconnect", %{
+    bootstrap: bootstrap
+  } do
+    producer = start_supervised!({Crema.Producer, bootstrap_servers: bootstrap, connect: :use})
+
+    assert %{state: :idle} = Crema.status(producer)
+    assert {:ok, _} = Crema.produce(producer, %{topic: "espresso", value: "v"})
+    assert Crema.queue_size(producer) == 0
+    assert :ok = Crema.disconnect(producer)
+    assert %{state: :disconnected} = Crema.status(producer)
+    assert {:ok, _} = Crema.produce(producer, %{topic: "espresso", value: "v"})
+    assert :ok = Crema.disconnect!(producer)
+  end
+
+  test "a producer with outstanding messages stays connected" do
+    producer = start_supervised!({Crema.Producer, bootstrap_servers: "127.0.0.1:1"})
+    assert :ok = Crema.produce_async(producer, %{topic: "espresso"}, report: :none)
+    assert Crema.queue_size(producer) == 1
+    assert_raise Crema.Error, fn -> Crema.disconnect!(producer) end
+    assert :ok = Crema.purge(producer)
   end
 
   test "statistics are off unless they are asked for", %{producer: producer} do
