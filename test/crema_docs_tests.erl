@@ -64,6 +64,8 @@ examples() ->
         ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
         lists:foldl(fun run/2, Bindings, fences("docs/variants.md")),
+        Lives = [at(Block, Brokers) || Block <- fences("docs/lifecycle.md")],
+        lists:foldl(fun run/2, [], Lives),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),
         {value, Pid} = erl_eval:binding('Cluster', Bindings),

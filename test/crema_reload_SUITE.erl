@@ -29,23 +29,30 @@ end_per_testcase(_, _Config) ->
 
 reloads(_Config) ->
     %% After a fatal error what is outstanding is reported, each message once, and
-    %% a new client is made in the same process. Events tell of both.
-    crema_ct_life:told([[crema, producer, reload], [crema, producer, reloaded], [crema, client, fatal]]),
+    %% then a new client is made in the same process. Events tell of both.
+    Events = [[crema, client, fatal], [crema, producer, reload], [crema, producer, reloaded]],
+    crema_ct_life:told(Events),
     P = crema_ct:unreachable(#{on_fatal => reload, reload_backoff => {50, 50}}),
     ok = crema:produce_many_async(P, crema_ct_life:messages(1000), #{report => message}),
     Port = crema_ct_life:port(P),
     crema_ct_life:fatal(P),
-    ?assertEqual(lists:seq(0, 999), lists:sort([Tag || {Tag, _} <- crema_ct:reports(1000)])),
-    #{code := fatal} = crema_ct_life:event([crema, client, fatal]),
-    Reload = crema_ct_life:event([crema, producer, reload]),
+    [Fatal, Reload, Reloaded] = [crema_ct_life:event(Event) || Event <- Events],
+    #{client := P, code := fatal} = Fatal,
     #{client := P, code := fatal, attempt := 1, delay := Delay} = Reload,
+    #{client := P, attempt := 1, duration := Duration} = Reloaded,
     ?assert(Delay =< 50),
-    #{attempt := 1, duration := Duration} = crema_ct_life:event([crema, producer, reloaded]),
     ?assert(Duration >= Delay, {Duration, Delay}),
+    ?assertEqual(lists:seq(0, 999), lists:sort([Tag || {Tag, _} <- reports_so_far()])),
     ?assertMatch(#{state := connecting, fatal := false}, crema:status(P)),
     ?assert(is_port(crema_ct_life:port(P)) andalso crema_ct_life:port(P) =/= Port),
     ?assertMatch(#{accepted := 0}, crema:info(P)),
     crema_ct:quiet().
+
+reports_so_far() ->
+    receive
+        {crema_reports, _, _} = Message -> crema:reports(Message) ++ reports_so_far()
+    after 0 -> []
+    end.
 
 callers_wait_for_reload(Config) ->
     %% Callers that come while the client is made anew wait for it, as do those
@@ -116,7 +123,13 @@ delivery_begins_anew(Config) ->
             #{attempt := 1} = crema_ct_life:event([crema, producer, reloaded])
         end
      || _ <- [1, 2, 3]
-    ].
+    ],
+    %% Also when it was disconnected since.
+    {ok, _} = crema_ct_life:produced(P),
+    ok = crema:disconnect(P),
+    ok = crema:await_ready(P, 10000),
+    crema_ct_life:fatal(P),
+    #{attempt := 1} = crema_ct_life:event([crema, producer, reloaded]).
 
 never_reloads(_Config) ->
     %% Fenced producers, and those that met an error of never_reload, stop for

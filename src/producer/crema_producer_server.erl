@@ -231,11 +231,12 @@ disconnect(_, #state{port = none, reload = none} = State) ->
 disconnect(_, #state{port = none} = State) ->
     {crema_error:make(busy, "a new client is being made after a fatal error", #{}), State};
 disconnect(Why, #state{port = Port} = State) ->
+    Failures = failures(State),
     case crema_port:command(Port, ?CMD_RETIRE, <<>>) of
         ok ->
             event([crema, producer, disconnecting], #{}, #{reason => Why}, State),
             {Ref, #state{ending = Ending} = New} = release(disconnected, State),
-            {ok, New#state{ending = Ending#{Ref => {now_ms(), Why}}}};
+            {ok, New#state{attempt = Failures, ending = Ending#{Ref => {now_ms(), Why}}}};
         {error, _} = Error ->
             {Error, State}
     end.
@@ -268,18 +269,18 @@ idle(Before, #state{port = Port} = State) ->
 -spec fatal(crema_error:reason(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 fatal({Code, _} = Reason, #state{options = Options, transactions = Transactions} = State) ->
     ok = crema_transactions:fatal(Transactions, Reason),
-    Attempt = attempt(State),
+    Attempt = failures(State) + 1,
     case crema_reload:verdict(Code, Attempt, Options) of
         {reload, Delay} -> reload(Reason, Delay, State#state{attempt = Attempt});
         {stop, Why} -> {stop, Why, State}
     end.
 
-%% Whoever got a message delivered begins to count anew.
--spec attempt(#state{}) -> pos_integer().
-attempt(#state{port = Port, attempt = Attempt}) ->
+%% Reloads so far without a delivery since.
+-spec failures(#state{}) -> non_neg_integer().
+failures(#state{port = Port, attempt = Attempt}) ->
     case crema_client:counts(Port) of
-        #{delivered := Delivered} when Delivered > 0 -> 1;
-        _ -> Attempt + 1
+        #{delivered := Delivered} when Delivered > 0 -> 0;
+        _ -> Attempt
     end.
 
 %% What is outstanding is reported by the reaper; nothing is moved to the next
