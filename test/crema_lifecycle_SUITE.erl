@@ -7,7 +7,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([kills/1, kills_of_consumers/1, kills_while_opening/1]).
+-export([kills/1, kills_of_consumers/1, kills_while_opening/1, clients_come_and_go/1]).
 -export([init/1]).
 
 %% What a round's callers have done together.
@@ -16,7 +16,7 @@
 
 suite() -> [{timetrap, {minutes, 60}}].
 
-all() -> [kills, kills_of_consumers, kills_while_opening].
+all() -> [kills, kills_of_consumers, kills_while_opening, clients_come_and_go].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -68,6 +68,45 @@ kills_while_opening(Config) ->
         killed(Pid)
     end,
     leaves_nothing(max(10, rounds() div 3), Round).
+
+clients_come_and_go(Config) ->
+    %% And for producers that are disconnected, lose their clients to fatal errors
+    %% and are killed at last, while they are used.
+    Topic = crema_ct:topic(Config, 2),
+    Options = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        connect => use,
+        on_fatal => reload,
+        reload_backoff => {1, 1}
+    },
+    leaves_nothing(max(10, rounds() div 10), fun(_) -> clients_round(Options, Topic) end).
+
+clients_round(Options, Topic) ->
+    {ok, P} = crema_producer:start_link(Options),
+    true = unlink(P),
+    Counts = counters:new(2, []),
+    Message = #{topic => Topic, value => <<"v">>},
+    Ways = [fun synchronous/3, fun awaited/3, fun told/3, fun many/3],
+    Callers = [spawn_monitor(fun() -> Way(P, Message, Counts) end) || Way <- Ways],
+    [
+        begin
+            reach(Counts, N * 50),
+            _ = crema:disconnect(P),
+            reach(Counts, N * 50 + 25),
+            crema_ct_life:fatal(P),
+            ok = crema:await_ready(P, 20000)
+        end
+     || N <- [1, 2, 3]
+    ],
+    exit(P, kill),
+    [
+        receive
+            {'DOWN', Monitor, _, Pid, Reason} -> ?assertEqual(normal, Reason)
+        after 30000 -> error({no_end, erlang:process_info(Pid, current_stacktrace)})
+        end
+     || {Pid, Monitor} <- Callers
+    ],
+    ?assertEqual(counters:get(Counts, ?ACCEPTED), counters:get(Counts, ?REPORTED)).
 
 rounds() ->
     list_to_integer(os:getenv("CREMA_ROUNDS", "300")).

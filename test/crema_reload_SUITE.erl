@@ -7,7 +7,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     reloads/1, callers_wait_for_reload/1, deadlines_hold_in_reload/1, attempts_are_limited/1,
-    delivery_begins_anew/1, never_reloads/1, reload_changes_options/1, bad_on_reload/1
+    delivery_begins_anew/1, never_reloads/1, reload_changes_options/1, bad_on_reload/1, sequence_lost/1, right_taken_away/1,
+    fenced/1
 ]).
 -export([other_client_id/2]).
 
@@ -16,7 +17,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         reloads, callers_wait_for_reload, deadlines_hold_in_reload, attempts_are_limited,
-        delivery_begins_anew, never_reloads, reload_changes_options, bad_on_reload
+        delivery_begins_anew, never_reloads, reload_changes_options, bad_on_reload, sequence_lost, right_taken_away, fenced
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -207,3 +208,62 @@ bad_on_reload(_Config) ->
         ],
         Reasons
     ).
+
+sequence_lost(_Config) ->
+    %% Brokers that no longer know what the producer sent: of what was outstanding
+    %% each message is reported, those under way as possibly in the log, and what
+    %% comes afterwards is delivered.
+    {Cluster, P} = failing(#{kafka => #{'linger.ms' => 50}}),
+    {ok, _} = crema_ct_life:produced(P),
+    ok = crema_cluster:fail(Cluster, produce, [out_of_order_sequence_number]),
+    ok = crema:produce_many_async(P, crema_ct_life:messages(1000), #{report => message}),
+    Reports = crema_ct:reports(1000),
+    ?assertEqual(lists:seq(0, 999), lists:sort([Tag || {Tag, _} <- Reports])),
+    Lost = [Details || {_, {error, {out_of_order_sequence_number, Details}}} <- Reports],
+    ?assertMatch([#{status := possibly_persisted} | _], Lost),
+    #{attempt := 1} = crema_ct_life:event([crema, producer, reloaded]),
+    ?assertMatch({ok, _}, crema_ct_life:produced(P)),
+    ok = crema_producer:stop(P),
+    ok = crema_cluster:stop(Cluster).
+
+right_taken_away(_Config) ->
+    %% Brokers that refuse a producer id, to one client after another, until they
+    %% give one: messages meanwhile are reported as not in the log.
+    {Cluster, P} = failing(#{connect => use}),
+    Refusals = lists:duplicate(3, cluster_authorization_failed),
+    ok = crema_cluster:fail(Cluster, init_producer_id, Refusals),
+    Results = until_delivered(P),
+    ?assertEqual([ok], [ok || {ok, _} <- Results]),
+    ?assertEqual([], [Bad || {error, {_, #{status := Bad}}} <- Results, Bad =/= not_persisted]),
+    [
+        #{attempt := N} = crema_ct_life:event([crema, producer, reloaded])
+     || N <- [1, 2, 3]
+    ],
+    ok = crema_producer:stop(P),
+    ok = crema_cluster:stop(Cluster).
+
+until_delivered(P) ->
+    case crema:produce(P, #{topic => t}) of
+        {ok, _} = Delivered -> [Delivered];
+        {error, _} = Error -> [Error | until_delivered(P)]
+    end.
+
+fenced(_Config) ->
+    %% A producer that brokers call fenced ends, whatever on_fatal says.
+    {Cluster, P} = failing(#{connect => use}),
+    Monitor = erlang:monitor(process, P),
+    ok = crema_cluster:fail(Cluster, init_producer_id, [producer_fenced]),
+    ?assertMatch({error, _}, crema:produce(P, #{topic => t})),
+    ?assertMatch({shutdown, {fatal, _}}, crema_ct_life:ended(P, Monitor)),
+    ok = crema_cluster:stop(Cluster).
+
+%% A producer that reloads at once, on a cluster of its own that is to fail.
+failing(Options) ->
+    {ok, Cluster} = crema_cluster:start_link(),
+    crema_ct_life:told([[crema, producer, reloaded]]),
+    Given = Options#{
+        bootstrap_servers => crema_cluster:bootstrap_servers(Cluster),
+        on_fatal => reload,
+        reload_backoff => {1, 1}
+    },
+    {Cluster, crema_ct:producer([], Given)}.
