@@ -123,8 +123,14 @@ purge(Producer) ->
 -spec queue_size(crema_registry:ref()) -> non_neg_integer() | crema_error:error().
 queue_size(Producer) ->
     case crema_registry:lookup(Producer) of
-        {ok, producer, Port, _, _} -> maps:get(queue_messages, crema_client:counts(Port), 0);
-        _ -> crema_registry:missing(producer, Producer)
+        {ok, producer, Port, _, Pid} ->
+            %% The row of one that has just ended may still be there.
+            case is_process_alive(Pid) of
+                true -> maps:get(queue_messages, crema_client:counts(Port), 0);
+                false -> crema_registry:missing(producer, Producer)
+            end;
+        _ ->
+            crema_registry:missing(producer, Producer)
     end.
 
 %% @doc Closes the connections of a producer until its next use, which opens them

@@ -10,7 +10,7 @@
 -export([callers/2, reports/1]).
 -export([main/1, start/2, stop/1, init/1, start_callers/2, run_callers/3]).
 
--define(CALL, 1000).
+-define(CALL, 100).
 %% Long enough for a machine that does much else.
 -define(PATIENCE, 60000).
 

@@ -7,8 +7,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     reloads/1, callers_wait_for_reload/1, deadlines_hold_in_reload/1, attempts_are_limited/1,
-    delivery_begins_anew/1, never_reloads/1, reload_changes_options/1, bad_on_reload/1, sequence_lost/1, right_taken_away/1,
-    fenced/1
+    delivery_begins_anew/1, never_reloads/1, reload_changes_options/1, bad_on_reload/1,
+    sequence_lost/1, right_taken_away/1, fenced/1
 ]).
 -export([other_client_id/2]).
 
@@ -17,7 +17,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         reloads, callers_wait_for_reload, deadlines_hold_in_reload, attempts_are_limited,
-        delivery_begins_anew, never_reloads, reload_changes_options, bad_on_reload, sequence_lost, right_taken_away, fenced
+        delivery_begins_anew, never_reloads, reload_changes_options, bad_on_reload,
+        sequence_lost, right_taken_away, fenced
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
