@@ -9,7 +9,7 @@
     connects_at_first_use/1, every_use_connects/1, what_needs_no_client/1, cannot_connect/1,
     disconnects/1, busy/1, reports_outlive_disconnect/1, disconnects_under_load/1,
     waiters_keep_it/1, idle/1, used_is_not_idle/1, stops_in_every_state/1, stops_itself/1,
-    forced_stop/1, watched/1, queue_size/1
+    forced_stop/1, queue_size/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -18,7 +18,7 @@ all() ->
     [
         connects_at_first_use, every_use_connects, what_needs_no_client, cannot_connect,
         disconnects, busy, reports_outlive_disconnect, disconnects_under_load, waiters_keep_it,
-        idle, used_is_not_idle, stops_in_every_state, stops_itself, forced_stop, watched,
+        idle, used_is_not_idle, stops_in_every_state, stops_itself, forced_stop,
         queue_size
     ].
 
@@ -250,30 +250,6 @@ forced_stop(_Config) ->
     {Time, ok} = crema_ct:timed(fun() -> crema_producer:stop(P, 0) end),
     ?assert(Time < 5000, Time),
     ?assertEqual(1000, length(crema_ct:reports(1000))).
-
-watched(Config) ->
-    %% A process that watches a producer is told of each client it gets and loses.
-    P = crema_ct:producer(Config, #{connect => use, on_fatal => reload, reload_backoff => {1, 1}}),
-    {ok, none} = crema_producer:watch(P),
-    {ok, none} = crema_producer:watch(P),
-    {ok, _} = crema_ct_life:produced(P),
-    First = change(P),
-    ok = crema:disconnect(P),
-    none = change(P),
-    {ok, _} = crema_ct_life:produced(P),
-    Second = change(P),
-    crema_ct_life:fatal(P),
-    none = change(P),
-    Third = change(P),
-    ?assertEqual(3, length(lists:usort([First, Second, Third]))),
-    ?assertEqual({ok, Third}, crema_producer:watch(P)),
-    crema_ct:quiet().
-
-change(P) ->
-    receive
-        {crema_client, P, Port} -> Port
-    after 10000 -> error(not_told)
-    end.
 
 queue_size(Config) ->
     %% The queue's size counts messages, and nothing else that librdkafka queues.

@@ -11,7 +11,7 @@
 -module(crema_producer).
 
 -export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1]).
--export([client/3, own_client/3, watch/1, not_connected/0]).
+-export([client/3, own_client/3, not_connected/0]).
 
 -export_type([purpose/0]).
 
@@ -81,12 +81,6 @@ call_running(Producer, Request, Timeout) ->
         {ok, #{state := stopping}} -> crema_registry:missing(producer, Producer);
         _ -> call(Producer, Request, Timeout)
     end.
-
-%% @private Returns the client's port, and tells the calling process of each
-%% change from then on by `{crema_client, Producer, Port | none}'.
--spec watch(crema_registry:ref()) -> {ok, port() | none} | crema_error:error().
-watch(Producer) ->
-    call(Producer, watch, infinity).
 
 -spec call(crema_registry:ref(), term(), timeout()) -> term().
 call(Producer, Request, Timeout) ->

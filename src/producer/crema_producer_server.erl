@@ -20,7 +20,6 @@
     transactions = none :: none | pid(),
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
-    watchers = #{} :: #{pid() => reference()},
     %% clients that were disconnected and are being wound up
     ending = #{} :: #{crema_port:tag() => {Since :: integer(), request | idle}},
     %% what a reload still waits for: its delay, and the end of the client before
@@ -69,11 +68,6 @@ handle_call({own_client, Config}, _From, #state{own = Own} = State) ->
 handle_call(disconnect, _From, State) ->
     {Answer, New} = disconnect(request, State),
     {reply, Answer, New};
-handle_call(watch, {Pid, _}, #state{port = Port, watchers = Watchers} = State) ->
-    Monitor = maps:get(Pid, Watchers, none),
-    _ = Monitor =:= none orelse erlang:demonitor(Monitor, [flush]),
-    New = Watchers#{Pid => erlang:monitor(process, Pid)},
-    {reply, {ok, Port}, State#state{watchers = New}};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({stop, Timeout}, _From, State) ->
@@ -109,8 +103,6 @@ handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
     {noreply, State};
 handle_info({'EXIT', _, Reason}, State) ->
     {stop, Reason, State};
-handle_info({'DOWN', _, process, Pid, _}, #state{watchers = Watchers} = State) ->
-    {noreply, State#state{watchers = maps:remove(Pid, Watchers)}};
 handle_info({idle, Port, Accepted}, #state{port = Port} = State) ->
     {noreply, idle(Accepted, State)};
 handle_info({reload, Since}, #state{reload = {Since, _}} = State) ->
@@ -215,15 +207,17 @@ release(Name, #state{port = Port, client = Client} = State) ->
 
 %% Tells of the client there is now, or is no more.
 -spec changed(#state{}) -> #state{}.
-changed(#state{port = Port, waiting = Waiting, watchers = Watchers} = State) ->
+changed(#state{port = Port, transactions = Transactions} = State) ->
     ok = crema_registry:set_port(Port),
-    ok = crema_transactions:client(State#state.transactions, Port),
-    _ = [Pid ! {crema_client, self(), Port} || Pid <- maps:keys(Watchers)],
-    Told = [gen_server:reply(From, {ok, Port}) || is_port(Port), From <- maps:values(Waiting)],
-    case Told of
-        [] -> State;
-        _ -> State#state{waiting = #{}}
-    end.
+    ok = crema_transactions:client(Transactions, Port),
+    answer_waiting(State).
+
+-spec answer_waiting(#state{}) -> #state{}.
+answer_waiting(#state{port = none} = State) ->
+    State;
+answer_waiting(#state{port = Port, waiting = Waiting} = State) ->
+    ok = lists:foreach(fun(From) -> gen_server:reply(From, {ok, Port}) end, maps:values(Waiting)),
+    State#state{waiting = #{}}.
 
 -spec disconnect(request | idle, #state{}) -> {ok | crema_error:error(), #state{}}.
 disconnect(_, #state{port = none, reload = none} = State) ->
