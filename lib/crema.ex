@@ -24,8 +24,10 @@ defmodule Crema do
     * `:value` and `:key`, iodata or `nil`; `nil` is Kafka's null and `""` is empty, two
       different things
     * `:partition`, an integer; left out, the producer's partitioner decides by the key
-    * `:headers`, a list of `{name, value}` pairs (order and repeats are kept) or a map
-    * `:timestamp`, in milliseconds; left out, it is the time of the call
+    * `:partition_key`, iodata by which the partitioner decides instead; it is not sent
+    * `:headers`, a list of `{name, value}` pairs (order and repeats are kept) or a map, in which a
+      name may have a list of values
+    * `:timestamp`, a `DateTime` or milliseconds; left out, it is the time of the call
     * `:label`, any term, given back in the delivery report
 
   ## Options of the functions that produce
@@ -39,6 +41,7 @@ defmodule Crema do
     * `:full_timeout`, how long it waits then, in milliseconds
     * `:report`, asynchronous calls only: `:await` (the default; see `await/2`), `:message` (the
       caller is sent messages; see `reports/1`) or `:none`
+    * `:partitioner`, who chooses partitions: as the option of `Crema.Producer`, for this call
     * `:tag`, with `report: :message`, the number that `reports/1` gives back with the report (0);
       the messages of one call are numbered from it on
 
@@ -62,9 +65,11 @@ defmodule Crema do
           required(:topic) => iodata | atom,
           optional(:value) => iodata | nil | :undefined,
           optional(:key) => iodata | nil | :undefined,
-          optional(:partition) => non_neg_integer,
-          optional(:headers) => [{iodata, iodata | nil}] | %{optional(iodata) => iodata | nil},
-          optional(:timestamp) => integer,
+          optional(:partition) => integer,
+          optional(:partition_key) => iodata | nil | :undefined,
+          optional(:headers) =>
+            [{iodata, iodata | nil}] | %{optional(iodata) => iodata | nil | [iodata | nil]},
+          optional(:timestamp) => integer | DateTime.t(),
           optional(:label) => term
         }
 
@@ -83,8 +88,8 @@ defmodule Crema do
   @typedoc "Why a call or a message failed."
   @type error :: {:error, {code :: atom, details :: map}}
 
-  @typedoc "The report of one message: delivered, or not."
-  @type result :: {:ok, report} | error
+  @typedoc "The report of one message: delivered, left out by a middleware, or not delivered."
+  @type result :: {:ok, report | :skipped} | error
 
   @typedoc "Names an asynchronous call until its reports are fetched with `await/2`."
   @type ref :: :crema.ref()
@@ -223,6 +228,17 @@ defmodule Crema do
   """
   @spec purge(client) :: :ok | error
   def purge(producer), do: :crema.purge(producer)
+
+  @doc """
+  How many partitions a topic has.
+
+  A broker is asked once, for up to the producer's `:full_timeout`; a topic that it does not know is
+  an error. What is older than 30 seconds is asked for anew in the background.
+
+      {:ok, count} = Crema.partition_count(MyApp.Producer, "orders")
+  """
+  @spec partition_count(client, iodata | atom) :: {:ok, pos_integer} | error
+  def partition_count(producer, topic), do: :crema.partition_count(producer, topic)
 
   @doc """
   A variant of a producer: the same client, with settings of its own, usable wherever a producer is.

@@ -8,7 +8,7 @@
 -export([produce/2, produce/3, produce_async/2, produce_async/3]).
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
 -export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
--export([variant/2]).
+-export([partition_count/2, variant/2]).
 -export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
@@ -22,7 +22,7 @@
 -type result() :: {ok, report()} | crema_error:error().
 %% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
 %% what to do when the queue is full; `report' and `tag': how an asynchronous
-%% call is reported.
+%% call is reported; `partitioner': who chooses partitions, for this call.
 -type produce_options() :: crema_call:options().
 -opaque variant() :: crema_variant:variant().
 -opaque ref() :: crema_produce:ref().
@@ -156,6 +156,15 @@ disconnect(Producer) ->
     {ok, variant()} | crema_error:error().
 variant(Producer, Options) ->
     crema_variant:new(Producer, Options).
+
+%% @doc How many partitions a topic has. What is not known yet is asked for, up to
+%% the producer's `full_timeout'; a topic that brokers do not know is an error.
+%% What is older than 30 seconds is asked for anew in the background. The number
+%% of a topic never falls, unless librdkafka finds a partition missing.
+-spec partition_count(crema_registry:ref(), iodata() | atom()) ->
+    {ok, pos_integer()} | crema_error:error().
+partition_count(Producer, Topic) ->
+    crema_partitions:of_topic(Producer, Topic).
 
 %% @doc Runs a function in a transaction of a producer that has a
 %% `transactional.id', and commits it. The function gets a handle, and what is

@@ -20,8 +20,9 @@ stop(_State) ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = crema_registry:new_table(),
+    ok = crema_partitions:new_table(),
     Children = [
         #{id => Module, start => {Module, start_link, []}}
-     || Module <- [crema_registry, crema_events, crema_anchor]
+     || Module <- [crema_registry, crema_events, crema_anchor, crema_partitions]
     ],
     {ok, {#{strategy => one_for_one, intensity => 3, period => 10}, Children}}.

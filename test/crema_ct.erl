@@ -150,7 +150,7 @@ topic(Config, Partitions) ->
 created(Config, Topic) ->
     {ok, Producer} = crema_producer:start_link(#{bootstrap_servers => bootstrap(Config)}),
     {ok, producer, Port, _, _} = crema_registry:lookup(Producer),
-    Ask = fun(Tag) -> {?CMD_METADATA, term_to_binary({Tag, Topic, 5000})} end,
+    Ask = fun(Tag) -> {?CMD_METADATA, term_to_binary({Tag, Topic, 0, 5000})} end,
     await(fun() ->
         case crema_port:ask(Port, Ask, 10000, none) of
             {ok, {_, [{Topic, Count}]}} -> Count > 0;

@@ -64,6 +64,7 @@ examples() ->
         ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
         lists:foldl(fun run/2, Bindings, fences("docs/variants.md")),
+        lists:foldl(fun run/2, Bindings, fences("docs/partitioning.md")),
         Lives = [at(Block, Brokers) || Block <- fences("docs/lifecycle.md")],
         lists:foldl(fun run/2, [], Lives),
         ok = crema_events:detach(my_handler),

@@ -33,7 +33,7 @@ reports_are_unpacked_test() ->
 topic_is_packed_once_test() ->
     %% A topic is named where it changes; its forms are one.
     Messages = [#{topic => T} || T <- [<<"topic">>, "topic", topic, <<"other">>]],
-    {ok, Packed, []} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Messages),
+    {ok, Packed, []} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000000, Messages),
     Names = binary:matches(iolist_to_binary(Packed), [<<"topic">>, <<"other">>]),
     ?assertMatch([_, _], Names).
 
@@ -42,7 +42,7 @@ values_behind_test() ->
     Large = [binary:copy(<<N>>, 16384) || N <- [1, 2]],
     Values = [hd(Large), <<"small">>, lists:last(Large), binary:copy(<<3>>, 16383)],
     Messages = [#{topic => t, value => V} || V <- Values],
-    {ok, Command, Behind} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Messages),
+    {ok, Command, Behind} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000000, Messages),
     Packed = iolist_to_binary(Command),
     ?assert(Large =:= Behind),
     ?assertEqual(nomatch, binary:match(Packed, <<1, 1, 1, 1, 1, 1>>)),
@@ -51,12 +51,71 @@ values_behind_test() ->
     [
         begin
             Alone = [#{topic => <<"t">>, value => V}],
-            {ok, One, Apart} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, Alone),
+            {ok, One, Apart} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000000, Alone),
             ?assertEqual([V || byte_size(V) >= 16384], Apart),
             ?assertEqual(Apart =:= [], binary:match(iolist_to_binary(One), V) =/= nomatch)
         end
      || V <- Values
     ].
+
+values_are_bounded_test() ->
+    %% No value is larger than it may be, whatever form it and its message have.
+    Pack = fun(Value, More) ->
+        Message = More#{topic => <<"t">>, value => Value},
+        [
+            case crema_packet:produce(none, refuse, <<>>, 0, <<>>, Max, Messages) of
+                {ok, _, _} -> fits;
+                {error, Fault} -> {Max, Fault}
+            end
+         || Max <- [100, 20000], Messages <- [[Message], [#{topic => <<"t">>}, Message]]
+        ]
+    end,
+    Small = binary:copy(<<"v">>, 100),
+    Large = binary:copy(<<"v">>, 20000),
+    [
+        begin
+            ?assertEqual([fits, fits, fits, fits], Pack(Small, More)),
+            ?assertMatch(
+                [{100, {0, value, _}}, {100, {1, value, _}}, fits, fits], Pack([Small, $v], More)
+            ),
+            ?assertMatch(
+                [{100, {0, value, _}}, {100, {1, value, _}}, fits, fits], Pack(Large, More)
+            ),
+            ?assertMatch(
+                [_, _, {20000, {0, value, _}}, {20000, {1, value, _}}],
+                Pack(<<Large/binary, $v>>, More)
+            )
+        end
+     || More <- [#{}, #{key => <<"k">>}, #{headers => #{h => "x"}}]
+    ].
+
+headers_of_several_values_test() ->
+    %% A header in a map may have several values, and comes once for each, in
+    %% order; in a list the order is the list's, and a list is text.
+    Pack = fun(Headers) ->
+        {ok, Packed, []} = crema_packet:produce(
+            none, refuse, <<>>, 0, <<>>, 100, [#{topic => t, headers => Headers}]
+        ),
+        iolist_to_binary(Packed)
+    end,
+    Pairs = [{<<"a">>, <<"1">>}, {<<"a">>, <<"22">>}, {<<"a">>, nil}, {<<"a">>, <<>>}],
+    ?assertEqual(Pack(Pairs), Pack(#{a => [<<"1">>, "22", nil, <<>>]})),
+    ?assertNotEqual(Pack(Pairs), Pack(lists:reverse(Pairs))),
+    Text = Pack([{<<"a">>, <<"text">>}]),
+    [?assertEqual(Text, Pack(#{a => Value})) || Value <- ["text", <<"text">>, [$t, <<"ext">>]]],
+    [?assertEqual(Text, Pack([{a, Value}])) || Value <- ["text", [<<"te">>, "xt"], [<<"te">> | <<"xt">>]]],
+    ?assertEqual(Pack([{a, <<>>}]), Pack(#{a => []})),
+    Bad = [#{topic => t, headers => #{a => [<<"1">>, 2]}}],
+    ?assertMatch(
+        {error, {0, headers, _}}, crema_packet:produce(none, refuse, <<>>, 0, <<>>, 100, Bad)
+    ).
+
+unprepared_messages_are_told_test() ->
+    %% A partition key is not packed: who has one must choose first.
+    Messages = [#{topic => t}, #{topic => t, partition_key => <<"k">>}],
+    ?assertEqual(
+        {error, unprepared}, crema_packet:produce(none, refuse, <<>>, 0, <<>>, 100, Messages)
+    ).
 
 batches_are_counted_test() ->
     %% A batch tells the number of its messages, with headers or not.

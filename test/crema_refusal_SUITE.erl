@@ -103,12 +103,17 @@ unknown_partition(Config) ->
     ].
 
 too_large(Config) ->
-    %% A message over message.max.bytes is refused with the setting's name.
-    P = crema_ct:producer(Config),
+    %% A message over message.max.bytes is refused with the setting's name, and so
+    %% is a value over max_payload_size, before anything is sent.
+    P = crema_ct:producer(Config, #{max_payload_size => 1100000}),
     Value = binary:copy(<<"x">>, 1100000),
     {error, {msg_size_too_large, Details}} = crema:produce(P, #{topic => t, value => Value}),
     ?assertMatch(#{status := not_persisted}, Details),
     told(Details, "message.max.bytes"),
+    Larger = [#{topic => t}, #{topic => t, value => [Value | "x"]}],
+    {error, {bad_message, More}} = crema:produce_many(P, Larger),
+    ?assertMatch(#{field := value, index := 1}, More),
+    told(More, "1100001 bytes.* max_payload_size allows 1100000"),
     ?assertMatch(#{queue_messages := 0, queue_bytes := 0}, crema:info(P)).
 
 no_broker(_Config) ->

@@ -168,7 +168,7 @@ epochs_in_core(Config) ->
     Topic = crema_ct:topic(Config, 1),
     Try = fun(Port, Epoch) ->
         Via = crema_packet:via(0, Epoch, 0),
-        {ok, Data, []} = crema_packet:produce(none, refuse, Via, 0, <<>>, [#{topic => Topic}]),
+        {ok, Data, []} = crema_packet:produce(none, refuse, Via, 0, <<>>, 1000, [#{topic => Topic}]),
         crema_port:command(Port, ?CMD_PRODUCE, Data)
     end,
     {ok, {crema_transaction, _, _, Epoch, {Port, _, _}}} = crema:transaction(P, fun(Tx) ->

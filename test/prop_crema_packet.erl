@@ -245,7 +245,7 @@ samples(?CMD_OPEN) ->
     ];
 samples(?CMD_CLOSE) -> [tag()];
 samples(?CMD_ERROR_NAME) -> [term_to_binary(-185)];
-samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 10}) || Topic <- [<<>>, ?OTHER]];
+samples(?CMD_METADATA) -> [term_to_binary({tag(), Topic, 0, 10}) || Topic <- [<<>>, ?OTHER]];
 samples(?CMD_WATERMARKS) -> [term_to_binary({tag(), ?OTHER, 0, 10})];
 samples(?CMD_PRODUCE) ->
     [
@@ -284,7 +284,7 @@ tag() -> term_to_binary({tag, 1}).
 slot() -> maps:get(slot, get_clients()).
 
 produce(Mode, Via, Messages) ->
-    {ok, Packed, _} = crema_packet:produce(Mode, refuse, Via, 1 bsl 40, tag(), Messages),
+    {ok, Packed, _} = crema_packet:produce(Mode, refuse, Via, 1 bsl 40, tag(), 1000000, Messages),
     iolist_to_binary(Packed).
 
 message_samples() ->
@@ -293,6 +293,7 @@ message_samples() ->
         [#{topic => ?OTHER, key => <<"k">>, value => <<"value">>} || _ <- [1, 2, 3]],
         [#{topic => ?OTHER, timestamp => 17, partition => 1}],
         [#{topic => ?OTHER, headers => [{a, <<"1">>}, {b, undefined}]}],
+        [#{topic => ?OTHER, partition => {hash, ?HASH_MURMUR2, 2, <<"k">>}}, skipped],
         [#{topic => ?OTHER, value => large()}, #{topic => <<"other">>, value => <<>>}]
     ].
 

@@ -17,11 +17,11 @@
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
  *   ERROR_NAME   Code                                 {ok, {Name, Text}}
- *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Partitions}]}}
- *   WATERMARKS   {Tag, Topic, Partition, Millis}      later: {ok, {Low, High}}
- *   PRODUCE      packed, below                        ok | {error, _} | wait
- *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
- *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
+ *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic,
+ * Partitions}]}}, or minus the code of the topic's error WATERMARKS   {Tag, Topic, Partition,
+ * Millis}      later: {ok, {Low, High}} PRODUCE      packed, below                        ok |
+ * {error, _} | wait AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or
+ * later CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
  *   FLUSH        Tag                                  later: ok
  *   PURGE        (none)                               ok; each message is reported
  *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
@@ -52,9 +52,13 @@
  *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
- *              32 the value is not here but in the vector behind the command)
+ *              32 the value is not here but in the vector behind the command,
+ *              64 the partition comes of a hash)
  *     [TopicSize:16, Topic]  else the topic of the message before
- *     Partition:32/signed    -1: the partitioner chooses
+ *     Partition:32/signed    -1: librdkafka's partitioner, or the hash, chooses
+ *                            -2: nothing is sent, nothing follows, and the
+ *                            report's error is REPORT_SKIPPED
+ *     [Hash:8, Partitions:32, KeySize:32, Key]  one of librdkafka's, of that key
  *     [Timestamp:64]
  *     [KeySize:32, Key]
  *     [ValueSize:32, Value]
@@ -120,6 +124,11 @@
         ROW(MESSAGE_TIMESTAMP, 8)                                                                  \
         ROW(MESSAGE_TOPIC, 16)                                                                     \
         ROW(MESSAGE_VALUE_BEHIND, 32)                                                              \
+        ROW(MESSAGE_HASH, 64)                                                                      \
+        ROW(PARTITION_SKIP, -2)                                                                    \
+        ROW(HASH_CONSISTENT, 0)                                                                    \
+        ROW(HASH_MURMUR2, 1)                                                                       \
+        ROW(HASH_FNV1A, 2)                                                                         \
         ROW(CANCEL_REPORTS, 0)                                                                     \
         ROW(CANCEL_ADMISSION, 1)                                                                   \
         ROW(CANCEL_FLUSH, 2)                                                                       \
@@ -129,6 +138,7 @@
         ROW(TRANSACT_ABORT, 3)                                                                     \
         ROW(TRANSACT_FIRST_REPORT, 4)                                                              \
         ROW(REPORT_SIZE, 23)                                                                       \
+        ROW(REPORT_SKIPPED, 32767)                                                                 \
         ROW(STATUS_NOT_PERSISTED, 0)                                                               \
         ROW(STATUS_POSSIBLY_PERSISTED, 1)                                                          \
         ROW(STATUS_PERSISTED, 2)

@@ -266,15 +266,24 @@ static void report_entry(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_e
         cr_call_release(client, call);
 }
 
-void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
-                        int32_t partition) {
+static void report_unsent(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
+                          int32_t partition) {
         cr_call_t *unheard = unheard_call(opaque);
-        cr_transaction_refused(client);
         if (unheard)
                 report_unheard(client, unheard);
         else
                 report_entry(client, opaque, error, CR_STATUS_NOT_PERSISTED, partition,
                              RD_KAFKA_OFFSET_INVALID, -1);
+}
+
+void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
+                        int32_t partition) {
+        cr_transaction_refused(client);
+        report_unsent(client, opaque, error, partition);
+}
+
+void cr_delivery_skip(cr_client_t *client, void *opaque) {
+        report_unsent(client, opaque, (rd_kafka_resp_err_t)CR_REPORT_SKIPPED, -1);
 }
 
 static uint8_t status_of(const rd_kafka_message_t *message) {

@@ -139,6 +139,8 @@ void cr_call_release(cr_client_t *client, cr_call_t *call);
 /* The message with that opaque was refused: it is final. */
 void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
                         int32_t partition);
+/* The message with that opaque is not to be sent, and that is its report. */
+void cr_delivery_skip(cr_client_t *client, void *opaque);
 /* Makes the delivery report of a message that librdkafka reports. */
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
 /* Sends what has been gathered for each caller: at the end of a drain. */

@@ -10,7 +10,8 @@
 #include "mem.h"
 
 static bool batchable(const cr_message_t *message) {
-        return !message->headers.size && !message->timestamp && !message->value_buf;
+        return !message->headers.size && !message->timestamp && !message->value_buf &&
+               message->partition != CR_PARTITION_SKIP;
 }
 
 /* The number of messages from the first on that one call may take. */
@@ -110,7 +111,9 @@ static void produce_full(cr_client_t *client, const cr_message_t *message, void 
 
 static void produce_one(cr_client_t *client, const cr_message_t *message, void *opaque) {
         int flags = message->value_buf ? 0 : RD_KAFKA_MSG_F_COPY;
-        if (message->headers.size || message->timestamp)
+        if (message->partition == CR_PARTITION_SKIP)
+                cr_delivery_skip(client, opaque);
+        else if (message->headers.size || message->timestamp)
                 produce_full(client, message, opaque);
         else if (rd_kafka_produce(message->topic->rkt, message->partition, flags,
                                   unconst(message->value), message->value_size, message->key,

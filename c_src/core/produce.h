@@ -9,7 +9,7 @@
 #include "delivery.h"
 
 typedef struct cr_message {
-        cr_topic_t *topic;
+        cr_topic_t *topic;        /* NULL when it is skipped */
         const unsigned char *key; /* NULL is null; empty is not */
         size_t key_size;
         const unsigned char *value;
@@ -17,7 +17,7 @@ typedef struct cr_message {
         cr_buf_t *value_buf; /* what value lies in, if it came behind */
         cr_bytes_t headers;  /* packed; size 0: none */
         uint16_t header_count;
-        int32_t partition;
+        int32_t partition; /* CR_PARTITION_SKIP: not to be sent */
         int64_t timestamp; /* 0: now */
         uint64_t cost;
 } cr_message_t;

@@ -3,6 +3,7 @@
  * before one of them is sent.
  */
 #include "mem.h"
+#include "partition.h"
 #include "produce.h"
 
 /* Flags, partition: no message is shorter. */
@@ -116,10 +117,34 @@ static bool take_topic(cr_client_t *client, cr_bytes_t *bytes, const cr_produce_
         return *topic != NULL;
 }
 
+/* False when there is no such hash, or a partition is given as well. */
+static bool take_partition(cr_bytes_t *bytes, uint8_t flags, cr_message_t *message) {
+        const unsigned char *key;
+        uint32_t partitions, size;
+        uint8_t hash;
+        message->partition = cr_take_i32(bytes);
+        if (!(flags & CR_MESSAGE_HASH))
+                return message->partition >= -1;
+        hash = cr_take_u8(bytes);
+        partitions = cr_take_u32(bytes);
+        size = cr_take_u32(bytes);
+        key = cr_take(bytes, size);
+        if (!key || message->partition != -1 || partitions > INT32_MAX)
+                return false;
+        message->partition = cr_partition(hash, size ? key : empty, size, (int32_t)partitions);
+        return message->partition >= 0;
+}
+
 static uint64_t cost_of(cr_client_t *client, const cr_message_t *message) {
         uint64_t value = message->value_buf ? client->ops->buf_size(message->value_buf)
                                             : message->value_size;
         return value + message->key_size + message->headers.size;
+}
+
+/* Flags of nothing, and the partition that says so. */
+static bool is_skipped(const cr_bytes_t *bytes, uint8_t flags) {
+        cr_bytes_t ahead = *bytes;
+        return !flags && cr_take_i32(&ahead) == CR_PARTITION_SKIP;
 }
 
 static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produce_t *produce,
@@ -127,12 +152,17 @@ static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produc
         cr_message_t *message = &produce->messages[index];
         uint8_t flags = cr_take_u8(bytes);
         *message = (cr_message_t){.partition = -1};
+        if (is_skipped(bytes, flags)) {
+                message->partition = cr_take_i32(bytes);
+                return true;
+        }
         if (flags & CR_MESSAGE_TOPIC && !take_topic(client, bytes, produce, topic, index, error))
                 return false;
         if (!*topic)
                 return malformed(error, index, "there is no topic");
         message->topic = *topic;
-        message->partition = cr_take_i32(bytes);
+        if (!take_partition(bytes, flags, message))
+                return malformed(error, index, "the partition is none, nor a known hash's");
         if (flags & CR_MESSAGE_TIMESTAMP)
                 message->timestamp = cr_take_i64(bytes);
         if (flags & CR_MESSAGE_KEY) {
@@ -143,8 +173,8 @@ static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produc
                 return malformed(error, index, "the value is cut short");
         if (flags & CR_MESSAGE_HEADERS && !take_headers(bytes, message))
                 return malformed(error, index, "the headers are cut short");
-        if (bytes->failed || message->partition < -1)
-                return malformed(error, index, "it is cut short, or its partition is below -1");
+        if (bytes->failed)
+                return malformed(error, index, "it is cut short");
         /* librdkafka takes an empty key or value for null unless it points
          * somewhere. */
         if (message->key && !message->key_size)

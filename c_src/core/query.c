@@ -103,9 +103,10 @@ static void write_metadata(cr_writer_t *out, const struct rd_kafka_metadata *met
         cr_write_integer(out, metadata->broker_cnt);
         cr_write_list(out, metadata->topic_cnt);
         for (int i = 0; i < metadata->topic_cnt; i++) {
+                const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
                 cr_write_tuple(out, 2);
-                cr_write_text(out, metadata->topics[i].topic);
-                cr_write_integer(out, metadata->topics[i].partition_cnt);
+                cr_write_text(out, topic->topic);
+                cr_write_integer(out, topic->partition_cnt ? topic->partition_cnt : -topic->err);
         }
         cr_write_list_end(out);
 }
@@ -134,26 +135,26 @@ static void done_query(cr_client_t *client, cr_job_t *job) {
 
 /* librdkafka makes itself a topic that it is asked for: a producer's is then to
  * be known here as well. */
-static bool know_topic(cr_client_t *client, cr_text_t name, cr_reply_t *reply) {
+static bool know_topic(cr_client_t *client, cr_text_t name, uint32_t variant, cr_reply_t *reply) {
         cr_error_t error;
         if (!client->delivery || !name.size ||
-            cr_topic_any(client, name.bytes, name.size, 0, &error))
+            cr_topic_any(client, name.bytes, name.size, variant, &error))
                 return true;
         cr_answer_error(client, reply, &error);
         return false;
 }
 
-/* Reads what both queries share, and submits. */
+/* Reads what both queries share, and submits: a partition, or else a variant. */
 static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
                 void (*run)(cr_client_t *, cr_job_t *), cr_reply_t *reply) {
         cr_reader_t term = cr_reader(in->data, in->size);
         query_job_t *query = cr_alloc(sizeof(*query));
         cr_text_t tag = {0}, topic = {0};
         int64_t number = 0, millis = 0;
-        if (query && cr_read_tuple(&term, partition ? 4 : 3)) {
+        if (query && cr_read_tuple(&term, 4)) {
                 tag = cr_read_binary(&term);
                 topic = cr_read_binary(&term);
-                number = partition ? cr_read_integer(&term) : 0;
+                number = cr_read_integer(&term);
                 millis = cr_read_integer(&term);
         }
         if (query && (!cr_reader_done(&term) || millis < 0 || millis > INT32_MAX || number < 0 ||
@@ -162,7 +163,7 @@ static void ask(cr_client_t *client, const cr_input_t *in, bool partition,
                 cr_answer_malformed(client, reply);
                 return;
         }
-        if (query && !partition && !know_topic(client, topic, reply)) {
+        if (query && !partition && !know_topic(client, topic, (uint32_t)number, reply)) {
                 query_free(query);
                 return;
         }

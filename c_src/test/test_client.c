@@ -85,9 +85,10 @@ static void closes_in_every_state(void **state) {
                 test_command(host, CR_CMD_PRODUCE, produce.data, produce.size);
                 if (i % 3 == 0)
                         test_command(host, CR_CMD_FLUSH, "flush", 5);
-                cr_write_tuple(&out, 3);
+                cr_write_tuple(&out, 4);
                 cr_write_text(&out, "meta");
                 cr_write_text(&out, "");
+                cr_write_integer(&out, 0);
                 cr_write_integer(&out, 50);
                 test_command(host, CR_CMD_METADATA, out.x.buff, (size_t)out.x.index);
                 ei_x_free(&out.x);

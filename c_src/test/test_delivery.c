@@ -195,6 +195,78 @@ static void cut_commands_are_refused(void **state) {
         test_host_free(host);
 }
 
+/* Where a produce of two messages puts the second: by hash, or nowhere. */
+static void put_second(bytes_t *command, const char *tag, uint8_t flags, int32_t partition) {
+        put_produce(command, CR_MODE_WAIT, CR_POLICY_REFUSE, 1, tag, 1);
+        command->data[2 + 8 + 2 + strlen(tag) + 3] = 2; /* the count */
+        put_uint(command, flags, 1);
+        put_uint(command, (uint32_t)partition, 4);
+}
+
+static void put_hash(bytes_t *command, uint8_t hash, uint32_t partitions, const char *key) {
+        put_uint(command, hash, 1);
+        put_uint(command, partitions, 4);
+        put_uint(command, strlen(key), 4);
+        put_text(command, key);
+}
+
+/* Proves that a key to hash decides the partition and is not sent, and that
+ * what is no hash, or has a partition as well, is refused. */
+static void hashed_keys_choose(void **state) {
+        const struct {
+                uint8_t hash;
+                int32_t partition;
+                uint32_t partitions;
+        } wrong[] = {{3, -1, 4}, {0, -1, 0}, {0, -1, UINT32_MAX}, {0, 0, 4}, {0, -3, 4}};
+        test_host_t *host = producer(bootstrap);
+        bytes_t command = {.size = 0};
+        packet_t *packet;
+        cr_bytes_t report;
+        (void)state;
+        put_second(&command, "wait", CR_MESSAGE_HASH, -1);
+        put_hash(&command, CR_HASH_MURMUR2, 4, "giberish123456789");
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
+        packet = test_host_reply(host, "wait");
+        assert_non_null(packet);
+        report = cr_bytes(packet->bytes + CR_REPORT_SIZE, CR_REPORT_SIZE);
+        assert_int_equal(cr_take_u16(&report), 0);
+        (void)cr_take_u8(&report);
+        assert_int_equal(cr_take_i32(&report), 0x0f552b0c % 4);
+        packet_free(packet);
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                command.size = 0;
+                put_second(&command, "wait", CR_MESSAGE_HASH, wrong[i].partition);
+                put_hash(&command, wrong[i].hash, wrong[i].partitions, "key");
+                assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),
+                                    "malformed_command");
+        }
+        test_host_free(host);
+}
+
+/* Proves that a message which is skipped has its report, in its place, and that
+ * partitions below 0 mean nothing else. */
+static void skipped_messages_are_reported(void **state) {
+        test_host_t *host = producer(bootstrap);
+        bytes_t command = {.size = 0};
+        packet_t *packet;
+        (void)state;
+        put_second(&command, "wait", 0, CR_PARTITION_SKIP);
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
+        packet = test_host_reply(host, "wait");
+        assert_non_null(packet);
+        assert_int_equal(packet->size, 2 * CR_REPORT_SIZE);
+        assert_int_equal(error_of(packet->bytes), 0);
+        assert_int_equal(error_of(packet->bytes + CR_REPORT_SIZE), CR_REPORT_SKIPPED);
+        packet_free(packet);
+        command.size = 0;
+        put_second(&command, "wait", CR_MESSAGE_VALUE, CR_PARTITION_SKIP);
+        put_uint(&command, 0, 4);
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),
+                            "malformed_command");
+        assert_int_equal(host->client->delivery->messages, 0);
+        test_host_free(host);
+}
+
 /* Proves that a death forgets what the dead process waited for. */
 static void death_forgets(void **state) {
         test_host_t *host = producer("127.0.0.1:1");
@@ -276,6 +348,8 @@ int main(void) {
                                            cmocka_unit_test(retired_takes_nothing),
                                            cmocka_unit_test(reaper_reports_everything),
                                            cmocka_unit_test(cut_commands_are_refused),
+                                           cmocka_unit_test(hashed_keys_choose),
+                                           cmocka_unit_test(skipped_messages_are_reported),
                                            cmocka_unit_test(death_forgets),
                                            cmocka_unit_test(only_a_short_linger_is_nudged),
                                            cmocka_unit_test(unheard_messages_share_a_call)};

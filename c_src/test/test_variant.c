@@ -197,22 +197,31 @@ static void waiting_calls_keep_theirs(void **state) {
         test_host_free(host);
 }
 
-/* Proves that asking for a topic settles its configuration: librdkafka makes
- * itself the topic with the client's own. */
-static void asked_topics_are_known(void **state) {
-        test_host_t *host = producer(bootstrap, "false");
-        int64_t one = config(host, "acks", "1");
+static void ask_for(test_host_t *host, const char *topic, int64_t variant) {
         cr_writer_t out = cr_writer();
-        (void)state;
-        cr_write_tuple(&out, 3);
+        cr_write_tuple(&out, 4);
         cr_write_text(&out, "asked");
-        cr_write_text(&out, "a");
+        cr_write_text(&out, topic);
+        cr_write_integer(&out, variant);
         cr_write_integer(&out, 1000);
         assert_string_equal(test_command(host, CR_CMD_METADATA, out.x.buff, (size_t)out.x.index),
                             "");
         ei_x_free(&out.x);
-        assert_string_equal(produce(host, "a", one, 0, "x"), "topic_config_conflict");
         packet_free(test_host_reply(host, "asked"));
+}
+
+/* Proves that asking for a topic settles its configuration, as using it does. */
+static void asked_topics_are_known(void **state) {
+        test_host_t *host = producer(bootstrap, "false");
+        int64_t one = config(host, "acks", "1");
+        (void)state;
+        ask_for(host, "a", 0);
+        assert_string_equal(produce(host, "a", one, 0, "x"), "topic_config_conflict");
+        ask_for(host, "b", one);
+        assert_string_equal(produce(host, "b", one, 0, "y"), "");
+        packet_free(test_host_reply(host, "y"));
+        ask_for(host, "b", 0);
+        assert_string_equal(produce(host, "b", 0, 0, "z"), "topic_config_conflict");
         test_host_free(host);
 }
 

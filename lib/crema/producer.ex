@@ -30,6 +30,13 @@ defmodule Crema.Producer do
     * `:flush_timeout` (10_000 ms), how long stopping waits for outstanding reports; what is left
       then is reported as failed
     * `:max_unclaimed` (100_000), how many reports are kept for `Crema.await/2`
+    * `:max_payload_size` (1_000_012), the bytes that the value of a message may have
+    * `:partitioner`, who chooses the partition of a message that has none: `:consistent_random`
+      (the default), `:consistent`, `:murmur2_random` (as Java's clients), `:murmur2`,
+      `:fnv1a_random`, `:fnv1a`, `:random`, `:round_robin`, `:md5` (Kaffe's), a function of topic,
+      number of partitions, key and value, or `{module, function, args}`
+    * `:topic_partitioners`, the same for single topics: `%{"orders" => :round_robin}`
+    * `:middleware`, what every message goes through first: see `middleware/2`
     * `:connect`, `:start` (the default) or `:use`: when to connect, at once or at the first use
     * `:idle_disconnect` (0 ms: never), when nothing was produced for so long (or up to twice that)
       the connections are closed until the next use; at least 30_000
@@ -54,6 +61,16 @@ defmodule Crema.Producer do
   @spec child_spec(options) :: Supervisor.child_spec()
   def child_spec(opts), do: :crema_producer.child_spec(opts)
 
+  @typedoc """
+  A function of the message, `{module, function, args}` (the message comes before the arguments),
+  or a module with `handle_message(message, args)`, the behaviour `:crema_middleware`.
+  """
+  @type middleware ::
+          (Crema.message() -> {:ok, Crema.message()} | :skip | {:error, term})
+          | {module, atom, list}
+          | {module, args :: term}
+          | module
+
   @doc "Starts a producer linked to the caller."
   @spec start_link(options) :: {:ok, pid} | {:error, term}
   def start_link(opts), do: :crema_producer.start_link(opts)
@@ -68,4 +85,20 @@ defmodule Crema.Producer do
   @doc "Like `stop/1`, flushing for at most `timeout` milliseconds; with 0 it purges at once."
   @spec stop(Crema.client(), timeout) :: :ok
   def stop(producer, timeout), do: :crema_producer.stop(producer, timeout)
+
+  @doc """
+  Changes the middleware of a producer that was started with the option `:middleware`, be it `[]`.
+
+  Each message of a call goes through it in the calling process: what comes out as `{:ok, message}`
+  is sent, after `:skip` the message's result is `{:ok, :skipped}`, and `{:error, reason}` refuses
+  the call.
+
+      {:ok, producer} =
+        Crema.Producer.start_link(bootstrap_servers: "localhost:9092", middleware: [])
+
+      :ok = Crema.Producer.middleware(producer, {:append, &{:ok, Map.put(&1, :key, "k")}})
+  """
+  @spec middleware(Crema.client(), {:append | :prepend | :remove, middleware}) ::
+          :ok | Crema.error()
+  def middleware(producer, change), do: :crema_producer.middleware(producer, change)
 end

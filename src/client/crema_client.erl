@@ -132,7 +132,7 @@ detach(#client{status = Status} = Client) ->
 %% @doc Asks the cluster for its brokers: the answer says that it is there.
 -spec probe(client()) -> client().
 probe(#client{probe = none} = Client) ->
-    Data = fun(Tag) -> term_to_binary({Tag, <<>>, ?PROBE_MS}) end,
+    Data = fun(Tag) -> term_to_binary({Tag, <<>>, 0, ?PROBE_MS}) end,
     case crema_port:ask_async(Client#client.port, ?CMD_METADATA, Data) of
         {ok, Ref} -> Client#client{probe = Ref};
         {error, _} -> Client

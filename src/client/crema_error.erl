@@ -164,6 +164,11 @@ own_hints() ->
             <<"Nothing was sent: crema:produce/3 describes the options of calls.">>,
         bad_message =>
             <<"Nothing of the call was sent: correct the message and call again.">>,
+        bad_partitioner =>
+            <<"Nothing of the call was sent: a partitioner returns a number from 0 to the number "
+                "of partitions less one, and does not raise.">>,
+        middleware =>
+            <<"Nothing of the call was sent: the details have the reason.">>,
         queue_full =>
             <<"Brokers take messages more slowly than they are produced: slow down, wait longer "
                 "(full_timeout) or raise max_queue_messages and max_queue_bytes.">>,

@@ -5,7 +5,7 @@
 -behaviour(gen_server).
 
 -export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
--export([set_port/1, status/1, set_status/2, own/2, set_own/3]).
+-export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -137,6 +137,17 @@ own(Producer, Config) ->
 set_own(Producer, Config, Pid) ->
     true = ets:insert(?TABLE, {{own, Producer, Config}, Pid}),
     ok.
+
+%% @doc New settings of the calling process's client. Who remembers the old ones
+%% does not hear of it.
+-spec set_settings(Settings :: term()) -> ok.
+set_settings(Settings) ->
+    try
+        _ = ets:update_element(?TABLE, self(), {4, Settings}),
+        ok
+    catch
+        error:badarg -> ok
+    end.
 
 -spec init([]) -> {ok, no_state}.
 init([]) ->

@@ -30,6 +30,7 @@ text(Text) -> iolist_to_binary(Text).
 -spec rules(crema_options:scope()) -> [fun((map()) -> [finding()])].
 rules(producer) ->
     [
+        fun one_partitioner/1,
         fun transactions_need_strict/1,
         fun strict_needs_all/1,
         fun strict_bounds_in_flight/1,
@@ -39,6 +40,14 @@ rules(producer) ->
 rules(consumer) ->
     [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1];
 rules(Scope) when Scope =:= cluster; Scope =:= variant ->
+    [].
+
+-spec one_partitioner(map()) -> [finding()].
+one_partitioner(#{partitioner := Given, kafka := #{<<"partitioner">> := _}}) when
+    Given =/= undefined
+->
+    [{fault, {kafka, <<"partitioner">>}, "is given as the option partitioner too"}];
+one_partitioner(_) ->
     [].
 
 -spec transactions_need_strict(map()) -> [finding()].

@@ -14,6 +14,9 @@
     | handler
     | backoff
     | topic_sizes
+    | partitioner
+    | topic_partitioners
+    | middleware
     | start
     | deltas
     | timeout
@@ -36,7 +39,8 @@
 %% takes, or `undefined'; `text' and the elements of `topics' are binaries
 %% that are not empty; `servers' is one binary joined with commas; `handler'
 %% is a function that returns `{Module, Args}', `Args' being `[]' when none
-%% were given; `topic_sizes' is a map from binary to number of partitions.
+%% were given; `topic_sizes' is a map from binary to number of partitions;
+%% `partitioner' and `middleware' may be `undefined'.
 %% `properties' is checked by {@link crema_properties:parse/2} instead, and
 %% `topic_config' by {@link crema_topic_config:parse/1}.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
@@ -82,6 +86,20 @@ check(handler, Value) ->
     handler(Value);
 check(topic_sizes, Value) ->
     topic_sizes(Value);
+check(Type, Absent) when
+    Type =:= partitioner orelse Type =:= middleware, Absent =:= undefined orelse Absent =:= nil
+->
+    {ok, undefined};
+check(partitioner, Value) ->
+    case crema_partitioner:strategy(Value) of
+        {ok, _} = Good -> Good;
+        error -> expected(partitioner)
+    end;
+check(topic_partitioners, Value) ->
+    topic_partitioners(Value);
+check(middleware, Value) ->
+    Good = crema_input:is_proper(Value) andalso lists:all(fun crema_middleware:is_middleware/1, Value),
+    accept(Good, middleware, Value);
 check(start, Value) when is_atom(Value) ->
     accept(lists:member(Value, [earliest, latest, error]), start, Value);
 check(start, Value) ->
@@ -104,7 +122,7 @@ check(Type, _Value) ->
 shown({function, _}) ->
     false;
 shown(Type) ->
-    not lists:member(Type, [servers, handler, properties, topic_config]).
+    not lists:member(Type, [servers, handler, properties, topic_config, middleware]).
 
 -spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
 accept(true, _Type, Value) -> {ok, Value};
@@ -147,6 +165,14 @@ describe(backoff) ->
     <<"{Min, Max} with 1 =< Min =< Max">>;
 describe(topic_sizes) ->
     <<"a map from topic name to number of partitions (1 to 10000)">>;
+describe(partitioner) ->
+    <<"consistent_random, murmur2_random, fnv1a_random, consistent, murmur2, fnv1a, random, "
+        "round_robin, md5, a function of four arguments or {Module, Function, Args}">>;
+describe(topic_partitioners) ->
+    <<"a map from topic name to such a partitioner">>;
+describe(middleware) ->
+    <<"a list of functions of one argument, {Module, Function, Args}, modules with "
+        "handle_message/2 and {Module, Args}">>;
 describe(start) ->
     <<"earliest, latest, error or milliseconds since 1970">>;
 describe(deltas) ->
@@ -283,6 +309,21 @@ topic_sizes(Value) ->
             end;
         _ ->
             expected(topic_sizes)
+    end.
+
+-spec topic_partitioners(term()) ->
+    {ok, #{binary() => crema_partitioner:strategy()}} | {error, binary()}.
+topic_partitioners(Value) ->
+    case crema_input:pairs(Value) of
+        {ok, Pairs, []} ->
+            Read = [{crema_input:text(T), crema_partitioner:strategy(S)} || {T, S} <- Pairs],
+            Good = [{Topic, Strategy} || {{ok, Topic}, {ok, Strategy}} <- Read],
+            case length(Good) =:= length(Read) of
+                true -> {ok, maps:from_list(Good)};
+                false -> expected(topic_partitioners)
+            end;
+        _ ->
+            expected(topic_partitioners)
     end.
 
 -spec topic_size({ok, binary()} | error, term()) -> {binary(), pos_integer()} | error.

@@ -77,7 +77,21 @@ producer_rows() ->
         messages(max_unclaimed, 100000, ?MAX_COUNT,
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
-    ]) ++ scoped(producer, life_rows() ++ transaction_rows()).
+    ]) ++ scoped(producer, message_rows() ++ life_rows() ++ transaction_rows()).
+
+%% What is done to messages before they are sent.
+-spec message_rows() -> [row()].
+message_rows() ->
+    [
+        bytes(max_payload_size, 1000012, ?MAX_COUNT,
+            <<"a message's value, at most; message.max.bytes under kafka is librdkafka's limit">>),
+        optional(partitioner, undefined, partitioner,
+            <<"who chooses a message's partition; consistent_random unless kafka has partitioner">>),
+        optional(topic_partitioners, #{}, topic_partitioners,
+            <<"the same for single topics">>),
+        optional(middleware, undefined, middleware,
+            <<"what each message goes through first; with [] it may be given later">>)
+    ].
 
 %% Of producers with a transactional.id.
 -spec transaction_rows() -> [row()].

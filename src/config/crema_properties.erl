@@ -202,8 +202,9 @@ common(#{bootstrap_servers := Servers}) ->
     ].
 
 -spec defaults(scope(), map()) -> [{binary(), binary()}].
-defaults(producer, #{ordering := Ordering, kafka := User}) ->
-    ordering(Ordering) ++
+defaults(producer, #{ordering := Ordering, kafka := User} = Parsed) ->
+    partitioner(Parsed) ++
+        ordering(Ordering) ++
         timeouts(User) ++
         [
             %% A lone message is not held up by librdkafka's 5 ms, and a tenth
@@ -238,6 +239,16 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         {<<"queued.max.messages.kbytes">>, <<"65536">>}
         | strategy(User)
     ].
+
+%% One of librdkafka's own is left to it.
+-spec partitioner(map()) -> [{binary(), binary()}].
+partitioner(#{partitioner := Strategy}) ->
+    [
+        {<<"partitioner">>, atom_to_binary(Strategy)}
+     || crema_partitioner:is_librdkafkas(Strategy)
+    ];
+partitioner(_) ->
+    [].
 
 -spec ordering(strict | loose) -> [{binary(), binary()}].
 ordering(strict) ->

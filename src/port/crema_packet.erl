@@ -5,19 +5,23 @@
 
 -include("crema_commands.hrl").
 
--export([produce/6, via/3, via_variant/2, in_transaction/2, reports/1, tagged_reports/1]).
+-export([produce/7, via/3, via_variant/2, in_transaction/2, variant/1, topic/1, bytes/1]).
+-export([reports/1, tagged_reports/1]).
 -export([messages/4, count/1]).
 
--export_type([message/0, mode/0, via/0, report/0]).
+-export_type([message/0, mode/0, via/0, report/0, fault/0]).
 
 %% A message to produce. Text is iodata; for the topic an atom will do as well.
+%% A header in a map may have a list of values, and then comes so many times. The
+%% timestamp is in milliseconds, or a DateTime of Elixir's.
 -type message() :: #{
     topic := iodata() | atom(),
     value => iodata() | undefined | nil,
     key => iodata() | undefined | nil,
-    partition => integer(),
+    partition => integer() | crema_partitioner:choice(),
+    partition_key => iodata() | undefined | nil,
     headers => [{iodata(), iodata() | undefined | nil}] | map(),
-    timestamp => non_neg_integer(),
+    timestamp => non_neg_integer() | map(),
     label => term()
 }.
 -type mode() :: none | keep | wait | send.
@@ -25,106 +29,130 @@
 -type report() ::
     {Code :: integer(), Status :: byte(), Partition :: integer(), Offset :: integer(),
         Timestamp :: integer()}.
--type fault() :: {Index :: non_neg_integer(), Field :: atom(), Reason :: string()}.
+-type fault() :: {Index :: non_neg_integer(), Field :: atom(), Reason :: iolist()}.
 
 %% Values of this size and more are handed over by reference: below it a copy
 %% costs less than keeping a binary alive until its report.
 -define(BY_REFERENCE, 16384).
 
--define(IS_PLAIN(Topic, Value),
+-define(IS_PLAIN(Topic, Value, Max),
     is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC, is_binary(Value),
-        byte_size(Value) < ?BY_REFERENCE
+        byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max
 ).
 %% Kafka's limit.
 -define(MAX_TOPIC, 249).
 
 %% @doc The argument of PRODUCE. All messages are checked. The values that are
-%% to go by reference come apart, in order.
+%% to go by reference come apart, in order. `Max' is the size of a value, at most.
+%% What crema_prepare leaves out of a call is only reported.
 %%
 %% One plain message is the most frequent call: it is not worth a binary that
 %% can grow.
--spec produce(mode(), refuse | wait, via(), Call :: non_neg_integer(), Tag :: binary(), [message()]) ->
-    {ok, iodata(), Behind :: [binary()]} | {error, fault()}.
-produce(Mode, Policy, Via, Call, Tag, [#{topic := Topic, value := Value} = Message]) when
-    ?IS_PLAIN(Topic, Value), map_size(Message) =:= 2
+-spec produce(
+    mode(), refuse | wait, via(), Call :: non_neg_integer(), Tag :: binary(), Max :: pos_integer(), [
+        message() | skipped
+    ]
+) ->
+    {ok, iodata(), Behind :: [binary()]} | {error, fault() | unprepared}.
+produce(Mode, Policy, Via, Call, Tag, Max, [#{topic := Topic, value := Value} = Message]) when
+    ?IS_PLAIN(Topic, Value, Max), map_size(Message) =:= 2
 ->
     Start =
         <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
             (?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16, Topic/binary, -1:32,
             (byte_size(Value)):32>>,
     {ok, [Start | Value], []};
-produce(Mode, Policy, Via, Call, Tag, [#{topic := Topic, value := Value, key := Key} = Message]) when
-    ?IS_PLAIN(Topic, Value), is_binary(Key), map_size(Message) =:= 3
+produce(Mode, Policy, Via, Call, Tag, Max, [#{topic := Topic, value := Value, key := Key} = Message]) when
+    ?IS_PLAIN(Topic, Value, Max), is_binary(Key), map_size(Message) =:= 3
 ->
     Start =
         <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
             (?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16,
             Topic/binary, -1:32, (byte_size(Key)):32>>,
     {ok, [Start, Key, <<(byte_size(Value)):32>> | Value], []};
-produce(Mode, Policy, Via, Call, Tag, Messages) ->
-    try pack(Messages, none, 0, <<>>, []) of
+produce(Mode, Policy, Via, Call, Tag, Max, Messages) ->
+    try pack(Messages, none, Max, 0, <<>>, []) of
         {Count, Packed, Behind} ->
             Start =
                 <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary,
                     Count:32>>,
             {ok, [Start | Packed], Behind}
     catch
-        throw:{fault, Field, Reason, Index} -> {error, {Index, Field, Reason}}
+        throw:{fault, Field, Reason, Index} -> {error, {Index, Field, Reason}};
+        throw:unprepared -> {error, unprepared}
     end.
 
--spec pack([message()], binary() | none, non_neg_integer(), binary(), [binary()]) ->
-    {pos_integer(), binary(), [binary()]}.
-pack([#{topic := Topic} = Message | Rest], Topic, Index, Acc, Behind) ->
-    pack_body(Message, 0, <<>>, Rest, Topic, Index, Acc, Behind);
-pack([#{topic := Given} = Message | Rest], Last, Index, Acc, Behind) ->
-    case topic(Given, Index) of
+-spec pack([message() | skipped], binary() | none, pos_integer(), non_neg_integer(), binary(), [
+    binary()
+]) -> {pos_integer(), binary(), [binary()]}.
+pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) ->
+    pack_body(Message, 0, <<>>, Rest, Topic, Max, Index, Acc, Behind);
+pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
+    case topic(Given) of
+        error ->
+            fault(topic, "must be a name of 1 to 249 bytes", Index);
         Last ->
-            pack_body(Message, 0, <<>>, Rest, Last, Index, Acc, Behind);
+            pack_body(Message, 0, <<>>, Rest, Last, Max, Index, Acc, Behind);
         Topic ->
             Named = <<(byte_size(Topic)):16, Topic/binary>>,
-            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Index, Acc, Behind)
+            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Max, Index, Acc, Behind)
     end;
-pack([], _Topic, Count, Acc, Behind) when Count > 0 ->
+pack([], _Topic, _Max, Count, Acc, Behind) when Count > 0 ->
     {Count, Acc, lists:reverse(Behind)};
-pack([Message | _], _Topic, Index, _Acc, _Behind) when is_map(Message) ->
+pack([skipped | Rest], Topic, Max, Index, Acc, Behind) ->
+    pack(Rest, Topic, Max, Index + 1, <<Acc/binary, 0, ?PARTITION_SKIP:32>>, Behind);
+pack([Message | _], _Topic, _Max, Index, _Acc, _Behind) when is_map(Message) ->
     fault(topic, "is missing", Index);
-pack([_ | _], _Topic, Index, _Acc, _Behind) ->
+pack([_ | _], _Topic, _Max, Index, _Acc, _Behind) ->
     fault(message, "must be a map with a topic", Index);
-pack(_, _Topic, Index, _Acc, _Behind) ->
+pack(_, _Topic, _Max, Index, _Acc, _Behind) ->
     fault(messages, "must be a list of one message or more", Index).
 
 %% The common form first: key and value binaries, nothing else.
--spec pack_body(message(), byte(), binary(), [message()], binary(), non_neg_integer(), binary(), [
-    binary()
-]) -> {pos_integer(), binary(), [binary()]}.
-pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Index, Acc, Behind) when
-    is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, map_size(Message) =:= 3
+-spec pack_body(
+    message(),
+    byte(),
+    binary(),
+    [message() | skipped],
+    binary(),
+    pos_integer(),
+    non_neg_integer(),
+    binary(),
+    [binary()]
+) -> {pos_integer(), binary(), [binary()]}.
+pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) when
+    is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max,
+    map_size(Message) =:= 3
 ->
     F = Flags bor (?MESSAGE_KEY bor ?MESSAGE_VALUE),
     Next =
         <<Acc/binary, F, Named/binary, -1:32, (byte_size(Key)):32, Key/binary,
             (byte_size(Value)):32, Value/binary>>,
-    pack(Rest, Topic, Index + 1, Next, Behind);
-pack_body(#{value := Value} = Message, Flags, Named, Rest, Topic, Index, Acc, Behind) when
-    is_binary(Value), byte_size(Value) < ?BY_REFERENCE, map_size(Message) =:= 2
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
+pack_body(#{value := Value} = Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) when
+    is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max,
+    map_size(Message) =:= 2
 ->
     F = Flags bor ?MESSAGE_VALUE,
     Next = <<Acc/binary, F, Named/binary, -1:32, (byte_size(Value)):32, Value/binary>>,
-    pack(Rest, Topic, Index + 1, Next, Behind);
-pack_body(Message, Flags, Named, Rest, Topic, Index, Acc, Behind) ->
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
+pack_body(Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) ->
     ok = known(Message, Index),
-    Partition = partition(maps:get(partition, Message, -1), Index),
+    {HashFlag, Partition} = partition(maps:get(partition, Message, -1), Index),
     {TimeFlag, Time} = timestamp(maps:get(timestamp, Message, 0), Index),
     {KeyFlag, Key} = sized(key, maps:get(key, Message, undefined), ?MESSAGE_KEY, Index),
-    {ValueFlag, Value, More} = value(maps:get(value, Message, undefined), Index),
+    {ValueFlag, Value, More} = value(maps:get(value, Message, undefined), Max, Index),
     {HeaderFlag, Headers} = headers(maps:get(headers, Message, []), Index),
-    F = Flags bor TimeFlag bor KeyFlag bor ValueFlag bor HeaderFlag,
+    F = Flags bor HashFlag bor TimeFlag bor KeyFlag bor ValueFlag bor HeaderFlag,
     Next =
-        <<Acc/binary, F, Named/binary, Partition:32, Time/binary, Key/binary, Value/binary,
+        <<Acc/binary, F, Named/binary, Partition/binary, Time/binary, Key/binary, Value/binary,
             Headers/binary>>,
-    pack(Rest, Topic, Index + 1, Next, More ++ Behind).
+    pack(Rest, Topic, Max, Index + 1, Next, More ++ Behind).
 
+%% What a partition key needs is done by crema_prepare, which takes it away.
 -spec known(message(), non_neg_integer()) -> ok.
+known(Message, _Index) when is_map_key(partition_key, Message) ->
+    throw(unprepared);
 known(Message, Index) ->
     Known = [topic, value, key, partition, headers, timestamp, label],
     case maps:keys(maps:without(Known, Message)) of
@@ -133,18 +161,23 @@ known(Message, Index) ->
         _ -> fault(message, "has a field that is not an atom", Index)
     end.
 
--spec topic(iodata() | atom(), non_neg_integer()) -> binary().
-topic(Topic, Index) when is_atom(Topic), Topic =/= undefined, Topic =/= nil ->
-    topic(atom_to_binary(Topic), Index);
-topic(Given, Index) ->
-    case binary_of(Given) of
+%% @doc The bytes of a topic's name.
+-spec topic(term()) -> binary() | error.
+topic(Topic) when is_atom(Topic), Topic =/= undefined, Topic =/= nil ->
+    topic(atom_to_binary(Topic));
+topic(Given) ->
+    case bytes(Given) of
         Topic when is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC -> Topic;
-        _ -> fault(topic, "must be a name of 1 to 249 bytes", Index)
+        _ -> error
     end.
 
--spec partition(term(), non_neg_integer()) -> integer().
+-spec partition(term(), non_neg_integer()) -> {byte(), binary()}.
 partition(Partition, _) when is_integer(Partition), Partition >= -1, Partition < 1 bsl 31 ->
-    Partition;
+    {0, <<Partition:32>>};
+partition({hash, Hash, Count, Key}, _) when
+    is_integer(Hash), is_integer(Count), is_binary(Key)
+->
+    {?MESSAGE_HASH, <<-1:32, Hash, Count:32, (byte_size(Key)):32, Key/binary>>};
 partition(_, Index) ->
     fault(partition, "must be a number from 0 on, or -1 for the partitioner's choice", Index).
 
@@ -153,6 +186,9 @@ timestamp(0, _) ->
     {0, <<>>};
 timestamp(Time, _) when is_integer(Time), Time > 0, Time < 1 bsl 63 ->
     {?MESSAGE_TIMESTAMP, <<Time:64>>};
+%% Elixir's module is there when its structs are.
+timestamp(#{'__struct__' := 'Elixir.DateTime' = Module} = Time, Index) ->
+    timestamp(Module:to_unix(Time, millisecond), Index);
 timestamp(_, Index) ->
     fault(timestamp, "must be milliseconds since 1970", Index).
 
@@ -160,7 +196,7 @@ timestamp(_, Index) ->
 sized(_Field, Null, _Flag, _Index) when Null =:= undefined; Null =:= nil ->
     {0, <<>>};
 sized(Field, Given, Flag, Index) ->
-    case binary_of(Given) of
+    case bytes(Given) of
         error -> fault(Field, no_iodata(Given), Index);
         Bytes -> {Flag, <<(byte_size(Bytes)):32, Bytes/binary>>}
     end.
@@ -172,29 +208,38 @@ no_iodata(Given) ->
         false -> "must be iodata, or undefined (nil) for null"
     end.
 
--spec value(term(), non_neg_integer()) -> {byte(), binary(), [binary()]}.
-value(Given, Index) when Given =/= undefined, Given =/= nil ->
-    case binary_of(Given) of
+-spec value(term(), pos_integer(), non_neg_integer()) -> {byte(), binary(), [binary()]}.
+value(Given, Max, Index) when Given =/= undefined, Given =/= nil ->
+    case bytes(Given) of
         error ->
             fault(value, no_iodata(Given), Index);
+        Value when byte_size(Value) > Max ->
+            Format = "has ~b bytes, and the option max_payload_size allows ~b",
+            fault(value, io_lib:format(Format, [byte_size(Value), Max]), Index);
         Value when byte_size(Value) >= ?BY_REFERENCE ->
             {?MESSAGE_VALUE_BEHIND, <<(byte_size(Value)):32>>, [Value]};
         Value ->
             {?MESSAGE_VALUE, <<(byte_size(Value)):32, Value/binary>>, []}
     end;
-value(_Null, _Index) ->
+value(_Null, _Max, _Index) ->
     {0, <<>>, []}.
 
 -spec headers(term(), non_neg_integer()) -> {byte(), binary()}.
 headers([], _Index) ->
     {0, <<>>};
 headers(Headers, Index) when is_map(Headers) ->
-    headers(maps:to_list(Headers), Index);
+    Pairs = [{Name, Value} || {Name, Values} <- maps:to_list(Headers), Value <- values(Values)],
+    headers(Pairs, Index);
 headers(Headers, Index) when is_list(Headers), length(Headers) < 1 bsl 16 ->
     Packed = <<<<(header(Header, Index))/binary>> || Header <- Headers>>,
     {?MESSAGE_HEADERS, <<(length(Headers)):16, Packed/binary>>};
 headers(_, Index) ->
     fault(headers, "must be a map or a list of {Name, Value}", Index).
+
+%% In a map several values are a list of them; text begins with a character.
+-spec values(term()) -> [term()].
+values([First | _] = Values) when not is_integer(First), length(Values) > 0 -> Values;
+values(Value) -> [Value].
 
 -spec header(term(), non_neg_integer()) -> binary().
 header({Name, Value}, Index) ->
@@ -213,7 +258,7 @@ header(_, Index) ->
 -spec header_name(term()) -> binary() | error.
 header_name(Name) when is_atom(Name) -> atom_to_binary(Name);
 header_name(Name) ->
-    case binary_of(Name) of
+    case bytes(Name) of
         Bytes when is_binary(Bytes), byte_size(Bytes) < 1 bsl 16 -> no_zero_byte(Bytes);
         _ -> error
     end.
@@ -226,17 +271,18 @@ no_zero_byte(Name) ->
         _ -> error
     end.
 
--spec binary_of(term()) -> binary() | error.
-binary_of(Bytes) when is_binary(Bytes) ->
+%% @doc Iodata as one binary.
+-spec bytes(term()) -> binary() | error.
+bytes(Bytes) when is_binary(Bytes) ->
     Bytes;
-binary_of(Bytes) ->
+bytes(Bytes) ->
     try
         iolist_to_binary(Bytes)
     catch
         error:badarg -> error
     end.
 
--spec fault(atom(), string(), non_neg_integer()) -> no_return().
+-spec fault(atom(), iolist(), non_neg_integer()) -> no_return().
 fault(Field, Reason, Index) ->
     throw({fault, Field, Reason, Index}).
 
@@ -262,6 +308,10 @@ via(To, Epoch, Variant) -> <<To:64, Epoch:32, Variant:32>>.
 -spec via_variant(via(), Variant :: non_neg_integer()) -> via().
 via_variant(<<>>, Variant) -> via(0, 0, Variant);
 via_variant(<<To:64, Epoch:32, _:32>>, Variant) -> via(To, Epoch, Variant).
+
+-spec variant(via()) -> non_neg_integer().
+variant(<<>>) -> 0;
+variant(<<_To:64, _Epoch:32, Variant:32>>) -> Variant.
 
 %% @doc The same within a transaction.
 -spec in_transaction(via(), Epoch :: pos_integer()) -> via().

@@ -1,7 +1,7 @@
 %% @private The options of a produce call, over what the producer's own say.
 -module(crema_call).
 
--export([fault/1, is_timeout/1, policy/2, purpose/2, setting/3, later/3, less/2]).
+-export([fault/1, is_timeout/1, policy/2, purpose/2, setting/3, wait/2, later/3, less/2]).
 
 -export_type([options/0]).
 
@@ -10,7 +10,8 @@
     on_full => wait | error,
     full_timeout => timeout(),
     report => await | message | none,
-    tag => non_neg_integer()
+    tag => non_neg_integer(),
+    partitioner => crema_partitioner:strategy() | iodata()
 }.
 
 %% @doc What is wrong with them. Before anything is sent: a wait that cannot be
@@ -38,6 +39,7 @@ is_option(full_timeout, Time) -> is_timeout(Time);
 is_option(on_full, Policy) -> Policy =:= wait orelse Policy =:= error;
 is_option(report, Report) -> lists:member(Report, [await, message, none]);
 is_option(tag, Tag) -> is_integer(Tag) andalso Tag >= 0 andalso Tag < 1 bsl 64;
+is_option(partitioner, Given) -> crema_partitioner:strategy(Given) =/= error;
 is_option(_, _) -> false.
 
 %% @doc What `receive' takes.
@@ -58,6 +60,11 @@ setting(Key, Options, {_, _, Settings}) ->
         #{Key := Value} -> Value;
         _ -> maps:get(Key, Settings)
     end.
+
+%% @doc How long a call may wait before it is accepted.
+-spec wait(options(), crema_target:client()) -> timeout().
+wait(Options, Client) ->
+    min(setting(full_timeout, Options, Client), setting(timeout, Options, Client)).
 
 %% @doc What a call that may wait for its place, or may not, wants a client for.
 -spec purpose(options(), crema_target:client()) -> crema_producer:purpose().

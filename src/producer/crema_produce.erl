@@ -12,39 +12,105 @@
 %% Stays good after a time-out; only the process that made it may await it.
 -opaque ref() :: {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}.
 -type call() :: {one | many, [crema_packet:message()]}.
+-type prepared() :: {one | many, [crema_prepare:prepared()]}.
+-type sent() ::
+    ok
+    | {ok, ref()}
+    | crema_report:result()
+    | {ok, [crema_report:result()]}
+    | crema_error:error().
+%% `unprepared': there is something to do before that could not be told before.
+-type send() :: fun(
+    (crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
+        sent() | unprepared
+).
 
 %% @doc Produces and waits for the reports.
 -spec sync(crema_target:target(), call(), crema_call:options()) ->
     crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
 sync(Producer, Call, Options) ->
+    call(fun sync_by/4, Producer, Call, Options).
+
+-spec call(send(), crema_target:target(), call(), crema_call:options()) -> sent().
+call(Send, Producer, Call, Options) ->
     case crema_call:fault(Options) of
-        none -> do_sync(Producer, Call, Options);
+        none ->
+            Client = crema_target:client(Producer),
+            Sent =
+                case crema_prepare:is_needed(Options, Client) of
+                    false -> Send(Client, Producer, Call, Options);
+                    true -> unprepared
+                end,
+            case Sent of
+                unprepared -> prepared(Send, Client, Producer, Call, Options);
+                _ -> Sent
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What is waited for meanwhile comes off the time of the call.
+-spec prepared(
+    send(), crema_target:client(), crema_target:target(), call(), crema_call:options()
+) -> sent().
+prepared(Send, Client, Producer, {Shape, Messages}, Options) ->
+    Since = erlang:monotonic_time(millisecond),
+    case crema_prepare:through(Messages, Client) of
+        {ok, Through} ->
+            Left = crema_call:later(Options, Client, Since),
+            chosen(Send, Client, Producer, {Shape, Through}, Left);
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec chosen(
+    send(), crema_target:client(), crema_target:target(), prepared(), crema_call:options()
+) -> sent().
+chosen(Send, Client, Producer, {Shape, Messages} = Given, Options) ->
+    Since = erlang:monotonic_time(millisecond),
+    case crema_prepare:choose(Messages, Options, Client) of
+        {ok, Chosen} ->
+            Send(Client, Producer, {Shape, Chosen}, crema_call:later(Options, Client, Since));
+        {fault, Fault} ->
+            bad_message(Shape, Fault);
+        {error, {closed, _}} ->
+            Choose = fun(Next, _, _, Left) -> chosen(Send, Next, Producer, Given, Left) end,
+            again(Choose, Client, Producer, Given, Options);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The client was closed and has accepted nothing: the call goes on with the next.
+-spec again(
+    send(), crema_target:client(), crema_target:target(), prepared(), crema_call:options()
+) -> sent() | unprepared.
+again(Send, Client, Producer, Given, Options) ->
+    Since = erlang:monotonic_time(millisecond),
+    Wait = crema_call:wait(Options, Client),
+    case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
+        {ok, Next} -> Send(Next, Producer, Given, crema_call:later(Options, Client, Since));
         {error, _} = Error -> Error
     end.
 
--spec do_sync(crema_target:target(), call(), crema_call:options()) ->
-    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
-do_sync(Producer, Call, Options) ->
-    sync_by(crema_target:client(Producer), Producer, Call, Options).
-
--spec sync_by(crema_target:client(), crema_target:target(), call(), crema_call:options()) ->
-    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
+-spec sync_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
+    sent() | unprepared.
 sync_by({_, _, #{transactions := _}} = Client, Producer, Given, Options) ->
     crema_transaction:sync(Producer, Client, Given, Options);
-sync_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) ->
+sync_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     Call = call_number(),
     Timeout = crema_call:setting(timeout, Options, Client),
     Policy = crema_call:policy(Options, Client),
-    case crema_packet:produce(wait, Policy, Via, Call, Tag, Messages) of
+    Max = maps:get(max_payload_size, Settings),
+    case crema_packet:produce(wait, Policy, Via, Call, Tag, Max, Messages) of
         {ok, Data, Behind} ->
             Origins = {Shape, [crema_report:origin(Message) || Message <- Messages]},
             case submit(Port, Data, Behind) of
                 ok when Behind =:= [] ->
                     wait_reports(Port, Ref, Call, Timeout, Origins);
                 {error, {closed, _}} ->
-                    sync_again(Producer, Client, Given, Options);
+                    again(fun sync_by/4, Client, Producer, Given, Options);
                 {error, _} = Error ->
                     Error;
                 %% What comes behind a command has no answer at once: it may wait.
@@ -53,25 +119,15 @@ sync_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) -
                     case wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) of
                         {error, {closed, _}} ->
                             Left = crema_call:later(Options, Client, Since),
-                            sync_again(Producer, Client, Given, Left);
+                            again(fun sync_by/4, Client, Producer, Given, Left);
                         Result ->
                             Result
                     end
             end;
+        {error, unprepared} ->
+            unprepared;
         {error, Fault} ->
             bad_message(Shape, Fault)
-    end.
-
-%% The client was closed and has accepted nothing: the call goes on with the next.
--spec sync_again(crema_target:target(), crema_target:client(), call(), crema_call:options()) ->
-    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
-sync_again(Producer, Client, Given, Options) ->
-    Since = erlang:monotonic_time(millisecond),
-    Full = crema_call:setting(full_timeout, Options, Client),
-    Wait = min(Full, crema_call:setting(timeout, Options, Client)),
-    case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
-        {ok, Next} -> sync_by(Next, Producer, Given, crema_call:later(Options, Client, Since));
-        {error, _} = Error -> Error
     end.
 
 %% A sync call waits for its place and for its reports by the same tag: what
@@ -136,30 +192,23 @@ not_final(Port, Call, {Shape, Origins}) ->
 -spec async(crema_target:target(), call(), crema_call:options()) ->
     ok | {ok, ref()} | crema_error:error().
 async(Producer, Call, Options) ->
-    case crema_call:fault(Options) of
-        none -> do_async(Producer, Call, Options);
-        {error, _} = Error -> Error
-    end.
-
--spec do_async(crema_target:target(), call(), crema_call:options()) ->
-    ok | {ok, ref()} | crema_error:error().
-do_async(Producer, Call, Options) ->
-    async_by(crema_target:client(Producer), Producer, Call, Options).
+    call(fun async_by/4, Producer, Call, Options).
 
 %% @doc The same by a client that is known.
--spec async_by(crema_target:client(), crema_target:target(), call(), crema_call:options()) ->
-    ok | {ok, ref()} | crema_error:error().
+-spec async_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
+    ok | {ok, ref()} | crema_error:error() | unprepared.
 async_by({_, _, #{transactions := _}} = Client, Producer, Given, Options) ->
     crema_transaction:async(Producer, Client, Given, Options);
-async_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) ->
+async_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
     {Mode, Call} = mode(Options),
-    case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Messages) of
+    Max = maps:get(max_payload_size, Settings),
+    case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Max, Messages) of
         {ok, Data, []} ->
             case crema_port:command(Port, ?CMD_PRODUCE, Data) of
                 ok ->
                     accepted(Mode, Port, Call, Shape, Messages);
                 {error, {closed, _}} ->
-                    async_again(Producer, Client, Given, Options);
+                    again(fun async_by/4, Client, Producer, Given, Options);
                 {error, {queue_full, _}} = Error ->
                     case crema_call:policy(Options, Client) of
                         wait -> tagged(Client, Producer, Call, Given, Options);
@@ -170,18 +219,10 @@ async_by({Port, Via, _} = Client, Producer, {Shape, Messages} = Given, Options) 
             end;
         {ok, _, _} ->
             tagged(Client, Producer, Call, Given, Options);
+        {error, unprepared} ->
+            unprepared;
         {error, Fault} ->
             bad_message(Shape, Fault)
-    end.
-
--spec async_again(crema_target:target(), crema_target:client(), call(), crema_call:options()) ->
-    ok | {ok, ref()} | crema_error:error().
-async_again(Producer, Client, Given, Options) ->
-    Since = erlang:monotonic_time(millisecond),
-    Wait = crema_call:setting(full_timeout, Options, Client),
-    case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
-        {ok, Next} -> async_by(Next, Producer, Given, crema_call:later(Options, Client, Since));
-        {error, _} = Error -> Error
     end.
 
 -spec mode(crema_call:options()) -> {crema_packet:mode(), non_neg_integer()}.
@@ -190,7 +231,7 @@ mode(#{report := message} = Options) -> {send, maps:get(tag, Options, 0)};
 mode(_) -> {keep, call_number()}.
 
 -spec accepted(crema_packet:mode(), port(), non_neg_integer(), one | many, [
-    crema_packet:message()
+    crema_prepare:prepared()
 ]) -> ok | {ok, ref()}.
 accepted(keep, Port, Call, Shape, Messages) ->
     {ok, {crema_ref, Port, Call, Shape, [crema_report:origin(Message) || Message <- Messages]}};
@@ -203,16 +244,17 @@ accepted(_, _Port, _Call, _Shape, _Messages) ->
     crema_target:client(),
     crema_target:target(),
     non_neg_integer(),
-    call(),
+    prepared(),
     crema_call:options()
 ) -> ok | {ok, ref()} | crema_error:error().
-tagged({Port, Via, _} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
+tagged({Port, Via, Settings} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
     Since = erlang:monotonic_time(millisecond),
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     {Mode, _} = mode(Options),
-    {ok, Data, Behind} =
-        crema_packet:produce(Mode, crema_call:policy(Options, Client), Via, Call, Tag, Messages),
+    Policy = crema_call:policy(Options, Client),
+    Max = maps:get(max_payload_size, Settings),
+    {ok, Data, Behind} = crema_packet:produce(Mode, Policy, Via, Call, Tag, Max, Messages),
     Answer =
         case submit(Port, Data, Behind) of
             ok when Behind =:= [] -> ok;
@@ -223,7 +265,8 @@ tagged({Port, Via, _} = Client, Producer, Call, {Shape, Messages} = Given, Optio
         ok ->
             accepted(Mode, Port, Call, Shape, Messages);
         {error, {closed, _}} ->
-            async_again(Producer, Client, Given, crema_call:later(Options, Client, Since));
+            Left = crema_call:later(Options, Client, Since),
+            again(fun async_by/4, Client, Producer, Given, Left);
         {error, _} ->
             Answer
     end.
@@ -332,7 +375,7 @@ purge_by({Port, _, _} = Client, Producer) ->
             Answer
     end.
 
--spec bad_message(one | many, {non_neg_integer(), atom(), string()}) -> crema_error:error().
+-spec bad_message(one | many, crema_packet:fault()) -> crema_error:error().
 bad_message(one, {_Index, Field, Reason}) ->
     crema_error:make(bad_message, [atom_to_list(Field), " ", Reason], #{field => Field});
 bad_message(many, {Index, Field, Reason}) ->

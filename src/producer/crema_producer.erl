@@ -10,7 +10,7 @@
 %% those of {@link crema_options}, scope `producer'.
 -module(crema_producer).
 
--export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1]).
+-export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1, middleware/2]).
 -export([client/3, own_client/3, not_connected/0]).
 
 -export_type([purpose/0]).
@@ -60,6 +60,14 @@ stop(Producer, Timeout) ->
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
 disconnect(Producer) ->
     call(Producer, disconnect, infinity).
+
+%% @doc Changes the chain of middleware at run time: calls that begin after it has
+%% returned are made with the new one. `not_found' when there is none to remove;
+%% `bad_options' for what is no middleware, and for a producer without the option
+%% `middleware': its calls do not look for any. `middleware => []' will do.
+-spec middleware(crema_registry:ref(), crema_middleware:change()) -> ok | crema_error:error().
+middleware(Producer, Change) ->
+    call(Producer, {middleware, Change}, infinity).
 
 %% @private The client of a producer that had none, made if need be. `none':
 %% there is none, nor anything to do with it.

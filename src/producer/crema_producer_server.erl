@@ -38,8 +38,9 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
     },
     Client = crema_client:new(producer, none, Options),
     Transactions = crema_transactions:start_link(crema_client:metadata(Client), Options),
+    Prepare = crema_prepare:settings(Options),
     Known = maps:from_list([{transactions, Pid} || Pid <- [Transactions], is_pid(Pid)]),
-    ok = crema_registry:register(producer, none, maps:merge(Settings, Known), #{}),
+    ok = crema_registry:register(producer, none, maps:merge(Settings, maps:merge(Prepare, Known)), #{}),
     State = #state{
         options = Options,
         client = crema_client:set(#{state => idle}, Client),
@@ -68,6 +69,8 @@ handle_call({own_client, Config}, _From, #state{own = Own} = State) ->
 handle_call(disconnect, _From, State) ->
     {Answer, New} = disconnect(request, State),
     {reply, Answer, New};
+handle_call({middleware, Change}, _From, State) ->
+    {reply, crema_prepare:change(Change), State};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({stop, Timeout}, _From, State) ->

@@ -17,9 +17,11 @@
     timestamp := integer(),
     label => term()
 }.
--type result() :: {ok, report()} | crema_error:error().
+%% `skipped': a middleware left the message out.
+-type result() :: {ok, report() | skipped} | crema_error:error().
 
--spec origin(crema_packet:message()) -> origin().
+-spec origin(crema_prepare:prepared()) -> origin().
+origin(skipped) -> {undefined, none};
 origin(#{topic := Topic, label := Label}) -> {Topic, {label, Label}};
 origin(#{topic := Topic}) -> {Topic, none}.
 
@@ -38,10 +40,27 @@ results(Packed, {many, Origins}) ->
 result({0, _Status, Partition, Offset, Timestamp}, Origin) ->
     Report = #{partition => Partition, offset => Offset, timestamp => Timestamp},
     {ok, with_origin(Report, Origin)};
-result({Code, Status, Partition, _Offset, _Timestamp}, Origin) ->
+result({?REPORT_SKIPPED, _Status, _Partition, _Offset, _Timestamp}, _Origin) ->
+    {ok, skipped};
+result({Code, Status, Partition, _Offset, _Timestamp}, {Topic, _} = Origin) ->
     {Name, Text} = error_name(Code),
+    ok = doubt(Name, Topic),
     Details = with_origin(#{partition => Partition, status => status(Status)}, Origin),
     crema_error:from_kafka(Name, Text, Details).
+
+%% What says that a topic is not as it was.
+-spec doubt(binary(), term()) -> ok.
+doubt(Name, Topic) when
+    Name =:= <<"_UNKNOWN_PARTITION">>;
+    Name =:= <<"_UNKNOWN_TOPIC">>;
+    Name =:= <<"UNKNOWN_TOPIC_OR_PART">>
+->
+    case Topic of
+        undefined -> crema_partitions:doubt(any);
+        _ -> crema_partitions:doubt(topic(Topic))
+    end;
+doubt(_Name, _Topic) ->
+    ok.
 
 -spec with_origin(map(), origin()) -> map().
 with_origin(Map, {undefined, none}) -> Map;

@@ -14,6 +14,12 @@
     on_full := wait | error,
     full_timeout := timeout(),
     timeout := timeout(),
+    %% what crema_prepare:settings() says
+    prepare := boolean(),
+    max_payload_size := pos_integer(),
+    partitioner := crema_partitioner:in_force(),
+    topic_partitioners := #{binary() => crema_partitioner:strategy()},
+    middleware := undefined | {pid(), [crema_middleware:middleware()]},
     %% of a producer with a transactional.id, outside any transaction
     transactions => pid()
 }.
@@ -28,7 +34,7 @@ client({crema_transaction, _, _, _, Client}) ->
 client({crema_variant, {crema_transaction, _, _, _, _}, _, _, _} = Variant) ->
     case find(Variant) of
         {ok, Client} -> Client;
-        {error, _} -> none()
+        {error, _} -> no_client()
     end;
 client(Target) ->
     Pid = process(Target),
@@ -59,13 +65,9 @@ remembered(Target, Pid) ->
                     _ = put({?MODULE, Target}, {Target, Pid, Client}),
                     Client;
                 {error, _} ->
-                    none()
+                    no_client()
             end
     end.
-
--spec none() -> client().
-none() ->
-    {none, <<>>, #{on_full => error, full_timeout => 0, timeout => 0}}.
 
 %% @doc The client, or why there is none.
 -spec find(target()) -> {ok, client()} | crema_error:error().
@@ -90,6 +92,19 @@ varied({crema_variant, _, _, _, _} = Variant, Pid, Client) ->
     crema_variant:client(Variant, Pid, Client);
 varied(_Producer, _Pid, Client) ->
     {ok, Client}.
+
+-spec no_client() -> client().
+no_client() ->
+    {none, <<>>, #{
+        on_full => error,
+        full_timeout => 0,
+        timeout => 0,
+        prepare => false,
+        max_payload_size => 1 bsl 31,
+        partitioner => {librdkafka, consistent_random},
+        topic_partitioners => #{},
+        middleware => undefined
+    }}.
 
 %% @doc The client to go on with when one was closed before it took the call: the
 %% next, made if need be, and waited for so long. `none' when there is nothing to

@@ -31,10 +31,11 @@ new(Target, Options) ->
 -spec over(crema_target:target(), map()) -> variant().
 over({crema_variant, Producer, Settings, Config, Client}, #{topic_config := More} = Parsed) ->
     Given = maps:filter(fun(_, Value) -> Value =/= undefined end, Parsed),
+    Own = maps:with([timeout, on_full, full_timeout], Given),
     {
         crema_variant,
         Producer,
-        maps:merge(Settings, maps:with([timeout, on_full, full_timeout], Given)),
+        maps:merge(Settings, maps:merge(Own, crema_prepare:settings_of_topics(More))),
         maps:merge(Config, More),
         maps:get(client, Given, Client)
     };
