@@ -10,7 +10,7 @@
 -export([producers/1, queues/1, variants/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
--export([statistics/1]).
+-export([statistics/1, events/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -19,8 +19,9 @@ all() -> [{group, side_by_side}, million, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            producers, queues, variants, ends_of_producers, handlers, offsets, share_cooperative, share_range,
-            revoked_handlers, statistics, start_at_a_time, unknown_topic, no_such_topic_name
+            producers, queues, variants, ends_of_producers, handlers, offsets, share_cooperative,
+            share_range, revoked_handlers, statistics, events, start_at_a_time, unknown_topic,
+            no_such_topic_name
         ]}
     ].
 
@@ -59,6 +60,12 @@ ends_of_producers(Config) ->
 statistics(Config) ->
     %% What crema_statistics_SUITE proves of statistics.
     cases(Config, crema_statistics_SUITE, [producers_have_them, consumers_have_them]).
+
+events(Config) ->
+    %% What crema_producer_events_SUITE proves of delivery reports.
+    Listening = crema_producer_events_SUITE:init_per_testcase(events, Config),
+    cases(Listening, crema_producer_events_SUITE, [reports, failed_reports]),
+    _ = crema_producer_events_SUITE:end_per_testcase(events, Listening).
 
 handlers(Config) ->
     %% What crema_consumer_SUITE proves of handlers.

@@ -34,10 +34,13 @@ init_per_testcase(_, Config) ->
     ok = logger:set_primary_config(level, all),
     Log = ets:new(log, [public, duplicate_bag]),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => all, filter_default => log, log => Log}),
+    Events = [Name || #{name := Name} <- crema_event_table:table()],
+    ok = crema_events:attach(?MODULE, Events, fun event/4, Log),
     [{level, Level}, {log, Log} | Config].
 
 end_per_testcase(_, Config) ->
     crema_ct:cleanup(),
+    _ = crema_events:detach(?MODULE),
     ok = logger:remove_handler(?MODULE),
     ok = logger:set_primary_config(level, proplists:get_value(level, Config)).
 
@@ -46,10 +49,17 @@ log(Event, #{log := Log}) ->
     Read = logger_formatter:format(Event, #{single_line => true}),
     true = ets:insert(Log, {line, unicode:characters_to_binary(Read), text(Event)}).
 
+%% What events tell is kept as well.
+event(Name, Measurements, Metadata, Log) ->
+    true = ets:insert(Log, {line, <<>>, text({Name, Measurements, Metadata})}).
+
 what_is_logged_is_seen(Config) ->
-    %% A marker that is logged is found, as is what a supervisor reports: the other
+    %% A marker that is logged is found, as are events and what a supervisor reports: the other
     %% cases look in the right place.
     logger:debug("here: ~p", [?MARKER], #{domain => [any]}),
+    ?assertMatch([_ | _], leaks(Config)),
+    true = ets:delete_all_objects(proplists:get_value(log, Config)),
+    ok = crema_events:execute([crema, client, log], #{}, #{message => ?MARKER}),
     ?assertMatch([_ | _], leaks(Config)),
     true = ets:delete_all_objects(proplists:get_value(log, Config)),
     Child = #{id => x, start => {erlang, apply, [fun() -> {error, ?MARKER} end, []]}},
@@ -114,7 +124,7 @@ good(Module, Config) ->
     },
     Handler = {crema_ct_handler, #{pin => ?MARKER}},
     case Module of
-        crema_producer -> Common;
+        crema_producer -> Common#{events => [calls, reports]};
         crema_consumer -> Common#{group => g, topics => [t], handler => Handler}
     end.
 

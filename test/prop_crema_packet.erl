@@ -161,7 +161,7 @@ may_succeed(Kind, Command, Bytes) ->
     lists:member(Command, always(Kind)) orelse is_sample(Command, Bytes).
 
 always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME];
-always(producer) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE];
+always(producer) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE, ?CMD_TALLIED];
 always(consumer) ->
     [
         ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_COMMIT, ?CMD_RELEASE,

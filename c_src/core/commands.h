@@ -30,6 +30,8 @@
  *   TRANSACT     What:8, Epoch:32, Tag/binary         later: ok | {error, _}
  *   SEND_OFFSETS {Tag, Metadata, [{Topic, Partition, Offset}], Millis}
  *                                                     later: ok | {error, _}
+ *   TALLIED      (none)                               ok: the owner is ready for the next event
+ *                                                     of reports (tally.h)
  *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
@@ -94,6 +96,7 @@
         ROW(CANCEL, 18, PRODUCER, PACKED)                                                          \
         ROW(FLUSH, 19, PRODUCER, PACKED)                                                           \
         ROW(PURGE, 20, PRODUCER, NONE)                                                             \
+        ROW(TALLIED, 28, PRODUCER, NONE)                                                           \
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
         ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \

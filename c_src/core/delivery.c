@@ -1,6 +1,7 @@
 #include "delivery.h"
 
 #include "mem.h"
+#include "tally.h"
 #include "transaction.h"
 
 cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
@@ -8,6 +9,10 @@ cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         if (!delivery)
                 return NULL;
         delivery->options = *options;
+        if (options->tally && !(delivery->tally = cr_tally_new(options))) {
+                cr_free(delivery);
+                return NULL;
+        }
         TAILQ_INIT(&delivery->pending);
         TAILQ_INIT(&delivery->kept);
         TAILQ_INIT(&delivery->waiters);
@@ -56,6 +61,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
                 caller_free(caller);
         cr_map_clear(&delivery->callers);
         cr_topics_destroy(delivery);
+        cr_tally_destroy(delivery->tally);
         cr_variants_destroy(delivery);
         cr_free(delivery->scratch);
         cr_free(delivery->batch);
@@ -276,9 +282,15 @@ static void report_unsent(cr_client_t *client, void *opaque, rd_kafka_resp_err_t
                              RD_KAFKA_OFFSET_INVALID, -1);
 }
 
-void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
-                        int32_t partition) {
+void cr_delivery_refuse(cr_client_t *client, rd_kafka_topic_t *rkt, void *opaque,
+                        rd_kafka_resp_err_t error, int32_t partition) {
+        const rd_kafka_message_t report = {.err = error,
+                                           .rkt = rkt,
+                                           .partition = partition,
+                                           .offset = RD_KAFKA_OFFSET_INVALID};
         cr_transaction_refused(client);
+        if (client->delivery->tally)
+                cr_tally_add(client->delivery->tally, &report, CR_STATUS_NOT_PERSISTED);
         report_unsent(client, opaque, error, partition);
 }
 
@@ -301,6 +313,8 @@ static uint8_t status_of(const rd_kafka_message_t *message) {
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
         cr_call_t *unheard = unheard_call(message->_private);
         client->delivery->delivered += !message->err;
+        if (client->delivery->tally)
+                cr_tally_add(client->delivery->tally, message, status_of(message));
         if (unheard)
                 report_unheard(client, unheard);
         else
@@ -328,6 +342,8 @@ void cr_delivery_send_grouped(cr_client_t *client) {
                 caller->dirty = false;
                 send_grouped(client, caller);
         }
+        if (client->delivery->tally)
+                cr_tally_send(client);
 }
 
 void cr_delivery_advance(cr_client_t *client) {

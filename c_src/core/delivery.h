@@ -103,6 +103,7 @@ typedef struct cr_delivery {
         uint64_t kept_count;     /* reports in them */
         cr_map_t callers;        /* by recipient */
         cr_caller_t *dirty;
+        struct cr_tally *tally;    /* NULL: the owner did not ask for it */
         cr_map_t topics;           /* by hash of the name */
         cr_variant_t *variants;    /* newest first */
         struct cr_waiters waiters; /* for a place, in the order of arrival */
@@ -137,8 +138,8 @@ void *cr_call_opaque(cr_call_t *call, uint32_t index);
 /* One place less to wait for; may free the call. */
 void cr_call_release(cr_client_t *client, cr_call_t *call);
 /* The message with that opaque was refused: it is final. */
-void cr_delivery_refuse(cr_client_t *client, void *opaque, rd_kafka_resp_err_t error,
-                        int32_t partition);
+void cr_delivery_refuse(cr_client_t *client, rd_kafka_topic_t *rkt, void *opaque,
+                        rd_kafka_resp_err_t error, int32_t partition);
 /* The message with that opaque is not to be sent, and that is its report. */
 void cr_delivery_skip(cr_client_t *client, void *opaque);
 /* Makes the delivery report of a message that librdkafka reports. */

@@ -11,6 +11,8 @@ typedef struct cr_options {
         int64_t max_messages;   /* producer: accepted and unreported */
         int64_t max_bytes;      /* producer: kept alive by these */
         int64_t max_unclaimed;  /* producer: reports that nobody fetches */
+        int64_t tally;          /* producer: 1 when the owner hears of reports */
+        int64_t tally_listed;   /* producer: most reports that it hears of one by one */
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
         int64_t commits;        /* consumer: 1 what is acknowledged, 2 nothing */

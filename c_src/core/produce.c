@@ -61,8 +61,8 @@ static void produce_run(cr_client_t *client, cr_call_t *call, uint32_t at,
                                RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_PARTITION, batch, (int)count);
         for (uint32_t i = 0; i < count; i++) {
                 if (batch[i].err)
-                        cr_delivery_refuse(client, batch[i]._private, batch[i].err,
-                                           messages[i].partition);
+                        cr_delivery_refuse(client, messages->topic->rkt, batch[i]._private,
+                                           batch[i].err, messages[i].partition);
         }
 }
 
@@ -105,7 +105,8 @@ static void produce_full(cr_client_t *client, const cr_message_t *message, void 
                 return;
         if (headers)
                 rd_kafka_headers_destroy(headers);
-        cr_delivery_refuse(client, opaque, rd_kafka_error_code(failed), message->partition);
+        cr_delivery_refuse(client, message->topic->rkt, opaque, rd_kafka_error_code(failed),
+                           message->partition);
         rd_kafka_error_destroy(failed);
 }
 
@@ -118,7 +119,8 @@ static void produce_one(cr_client_t *client, const cr_message_t *message, void *
         else if (rd_kafka_produce(message->topic->rkt, message->partition, flags,
                                   unconst(message->value), message->value_size, message->key,
                                   message->key_size, opaque))
-                cr_delivery_refuse(client, opaque, rd_kafka_last_error(), message->partition);
+                cr_delivery_refuse(client, message->topic->rkt, opaque, rd_kafka_last_error(),
+                                   message->partition);
 }
 
 /* The call holds a place of its own meanwhile, so that it outlives messages

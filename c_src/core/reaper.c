@@ -16,6 +16,7 @@
 #include "delivery.h"
 #include "group.h"
 #include "rdkafka_compat.h"
+#include "tally.h"
 
 static atomic_uint alive;
 
@@ -36,6 +37,7 @@ static void finish_producer(cr_client_t *client) {
                 cr_client_drain(client);
         }
         cr_delivery_send_grouped(client);
+        cr_tally_more(client);
         cr_delivery_leave_kept(client);
         cr_delivery_destroy(client->delivery);
         client->delivery = NULL;

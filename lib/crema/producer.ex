@@ -30,6 +30,9 @@ defmodule Crema.Producer do
     * `:flush_timeout` (10_000 ms), how long stopping waits for outstanding reports; what is left
       then is reported as failed
     * `:max_unclaimed` (100_000), how many reports are kept for `Crema.await/2`
+    * `:events`, a list of `:calls` and `:reports` (none by default): whether each call and the
+      delivery reports send events, and `:max_event_reports` (1000), how many reports one event
+      lists
     * `:max_payload_size` (1_000_012), the bytes that the value of a message may have
     * `:partitioner`, who chooses the partition of a message that has none: `:consistent_random`
       (the default), `:consistent`, `:murmur2_random` (as Java's clients), `:murmur2`,

@@ -27,6 +27,7 @@
     | {integer, Min :: integer(), Max :: integer()}
     | {zero_or, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}
+    | {some_of, [atom()]}
     %% `undefined' and `nil' are as if it were not given.
     | {optional, type()}.
 
@@ -66,6 +67,9 @@ check({function, Arity} = Type, Value) ->
     accept(is_function(Value, Arity), Type, Value);
 check({one_of, Atoms} = Type, Value) ->
     accept(lists:member(Value, Atoms), Type, Value);
+check({some_of, Atoms} = Type, Value) ->
+    Good = is_list(Value) andalso crema_input:is_proper(Value) andalso Value -- Atoms =:= [],
+    accept(Good, Type, Value);
 check(backoff, {Min, Max} = Value) ->
     Good =
         is_integer(Min) andalso is_integer(Max) andalso
@@ -151,6 +155,8 @@ describe({function, Arity}) ->
     iolist_to_binary(io_lib:format(Format, [Arity]));
 describe({one_of, Atoms}) ->
     iolist_to_binary(lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms]));
+describe({some_of, Atoms}) ->
+    iolist_to_binary(["a list of ", lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms])]);
 describe(name) ->
     <<"an atom, {local, Atom}, {global, Term} or {via, Module, Term}">>;
 describe(text) ->

@@ -77,7 +77,7 @@ producer_rows() ->
         messages(max_unclaimed, 100000, ?MAX_COUNT,
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
-    ]) ++ scoped(producer, message_rows() ++ life_rows() ++ transaction_rows()).
+    ]) ++ scoped(producer, message_rows() ++ event_rows() ++ life_rows() ++ transaction_rows()).
 
 %% What is done to messages before they are sent.
 -spec message_rows() -> [row()].
@@ -91,6 +91,18 @@ message_rows() ->
             <<"the same for single topics">>),
         optional(middleware, undefined, middleware,
             <<"what each message goes through first; with [] it may be given later">>)
+    ].
+
+-spec event_rows() -> [row()].
+event_rows() ->
+    [
+        optional(events, [], {some_of, [calls, reports]},
+            <<"events of the hot path to send: [crema, producer, produced] of each call, "
+                "[crema, producer, reported] of the delivery reports">>),
+        (optional(max_event_reports, 1000, {integer, 0, ?MAX_COUNT},
+            <<"reports that one event lists, at most; the others are only counted">>))#{
+            unit := messages
+        }
     ].
 
 %% Of producers with a transactional.id.

@@ -4,7 +4,7 @@
 %% where the application has telemetry.
 -module(crema_event_table).
 
--export([table/0, doc/0, check/3]).
+-export([table/0, fields/1, doc/0, check/3]).
 
 -export_type([row/0, field/0, type/0]).
 
@@ -16,7 +16,7 @@
     | list
     | map
     | term
-    | {integer, Unit :: ms | bytes | messages}
+    | {integer, Unit :: ms | us | bytes | messages}
     | {one_of, [atom()]}
     %% May be absent.
     | {optional, type()}.
@@ -33,8 +33,18 @@
 %% @doc The events, by subject.
 -spec table() -> [row()].
 table() ->
-    client_events() ++
-        producer_events() ++ transaction_events() ++ group_events() ++ handler_events().
+    client_events() ++ produce_events() ++ producer_events() ++ transaction_events() ++
+        group_events() ++ handler_events().
+
+%% @doc The fields of an event of the table.
+-spec fields(crema_events:event_name()) -> [Metadata :: [field()] | Measurements :: [field()]].
+fields(Name) ->
+    [#{metadata := Described, measurements := Measured}] = rows(Name),
+    [Described, Measured].
+
+-spec rows(crema_events:event_name()) -> [row()].
+rows(Name) ->
+    [Row || #{name := Known} = Row <- table(), Known =:= Name].
 
 -spec event(crema_events:event_name(), binary(), [field()], [field()]) -> row().
 event(Name, Doc, Measurements, Metadata) ->
@@ -76,6 +86,61 @@ client_events() ->
                 {statistics, map, <<"the whole, as crema:statistics/1 has it">>}
             ])
     ].
+
+-spec produce_events() -> [row()].
+produce_events() ->
+    [
+        event([crema, producer, produced],
+            <<"A produce call has returned: its messages are accepted, those of a synchronous one "
+                "reported. In the calling process; only with the option events => [calls].">>,
+            call_measurements(), call_metadata()),
+        event([crema, producer, produce_failed],
+            <<"A produce call has returned an error: nothing was accepted, a message was not "
+                "delivered, or (code timeout) the outcome is not known yet. Where and when as "
+                "produced.">>,
+            call_measurements(), call_metadata() ++ problem()),
+        event([crema, producer, reported],
+            <<"Delivery reports came: one event for all of a drain, and of the drains for which "
+                "the producer's process had no time. In that process; only with the option "
+                "events => [reports]. Labels do not get there.">>,
+            [
+                {acknowledged, {integer, messages}, <<"delivered">>},
+                {failed, {integer, messages}, <<"not delivered">>},
+                {purged, {integer, messages}, <<"given up, by a purge or a stop">>},
+                {unlisted, {integer, messages}, <<"of these, not in reports: over max_event_reports">>}
+            ],
+            client() ++ [
+                {failures, map, <<"how many failed or were purged, by code">>},
+                {reports, list,
+                    <<"maps of topic, partition, and offset or, of a failure, code and status">>}
+            ]),
+        event([crema, producer, flushed],
+            <<"A call of crema:flush/2 has returned.">>,
+            [duration(<<"time it took">>)], client() ++ result()),
+        event([crema, producer, purged],
+            <<"A call of crema:purge/1 has returned: what was outstanding is given up, and "
+                "reported.">>,
+            [], client() ++ result())
+    ].
+
+-spec call_measurements() -> [field()].
+call_measurements() ->
+    [
+        {count, {integer, messages}, <<"messages of the call">>},
+        {failed, {integer, messages}, <<"of these, refused or reported as not delivered">>},
+        {duration, {integer, us}, <<"time the call took">>}
+    ].
+
+-spec call_metadata() -> [field()].
+call_metadata() ->
+    client() ++ [
+        {call, {one_of, [sync, async]}, <<"whether it waited for the reports">>},
+        {topics, map, <<"messages by topic">>},
+        {messages, list, <<"the messages, as they were given">>}
+    ].
+
+-spec result() -> [field()].
+result() -> [{result, atom, <<"ok, or the code of the error">>}].
 
 -spec producer_events() -> [row()].
 producer_events() ->
@@ -238,7 +303,7 @@ partitions() -> [{partitions, list, <<"the partitions, as {Topic, Partition}">>}
 -spec check(crema_events:event_name(), Measurements :: map(), Metadata :: map()) ->
     ok | {error, [binary(), ...]}.
 check(Name, Measurements, Metadata) ->
-    case [Row || #{name := Known} = Row <- table(), Known =:= Name] of
+    case rows(Name) of
         [#{measurements := Measured, metadata := Described}] ->
             Faults =
                 check_fields("measurement", Measured, Measurements) ++

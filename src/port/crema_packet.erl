@@ -6,7 +6,7 @@
 -include("crema_commands.hrl").
 
 -export([produce/7, via/3, via_variant/2, in_transaction/2, variant/1, topic/1, bytes/1]).
--export([reports/1, tagged_reports/1]).
+-export([reports/1, tagged_reports/1, listed_reports/1]).
 -export([messages/4, count/1]).
 
 -export_type([message/0, mode/0, via/0, report/0, fault/0]).
@@ -335,6 +335,26 @@ tagged_reports(Packed) ->
      || <<Tag:64, Code:16/signed, Status, Partition:32/signed, Offset:64/signed,
             Timestamp:64/signed>> <= Packed
     ].
+
+%% @doc The reports of an event of reports (c_src/core/tally.h).
+-spec listed_reports(binary()) -> [
+    {Code :: integer(), Status :: byte(), Topic :: binary(), Partition :: integer(),
+        Offset :: integer()}
+].
+listed_reports(Packed) ->
+    listed(Packed, <<>>).
+
+-spec listed(binary(), binary()) -> [{integer(), byte(), binary(), integer(), integer()}].
+listed(<<Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Size:16,
+    Given:Size/binary, Rest/binary>>, Last) ->
+    Topic =
+        case Given of
+            <<>> -> Last;
+            _ -> binary:copy(Given)
+        end,
+    [{Code, Status, Topic, Partition, Offset} | listed(Rest, Topic)];
+listed(<<>>, _Last) ->
+    [].
 
 %% @doc The messages of a batch, as the handler gets them. `Template' is the map
 %% they are made from: topic, partition and all other keys are in it. `Token'

@@ -29,24 +29,36 @@
 -spec sync(crema_target:target(), call(), crema_call:options()) ->
     crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
 sync(Producer, Call, Options) ->
-    call(fun sync_by/4, Producer, Call, Options).
+    call(sync, fun sync_by/4, Producer, Call, Options).
 
--spec call(send(), crema_target:target(), call(), crema_call:options()) -> sent().
-call(Send, Producer, Call, Options) ->
+-spec call(sync | async, send(), crema_target:target(), call(), crema_call:options()) -> sent().
+call(Kind, Send, Producer, Call, Options) ->
     case crema_call:fault(Options) of
         none ->
-            Client = crema_target:client(Producer),
-            Sent =
-                case crema_prepare:is_needed(Options, Client) of
-                    false -> Send(Client, Producer, Call, Options);
-                    true -> unprepared
-                end,
-            case Sent of
-                unprepared -> prepared(Send, Client, Producer, Call, Options);
-                _ -> Sent
+            case crema_target:client(Producer) of
+                {_, _, #{call_events := _} = Settings} = Client ->
+                    crema_producer_events:call(Kind, Settings, Call, fun() ->
+                        unprepared(Send, Client, Producer, Call, Options)
+                    end);
+                Client ->
+                    unprepared(Send, Client, Producer, Call, Options)
             end;
         {error, _} = Error ->
             Error
+    end.
+
+-spec unprepared(
+    send(), crema_target:client(), crema_target:target(), call(), crema_call:options()
+) -> sent().
+unprepared(Send, Client, Producer, Call, Options) ->
+    Sent =
+        case crema_prepare:is_needed(Options, Client) of
+            false -> Send(Client, Producer, Call, Options);
+            true -> unprepared
+        end,
+    case Sent of
+        unprepared -> prepared(Send, Client, Producer, Call, Options);
+        _ -> Sent
     end.
 
 %% What is waited for meanwhile comes off the time of the call.
@@ -192,7 +204,7 @@ not_final(Port, Call, {Shape, Origins}) ->
 -spec async(crema_target:target(), call(), crema_call:options()) ->
     ok | {ok, ref()} | crema_error:error().
 async(Producer, Call, Options) ->
-    call(fun async_by/4, Producer, Call, Options).
+    call(async, fun async_by/4, Producer, Call, Options).
 
 %% @doc The same by a client that is known.
 -spec async_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
@@ -333,7 +345,10 @@ await_left(Closed, Call, Timeout, Origins) ->
 -spec flush(crema_target:target(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
-    flush_by(crema_target:client(Producer), Producer, crema_deadline:in(Timeout)).
+    {_, _, Settings} = Client = crema_target:client(Producer),
+    crema_producer_events:flush(Settings, fun() ->
+        flush_by(Client, Producer, crema_deadline:in(Timeout))
+    end).
 
 -spec flush_by(crema_target:client(), crema_target:target(), crema_deadline:deadline()) ->
     ok | crema_error:error().
@@ -360,7 +375,8 @@ flush_port(Port, Timeout) ->
 
 -spec purge(crema_target:target()) -> ok | crema_error:error().
 purge(Producer) ->
-    purge_by(crema_target:client(Producer), Producer).
+    {_, _, Settings} = Client = crema_target:client(Producer),
+    crema_producer_events:purge(Settings, fun() -> purge_by(Client, Producer) end).
 
 -spec purge_by(crema_target:client(), crema_target:target()) -> ok | crema_error:error().
 purge_by({Port, _, _} = Client, Producer) ->

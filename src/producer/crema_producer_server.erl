@@ -31,16 +31,11 @@
 -spec init(map()) -> {ok, #state{}} | {stop, crema_error:reason()}.
 init(#{connect := When, flush_timeout := Timeout} = Options) ->
     process_flag(trap_exit, true),
-    Settings = #{
-        on_full => maps:get(on_full, Options),
-        full_timeout => maps:get(full_timeout, Options),
-        timeout => maps:get(request_timeout, Options)
-    },
     Client = crema_client:new(producer, none, Options),
     Transactions = crema_transactions:start_link(crema_client:metadata(Client), Options),
-    Prepare = crema_prepare:settings(Options),
     Known = maps:from_list([{transactions, Pid} || Pid <- [Transactions], is_pid(Pid)]),
-    ok = crema_registry:register(producer, none, maps:merge(Settings, maps:merge(Prepare, Known)), #{}),
+    Settings = maps:merge(settings(Client, Options), Known),
+    ok = crema_registry:register(producer, none, Settings, #{}),
     State = #state{
         options = Options,
         client = crema_client:set(#{state => idle}, Client),
@@ -58,6 +53,17 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
                 false -> {ok, State}
             end
     end.
+
+%% What calls must know.
+-spec settings(crema_client:client(), map()) -> crema_target:settings().
+settings(Client, Options) ->
+    Calls = #{
+        on_full => maps:get(on_full, Options),
+        full_timeout => maps:get(full_timeout, Options),
+        timeout => maps:get(request_timeout, Options)
+    },
+    Events = crema_producer_events:settings(crema_client:metadata(Client), Options),
+    lists:foldl(fun maps:merge/2, Calls, [Events, crema_prepare:settings(Options)]).
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, ok, #state{}}.
@@ -127,8 +133,32 @@ handle_client(Message, #state{client = Client} = State) ->
     case crema_client:handle(Message, Client) of
         {ok, New} -> {noreply, State#state{client = New}};
         {fatal, Reason, New} -> fatal(Reason, State#state{client = New});
-        {other, _, New} -> {noreply, State#state{client = New}};
-        unknown -> {noreply, State}
+        {other, Event, New} -> {noreply, told(Event, State#state{client = New})};
+        unknown -> {noreply, left(Message, State)}
+    end.
+
+%% The driver waits with the next reports until these are done with.
+-spec told(term(), #state{}) -> #state{}.
+told({reports, _, _, _, _} = Reports, #state{port = Port, client = Client} = State) ->
+    ok = crema_producer_events:reports(Reports, crema_client:metadata(Client)),
+    _ = crema_port:command(Port, ?CMD_TALLIED, <<>>),
+    State;
+told(_, State) ->
+    State.
+
+%% A client that was given up has its last reports told; what else it says is of
+%% no interest any more.
+-spec left(term(), #state{}) -> #state{}.
+left({crema_event, Port, Bytes}, State) when is_port(Port) ->
+    told(crema_port:event(Bytes), State);
+left(_, State) ->
+    State.
+
+-spec all_left(#state{}) -> #state{}.
+all_left(State) ->
+    receive
+        {crema_event, _, _} = Message -> all_left(left(Message, State))
+    after 0 -> State
     end.
 
 %% Flushes unless the client is beyond it, and hands it to the reaper,
@@ -144,6 +174,7 @@ terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = Stat
     ok = crema_transactions:stop(State#state.transactions, 0),
     _ = is_port(Port) andalso crema_client:close(Port, Deadline),
     ok = crema_own:await(Deadline, Own),
+    _ = all_left(Stopping),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
 
 -spec flush(term(), crema_deadline:deadline(), #state{}) -> ok | crema_error:error().
@@ -191,6 +222,7 @@ connect(#state{options = Options, client = Client} = State) ->
         {<<"max_messages">>, maps:get(max_queue_messages, Options)},
         {<<"max_bytes">>, maps:get(max_queue_bytes, Options)},
         {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
+        | crema_producer_events:limits(Options)
     ],
     case crema_client:open(producer, Properties, Limits) of
         {ok, Port, _} ->

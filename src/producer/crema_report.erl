@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([origin/1, results/2, tagged/1]).
+-export([origin/1, results/2, tagged/1, status/1]).
 
 -export_type([origin/0, origins/0, report/0, result/0]).
 
@@ -79,6 +79,7 @@ error_name(Code) ->
         {error, _} -> {<<"UNKNOWN">>, integer_to_binary(Code)}
     end.
 
+%% @doc Whether a message that failed is in the log.
 -spec status(byte()) -> not_persisted | possibly_persisted | persisted.
 status(?STATUS_NOT_PERSISTED) -> not_persisted;
 status(?STATUS_POSSIBLY_PERSISTED) -> possibly_persisted;

@@ -21,7 +21,11 @@
     topic_partitioners := #{binary() => crema_partitioner:strategy()},
     middleware := undefined | {pid(), [crema_middleware:middleware()]},
     %% of a producer with a transactional.id, outside any transaction
-    transactions => pid()
+    transactions => pid(),
+    %% of events; absent where there is no client
+    metadata => crema_producer_events:metadata(),
+    %% absent unless each call is to tell of itself
+    call_events => true
 }.
 %% The port, what its calls carry, and what the producer's options say of calls.
 -type client() :: {port() | none, crema_packet:via(), settings()}.
