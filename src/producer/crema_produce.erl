@@ -109,12 +109,12 @@ again(Send, Client, Producer, Given, Options) ->
 sync_by({_, _, #{transactions := _}} = Client, Producer, Given, Options) ->
     crema_transaction:sync(Producer, Client, Given, Options);
 sync_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
+    #{max_payload_size := Max} = Settings,
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     Call = call_number(),
     Timeout = crema_call:setting(timeout, Options, Client),
     Policy = crema_call:policy(Options, Client),
-    Max = maps:get(max_payload_size, Settings),
     case crema_packet:produce(wait, Policy, Via, Call, Tag, Max, Messages) of
         {ok, Data, Behind} ->
             Origins = {Shape, [crema_report:origin(Message) || Message <- Messages]},
@@ -212,8 +212,8 @@ async(Producer, Call, Options) ->
 async_by({_, _, #{transactions := _}} = Client, Producer, Given, Options) ->
     crema_transaction:async(Producer, Client, Given, Options);
 async_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
+    #{max_payload_size := Max} = Settings,
     {Mode, Call} = mode(Options),
-    Max = maps:get(max_payload_size, Settings),
     case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Max, Messages) of
         {ok, Data, []} ->
             case crema_port:command(Port, ?CMD_PRODUCE, Data) of
@@ -260,12 +260,12 @@ accepted(_, _Port, _Call, _Shape, _Messages) ->
     crema_call:options()
 ) -> ok | {ok, ref()} | crema_error:error().
 tagged({Port, Via, Settings} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
+    #{max_payload_size := Max} = Settings,
     Since = erlang:monotonic_time(millisecond),
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
     {Mode, _} = mode(Options),
     Policy = crema_call:policy(Options, Client),
-    Max = maps:get(max_payload_size, Settings),
     {ok, Data, Behind} = crema_packet:produce(Mode, Policy, Via, Call, Tag, Max, Messages),
     Answer =
         case submit(Port, Data, Behind) of
