@@ -1,11 +1,13 @@
-%% A broker that is killed, or stopped, while a million messages are produced:
-%% what the processes were told of theirs is compared with what the log holds.
+%% A broker that is killed, or stopped, while many processes produce: what they
+%% were told of their messages is compared with what the log holds, and nobody
+%% waits for longer than asked for.
 -module(crema_outage_kafka_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([killed/1, killed_and_timed_out/1, stopped_and_timed_out/1]).
+-export([purged/1, deadlines/1]).
 
 -define(PROCESSES, 16).
 -define(EACH, 62500).
@@ -14,7 +16,7 @@
 
 suite() -> [{timetrap, {minutes, 5}}].
 
-all() -> [killed, killed_and_timed_out, stopped_and_timed_out].
+all() -> [killed, killed_and_timed_out, stopped_and_timed_out, purged, deadlines].
 
 init_per_suite(Config) -> crema_ct:start(Config, crema_ct_kafka:bootstrap()).
 
@@ -67,14 +69,20 @@ outage(Config, MessageTimeout, Disturb) ->
         end
      || Part <- [?PROCESSES div 5, ?PROCESSES div 2]
     ],
-    Outcomes = maps:from_list(lists:append([outcomes(Caller) || Caller <- Callers])),
+    Outcomes = lists:append([outcomes(Caller) || Caller <- Callers]),
+    ct:pal("disturbed for ~w ms", [Times]),
+    judge(Config, Topic, Outcomes).
+
+judge(Config, Topic, Told) ->
+    Outcomes = maps:from_list(Told),
+    ?assertEqual(length(Told), map_size(Outcomes)),
     Log = [
         {Partition, [{Offset, message(Value)} || {Offset, Value} <- Entries]}
      || {Partition, Entries} <- crema_ct_kafka:log(proplists:get_value(priv_dir, Config), Topic)
     ],
     Counts = crema_ct_accounts:count(Outcomes),
     Faults = crema_ct_accounts:faults(Outcomes, Log),
-    ct:pal("disturbed for ~w ms: ~p, ~b faults", [Times, Counts, length(Faults)]),
+    ct:pal("~p, ~b faults", [Counts, length(Faults)]),
     ?assertEqual([], lists:sublist(Faults, 100)),
     Counts.
 
@@ -88,6 +96,43 @@ outcomes({Pid, Monitor}) ->
 message(Value) ->
     [Process, Number] = binary:split(Value, <<"/">>),
     {binary_to_integer(Process), binary_to_integer(Number)}.
+
+purged(Config) ->
+    %% While the broker does nothing a flush ends at its deadline, and a purge ends
+    %% all messages: what it says of each holds, and those after it are delivered.
+    Topic = crema_ct:topic(Config, ?PARTITIONS),
+    P = crema_ct:producer(Config),
+    Chunks = fun(From, To) -> told(P, Topic, 1, lists:seq(From, To - 1, ?CHUNK)) end,
+    ok = Chunks(0, 10000),
+    crema_ct:await(fun() -> maps:get(reported, crema:info(P)) > 1000 end),
+    crema_ct_kafka:brokers("pause"),
+    ok = Chunks(10000, 30000),
+    {Time, Result} = crema_ct:timed(fun() -> crema:flush(P, 500) end),
+    ?assertMatch({error, {timeout, _}}, Result),
+    ?assert(Time >= 500 andalso Time < 1500, Time),
+    ok = Chunks(30000, 40000),
+    ok = crema:purge(P),
+    ?assertEqual(ok, crema:flush(P, 5000)),
+    crema_ct_kafka:brokers("resume"),
+    ok = Chunks(40000, 50000),
+    Counts = judge(Config, Topic, [{{1, Number}, Outcome} || {Number, Outcome} <- reports(50000)]),
+    ?assertMatch(#{delivered := _, not_persisted := _, possibly_persisted := _}, Counts).
+
+deadlines(Config) ->
+    %% A crowd of callers keeps its deadlines on a queue that is mostly full,
+    %% while the broker is stopped for some seconds too.
+    P = crema_ct:producer(Config, #{max_queue_messages => 100, max_queue_bytes => 300000}),
+    Reported = fun(More) ->
+        #{reported := Before} = crema:info(P),
+        crema_ct:await(fun() -> maps:get(reported, crema:info(P)) > Before + More end, 60000)
+    end,
+    Ended = crema_ct_crowd:keeps_deadlines(P, crema_ct:topic(Config, ?PARTITIONS), fun() ->
+        Reported(20000),
+        pause_and_resume(),
+        Reported(20000)
+    end),
+    ?assertMatch(#{ok := _, queue_full := _, timeout := _}, Ended),
+    ok = crema:flush(P, 20000).
 
 %% ---- the processes ------------------------------------------------------------------
 
@@ -112,13 +157,15 @@ waiting(P, Topic, Process, Firsts) ->
     ]).
 
 told_later(P, Topic, Process, Firsts) ->
-    [
-        ok = crema:produce_many_async(P, chunk(Topic, Process, First), #{
-            report => message, tag => First
-        })
-     || First <- Firsts
-    ],
+    ok = told(P, Topic, Process, Firsts),
     reports(?EACH).
+
+told(P, Topic, Process, Firsts) ->
+    Tell = fun(First) ->
+        Options = #{report => message, tag => First},
+        ok = crema:produce_many_async(P, chunk(Topic, Process, First), Options)
+    end,
+    lists:foreach(Tell, Firsts).
 
 one_by_one(P, Topic, Process, Numbers) ->
     [

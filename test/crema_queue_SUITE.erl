@@ -11,7 +11,8 @@
     refused_at_once/1, refused_in_time/1, refused_synchronous/1, whole_or_not_at_all/1,
     batch_too_large/1, limit_in_bytes/1, what_a_reference_keeps/1,
     woken_in_order/1, nobody_overtakes/1, deadline_of_the_first/1, killed_waiter/1,
-    killed_callers_keep_their_places/1, large_values_wait/1, woken_by_reports/1, others_go_on/1
+    killed_callers_keep_their_places/1, large_values_wait/1, woken_by_reports/1, others_go_on/1,
+    crowd/1, crowd_and_slow_broker/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -21,7 +22,8 @@ all() ->
         refused_at_once, refused_in_time, refused_synchronous, whole_or_not_at_all,
         batch_too_large, limit_in_bytes, what_a_reference_keeps,
         woken_in_order, nobody_overtakes, deadline_of_the_first, killed_waiter,
-        killed_callers_keep_their_places, large_values_wait, woken_by_reports, others_go_on
+        killed_callers_keep_their_places, large_values_wait, woken_by_reports, others_go_on,
+        crowd, crowd_and_slow_broker
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -258,6 +260,39 @@ others_go_on(Config) ->
     ?assert(Time < 2000, Time),
     [exit(Waiter, kill) || Waiter <- Waiters],
     waiting(Full, 0).
+
+crowd(Config) ->
+    %% Of 64 processes that wait for their reports and 32 that do not, on a queue
+    %% that is full most of the time, none waits longer than its deadline.
+    P = crema_ct:producer(Config, #{max_queue_messages => 60, max_queue_bytes => 200000}),
+    Ended = crema_ct_crowd:keeps_deadlines(P, crema_ct:topic(Config, 4), fun() ->
+        crema_ct:await(fun() -> maps:get(reported, crema:info(P)) > 50000 end, 60000)
+    end),
+    ?assertMatch(#{ok := _}, Ended),
+    all_reported(P).
+
+crowd_and_slow_broker(Config) ->
+    %% The same while the broker leaves requests unanswered for some time.
+    {ok, Cluster} = crema_cluster:start_link(),
+    Own = [{bootstrap, crema_cluster:bootstrap_servers(Cluster)} | Config],
+    P = crema_ct:producer(Own, #{max_queue_messages => 60, max_queue_bytes => 200000}),
+    Ended = crema_ct_crowd:keeps_deadlines(P, crema_ct:unique(<<"topic">>), fun() ->
+        [
+            begin
+                ok = crema_cluster:fail(Cluster, produce, lists:duplicate(3, {no_error, 700})),
+                #{reported := Before} = crema:info(P),
+                crema_ct:await(fun() -> maps:get(reported, crema:info(P)) > Before + 5000 end)
+            end
+         || _ <- [1, 2]
+        ]
+    end),
+    ?assertMatch(#{ok := _, queue_full := _, timeout := _}, Ended),
+    all_reported(P).
+
+all_reported(P) ->
+    ok = crema:flush(P, 20000),
+    #{accepted := Accepted, reported := Reported, waiting_callers := Waiting} = crema:info(P),
+    ?assertEqual({Accepted, 0}, {Reported, Waiting}).
 
 %% A producer whose queue is filled with so many messages, by somebody who is
 %% dead; its limit is that number unless Options say otherwise.
