@@ -17,6 +17,7 @@
 -type options() :: #{
     command := string(),
     workload := string(),
+    client := string(),
     bootstrap => binary(),
     topic => binary(),
     messages := pos_integer(),
@@ -48,6 +49,7 @@ main() ->
 run(#{command := "produce"} = O) -> produce_one(O);
 run(#{command := "produce-many"} = O) -> produce_many(O);
 run(#{command := "produce-many-reports"} = O) -> produce_many_reports(O);
+run(#{command := "produce-callers"} = O) -> produce_callers(O);
 run(#{command := "produce-sync"} = O) -> produce_sync(O);
 run(#{command := "consume-batch"} = O) -> consume(O, crema_bench_handler);
 run(#{command := "consume-one"} = O) -> consume(O, crema_bench_one_handler);
@@ -60,6 +62,7 @@ parse([Command | Rest]) ->
     parse(Rest, #{
         command => Command,
         workload => Command,
+        client => "crema",
         messages => 100000,
         size => 100,
         partitions => 4,
@@ -73,6 +76,7 @@ parse([Command | Rest]) ->
 
 parse([], O) -> O;
 parse(["-w", X | Rest], O) -> parse(Rest, O#{workload := X});
+parse(["-c", X | Rest], O) -> parse(Rest, O#{client := X});
 parse(["-b", X | Rest], O) -> parse(Rest, O#{bootstrap => list_to_binary(X)});
 parse(["-t", X | Rest], O) -> parse(Rest, O#{topic => list_to_binary(X)});
 parse(["-n", X | Rest], O) -> parse(Rest, O#{messages := list_to_integer(X)});
@@ -173,21 +177,41 @@ produce_sync(#{topic := Topic, messages := Count, callers := Callers} = O) ->
     P = start_warm_producer(O),
     Each = Count div Callers,
     Value = value(O),
-    Pids = [spawn_link(sync_caller(P, Topic, Value, Each)) || _ <- lists:seq(1, Callers)],
-    From = crema_bench_result:moment(),
-    [Pid ! {start, self()} || Pid <- Pids],
-    [receive {finished, Pid} -> ok end || Pid <- Pids],
+    From = by_callers(Callers, fun() -> produce_sync(P, Topic, Value, Each) end),
     crema_bench_result:rate(O, Each * Callers, From, crema_bench_result:moment(), #{}),
     ok = crema_producer:stop(P).
 
-sync_caller(P, Topic, Value, Count) ->
-    fun() ->
-        receive
-            {start, Main} ->
-                ok = produce_sync(P, Topic, Value, Count),
-                Main ! {finished, self()}
+%% Many processes that wait for nothing but places in the queue.
+produce_callers(#{topic := Topic, messages := Count, callers := Callers, batch := Batch} = O) ->
+    P = start_warm_producer(O),
+    Each = Count div Callers div Batch * Batch,
+    Value = value(O),
+    Messages = [#{topic => Topic, value => Value} || _ <- lists:seq(1, Batch)],
+    From = by_callers(Callers, fun() ->
+        case Batch of
+            1 -> produce_one(P, Topic, Value, Each);
+            _ -> produce_many(P, Messages, Batch, Each)
         end
-    end.
+    end),
+    ok = crema:flush(P, ?FLUSH_TIMEOUT),
+    crema_bench_result:rate(O, Each * Callers, From, crema_bench_result:moment(), #{}),
+    ok = crema_producer:stop(P).
+
+%% So many processes, let loose at one moment, which is returned when the last
+%% has finished.
+by_callers(Callers, Fun) ->
+    Main = self(),
+    Caller = fun() ->
+        receive
+            start -> ok = Fun()
+        end,
+        Main ! {finished, self()}
+    end,
+    Pids = [spawn_link(Caller) || _ <- lists:seq(1, Callers)],
+    From = crema_bench_result:moment(),
+    [Pid ! start || Pid <- Pids],
+    [receive {finished, Pid} -> ok end || Pid <- Pids],
+    From.
 
 produce_sync(_P, _Topic, _Value, 0) ->
     ok;

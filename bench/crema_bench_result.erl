@@ -54,10 +54,10 @@ cpu_seconds({_, From}, {_, To}) -> (To - From) / 1000.
 
 cpu_percent(From, To) -> cpu_seconds(From, To) * 100 / seconds(From, To).
 
-print(#{workload := Workload, size := Size}, Messages, Seconds, Fields) ->
+print(#{workload := Workload, client := Client, size := Size}, Messages, Seconds, Fields) ->
     io:format(
-        "{\"workload\":\"~ts\",\"client\":\"crema\",\"messages\":~b,\"size\":~b,\"seconds\":~.4f~ts}~n",
-        [Workload, Messages, Size, Seconds, [field(Field) || Field <- Fields]]
+        "{\"workload\":\"~ts\",\"client\":\"~ts\",\"messages\":~b,\"size\":~b,\"seconds\":~.4f~ts}~n",
+        [Workload, Client, Messages, Size, Seconds, [field(Field) || Field <- Fields]]
     ).
 
 field({Name, Value}) -> io_lib:format(",\"~ts\":~.4f", [Name, float(Value)]).
