@@ -2,8 +2,8 @@
 %% suite runs.
 %%
 %% The emulator measures by the clock, so a thread that the system does not let
-%% run looks like one that holds on. What Linux says the schedulers have waited
-%% for a processor is taken off.
+%% run looks like one that holds on, as does one that waits for a lock which such
+%% a thread has. What Linux says a thread has waited for a processor is taken off.
 -module(crema_ct_watch).
 
 -export([start/0, stop/1]).
@@ -14,7 +14,7 @@
 -record(state, {
     ports = #{} :: #{port() => string()},
     modules :: [module()],
-    %% milliseconds that each scheduler had waited, the last first
+    %% milliseconds that each thread had waited, the last first
     samples :: [#{string() => integer()}],
     found = [] :: [term()]
 }).
@@ -104,18 +104,16 @@ is_ours({process, Initial}, Info, #state{modules = Modules}) ->
         end,
     lists:any(fun(Module) -> lists:member(Module, Modules) end, Own ++ Running).
 
-%% The most that a scheduler has waited since some tenths of a second.
+%% The most that a thread has waited since some tenths of a second.
 kept_waiting(#state{samples = Samples}) ->
     Before = lists:last(Samples),
     Now = maps:to_list(waited()),
     lists:max([0 | [Wait - maps:get(Thread, Before, Wait) || {Thread, Wait} <- Now]]).
 
-%% Milliseconds that each scheduler thread was ready to run and did not.
+%% Milliseconds that each thread was ready to run and did not.
 waited() ->
     maps:from_list([
         {Task, binary_to_integer(lists:nth(2, binary:split(Stat, <<" ">>, [global]))) div 1000000}
      || Task <- filelib:wildcard("/proc/self/task/*"),
-        {ok, Stat} <- [file:read_file(filename:join(Task, "schedstat"))],
-        {ok, Name} <- [file:read_file(filename:join(Task, "comm"))],
-        re:run(Name, "^([0-9]+_scheduler|erts_sched_[0-9]+)$") =/= nomatch
+        {ok, Stat} <- [file:read_file(filename:join(Task, "schedstat"))]
     ]).
