@@ -58,7 +58,7 @@ defmodule Crema do
   """
 
   @typedoc "A running producer, consumer or cluster: its pid or its name."
-  @type client :: pid | atom | {:global, term} | {:via, module, term} | variant
+  @type client :: pid | atom | {:global, term} | {:via, module, term} | variant | transaction
 
   @typedoc "A message to produce."
   @type message :: %{
@@ -96,6 +96,12 @@ defmodule Crema do
 
   @typedoc "A producer with settings of its own: see `variant/2`."
   @type variant :: :crema.variant()
+
+  @typedoc "An open transaction: a producer as well, until it ends. See `transaction/3`."
+  @type transaction :: :crema.transaction()
+
+  @typedoc "A consumer's part in its group, for `send_offsets/3`."
+  @type group_metadata :: :crema.group_metadata()
 
   @typedoc "Options of the functions that produce, as described above."
   @type produce_options :: keyword | %{optional(atom) => term}
@@ -281,6 +287,64 @@ defmodule Crema do
   def disconnect!(producer) do
     with {:error, reason} <- disconnect(producer), do: raise(Crema.Error, reason)
   end
+
+  @doc """
+  Runs a function in a transaction of a producer that has a `transactional.id`, and commits it.
+
+      {:ok, offset} =
+        Crema.transaction(MyApp.Till, fn tx ->
+          {:ok, %{offset: offset}} = Crema.produce(tx, %{topic: "sales", value: "one espresso"})
+          {:ok, _} = Crema.produce_async(tx, %{topic: "ledger", value: "2.20"})
+          offset
+        end)
+
+  What is produced with the handle becomes visible to readers with `isolation.level`
+  `read_committed` together, or never. `{:aborted, reason}` after `abort/2`; an exception aborts and
+  is raised again, and the death of the process aborts until the commit has begun. `{:error,
+  {:commit_unknown, _}}` says that the outcome of a commit was lost; after any other error nothing
+  is committed.
+
+    * `:timeout`, how long to wait for the turn, in milliseconds: a producer has one transaction at a
+      time (default: the producer's `:transaction_wait`)
+    * `:abort_wait`, as the producer's
+
+  Within a transaction, of its handle or of its producer, it is part of that one.
+  """
+  @spec transaction(client, (transaction -> result), keyword | map) ::
+          {:ok, result} | {:aborted, reason :: term} | error
+        when result: term
+  def transaction(producer, fun, opts \\ []) do
+    :crema.transaction(producer, fun, Map.new(opts))
+  end
+
+  @doc """
+  Aborts a transaction, which then returns `{:aborted, reason}`.
+
+  In the process that runs it, this leaves the function by a throw. In another it returns `:ok`, and
+  the function goes on in vain.
+  """
+  @spec abort(transaction, reason :: term) :: :ok | error | no_return
+  def abort(transaction, reason), do: :crema.abort(transaction, reason)
+
+  @doc """
+  Makes offsets of a consumer part of a transaction: they are committed when it is.
+
+  `consumer` is a member of the group, or better what `group_metadata/1` told of it when the messages
+  came. An offset is a message that is done with, or `{topic, partition, next}`. The consumer has the
+  option `commit: :transaction`.
+  """
+  @spec send_offsets(
+          transaction,
+          client | group_metadata,
+          [Crema.Consumer.message() | {binary | atom, non_neg_integer, non_neg_integer}]
+        ) :: :ok | error
+  def send_offsets(transaction, consumer, offsets) do
+    :crema.send_offsets(transaction, consumer, offsets)
+  end
+
+  @doc "A consumer's part in its group, for `send_offsets/3`."
+  @spec group_metadata(client) :: {:ok, group_metadata} | error
+  def group_metadata(consumer), do: :crema.group_metadata(consumer)
 
   @doc """
   Acknowledges a consumed message, or its `:token`, from any process.

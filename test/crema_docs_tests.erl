@@ -67,6 +67,7 @@ examples() ->
         lists:foldl(fun run/2, Bindings, fences("docs/partitioning.md")),
         Lives = [at(Block, Brokers) || Block <- fences("docs/lifecycle.md")],
         lists:foldl(fun run/2, [], Lives),
+        transactions(Bindings),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),
         {value, Pid} = erl_eval:binding('Cluster', Bindings),
@@ -75,6 +76,24 @@ examples() ->
         group_leader(Before, self()),
         application:stop(crema)
     end.
+
+%% What is produced in the first is consumed and produced in another.
+transactions(Bindings) ->
+    Test = self(),
+    Tell = fun(_, _, _, _) -> Test ! committed end,
+    ok = crema_events:attach(?FUNCTION_NAME, [crema, transaction, committed], Tell, none),
+    Run = lists:foldl(fun run/2, Bindings, fences("docs/transactions.md")),
+    [
+        receive
+            committed -> ok
+        after 30000 -> error(not_committed)
+        end
+     || _ <- [1, 2]
+    ],
+    ok = crema_events:detach(?FUNCTION_NAME),
+    [{value, Till}, {value, Member}] = [erl_eval:binding(Name, Run) || Name <- ['Till', 'Member']],
+    ok = crema_consumer:stop(Member),
+    ok = crema_producer:stop(Till).
 
 at(Block, Brokers) ->
     binary:replace(Block, <<"localhost:9092">>, Brokers, [global]).

@@ -67,6 +67,8 @@ defmodule Crema.Consumer do
     * `:backoff`, `{min, max}` in milliseconds (`{100, 10_000}`): the pause before a message is
       handled again
     * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
+    * `:commit`, `:auto` (the default: what is acknowledged is committed) or `:transaction` (only what
+      `Crema.send_offsets/3` sends within a transaction)
     * `:stop_timeout` (10_000 ms), how long stopping may take
   """
 

@@ -54,6 +54,16 @@ defmodule Crema.Producer do
       client is made with a map of `:error`, `:attempt` and `:kafka`; it returns `:keep` or
       `{:kafka, properties}`
 
+  Of a producer with a `transactional.id` (see `Crema.transaction/3`):
+
+    * `:transaction_wait` (60_000 ms), how long a transaction waits for its turn, and its end for an
+      abort
+    * `:transaction_attempts` (5), how often a step of a transaction is tried that may succeed later
+    * `:transaction_backoff` (500 ms), the wait before the second try; before the third it is twice as
+      long, and so on
+    * `:abort_wait` (10_000 ms), how long an abort waits at most for the first report of the
+      transaction, which spares librdkafka a fatal error; 0: not at all
+
   Starting never waits for the network: see `Crema.await_ready/2`.
   """
 
@@ -80,13 +90,14 @@ defmodule Crema.Producer do
 
   @doc """
   Stops a producer: it flushes first, for its `:flush_timeout`. Every outstanding message is
-  reported. Stopping one that has stopped already is fine.
+  reported. Stopping one that has stopped already is fine. A process that runs a transaction of the
+  producer cannot stop it: `{:error, {:in_transaction, _}}`.
   """
-  @spec stop(Crema.client()) :: :ok
+  @spec stop(Crema.client()) :: :ok | Crema.error()
   def stop(producer), do: :crema_producer.stop(producer)
 
   @doc "Like `stop/1`, flushing for at most `timeout` milliseconds; with 0 it purges at once."
-  @spec stop(Crema.client(), timeout) :: :ok
+  @spec stop(Crema.client(), timeout) :: :ok | Crema.error()
   def stop(producer, timeout), do: :crema_producer.stop(producer, timeout)
 
   @doc """

@@ -115,9 +115,9 @@ transaction_rows() ->
             <<"how often a step of a transaction is tried that may succeed later">>),
         time(transaction_backoff, 500, 0,
             <<"wait before the second try; before the third it is twice as long, and so on">>),
-        time(abort_wait, 1000, 0,
-            <<"how long an abort waits for the first report of the transaction, which spares "
-                "librdkafka a fatal error; 0: not at all">>)
+        time(abort_wait, 10000, 0,
+            <<"how long an abort waits at most for the first report of the transaction, which "
+                "spares librdkafka a fatal error; 0: not at all">>)
     ].
 
 %% A producer's life.

@@ -35,6 +35,8 @@ ask(Port, commit) ->
 ask(Port, abort) ->
     transact(Port, ?TRANSACT_ABORT, 0);
 ask(Port, first_report) ->
+    %% It would not come before the linger; the answer is of no interest.
+    _ = crema_port:ask_async(Port, ?CMD_FLUSH, fun(Tag) -> Tag end),
     transact(Port, ?TRANSACT_FIRST_REPORT, 0).
 
 -spec transact(port(), byte(), non_neg_integer()) -> {ok, crema_port:tag()} | crema_error:error().
