@@ -1,0 +1,182 @@
+/* Transactions: which PRODUCE is taken when, and closing in the middle of one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "../core/transaction.h"
+#include "support/test_host.h"
+
+#define END_TXN 26
+
+static char bootstrap[64];
+static test_host_t *cluster;
+
+static int start_cluster(void **state) {
+        (void)state;
+        cluster = test_cluster(bootstrap, sizeof(bootstrap));
+        return 0;
+}
+
+static int stop_cluster(void **state) {
+        (void)state;
+        test_host_free(cluster);
+        return (int)test_blocks_alive();
+}
+
+static test_host_t *producer(const char *servers) {
+        const char *const properties[] = {"bootstrap.servers",  servers, "log.queue", "true",
+                                          "transactional.id",   "t",     "linger.ms", "40000",
+                                          "message.timeout.ms", "50000", NULL};
+        test_host_t *host = test_host_new();
+        assert_string_equal(test_open(host, "producer", properties), "ok");
+        return host;
+}
+
+static const char *transact(test_host_t *host, uint8_t what, uint32_t epoch, const char *tag) {
+        bytes_t out = {.size = 0};
+        put_uint(&out, what, 1);
+        put_uint(&out, epoch, 4);
+        put_text(&out, tag);
+        return test_command(host, CR_CMD_TRANSACT, out.data, out.size);
+}
+
+/* The same, and its answer: ok or {error, {Name, ...}}. */
+static bool succeeds(test_host_t *host, uint8_t what, uint32_t epoch) {
+        packet_t *packet;
+        cr_reader_t term;
+        char ok[8] = "";
+        assert_string_equal(transact(host, what, epoch, "step"), "");
+        packet = test_host_reply(host, "step");
+        assert_non_null(packet);
+        term = cr_reader(packet->bytes, packet->size);
+        cr_read_atom(&term, ok, sizeof(ok));
+        packet_free(packet);
+        return strcmp(ok, "ok") == 0;
+}
+
+static test_host_t *with_transaction(uint32_t epoch) {
+        test_host_t *host = producer(bootstrap);
+        assert_true(succeeds(host, CR_TRANSACT_INIT, 0));
+        assert_true(succeeds(host, CR_TRANSACT_BEGIN, epoch));
+        return host;
+}
+
+/* A message that nobody hears of. */
+static const char *produce(test_host_t *host, uint32_t epoch) {
+        bytes_t plain = {.size = 0}, out = {.size = 0};
+        put_produce(&plain, CR_MODE_NONE, CR_POLICY_VIA, 0, "", 1);
+        memcpy(out.data, plain.data, 10);
+        out.size = 10;
+        put_uint(&out, 0, 8);
+        put_uint(&out, epoch, 4);
+        put_uint(&out, 0, 4);
+        memcpy(out.data + out.size, plain.data + 10, plain.size - 10);
+        out.size += plain.size - 10;
+        return test_command(host, CR_CMD_PRODUCE, out.data, out.size);
+}
+
+/* The cluster's next answer of that kind comes so many milliseconds late. */
+static void delay(int api, int millis) {
+        cr_writer_t out = cr_writer();
+        cr_write_tuple(&out, 2);
+        cr_write_integer(&out, api);
+        cr_write_list(&out, 1);
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "no_error");
+        cr_write_integer(&out, millis);
+        cr_write_list_end(&out);
+        assert_string_equal(
+                test_command(cluster, CR_CMD_MOCK_ERRORS, out.x.buff, (size_t)out.x.index), "");
+        ei_x_free(&out.x);
+}
+
+/* Proves that a PRODUCE is taken with the open transaction's epoch only, from
+ * the begin until the commit is asked for. */
+static void only_the_open_one_takes(void **state) {
+        test_host_t *host = producer(bootstrap);
+        (void)state;
+        assert_true(succeeds(host, CR_TRANSACT_INIT, 0));
+        assert_string_equal(produce(host, 7), "stale_transaction");
+        assert_true(succeeds(host, CR_TRANSACT_BEGIN, 7));
+        assert_string_equal(produce(host, 0), "stale_transaction");
+        assert_string_equal(produce(host, 8), "stale_transaction");
+        assert_string_equal(produce(host, 7), "");
+        assert_string_equal(transact(host, CR_TRANSACT_COMMIT, 0, "commit"), "");
+        assert_string_equal(produce(host, 7), "stale_transaction");
+        packet_free(test_host_reply(host, "commit"));
+        assert_true(succeeds(host, CR_TRANSACT_BEGIN, 8));
+        assert_string_equal(produce(host, 7), "stale_transaction");
+        assert_true(succeeds(host, CR_TRANSACT_ABORT, 0));
+        assert_string_equal(produce(host, 8), "stale_transaction");
+        test_host_free(host);
+}
+
+/* Proves that whoever waits for the first report has it at once when nothing was
+ * produced, and else when it comes: here by an abort, since all lingers. */
+static void first_report(void **state) {
+        test_host_t *host = with_transaction(1);
+        (void)state;
+        assert_true(succeeds(host, CR_TRANSACT_FIRST_REPORT, 0));
+        assert_string_equal(produce(host, 1), "");
+        assert_string_equal(transact(host, CR_TRANSACT_FIRST_REPORT, 0, "first"), "");
+        assert_true(succeeds(host, CR_TRANSACT_ABORT, 0));
+        packet_free(test_host_reply(host, "first"));
+        test_host_free(host);
+}
+
+/* Proves that a purge is refused while a transaction is open, and a retirement
+ * until it has ended. */
+static void open_one_is_kept(void **state) {
+        test_host_t *host = with_transaction(1);
+        (void)state;
+        assert_string_equal(test_command(host, CR_CMD_PURGE, NULL, 0), "in_transaction");
+        assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "busy");
+        assert_true(succeeds(host, CR_TRANSACT_COMMIT, 0));
+        assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "");
+        assert_string_equal(transact(host, CR_TRANSACT_BEGIN, 2, "late"), "closed");
+        test_host_free(host);
+}
+
+static bool is_told(test_host_t *host, const char *tag) {
+        packet_t *packet = test_host_reply(host, tag);
+        packet_free(packet);
+        return packet != NULL;
+}
+
+/* Proves that a client can be closed while it initialises without a broker, while
+ * a commit waits for messages, and while one waits for its answer; whoever
+ * waits is told, and the reaper takes no longer than a call is tried. */
+static void closes_under_way(void **state) {
+        struct timespec before, after;
+        test_host_t *hosts[3];
+        (void)state;
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        hosts[0] = producer("127.0.0.1:1");
+        assert_string_equal(transact(hosts[0], CR_TRANSACT_INIT, 0, "end"), "");
+        hosts[1] = with_transaction(1);
+        assert_string_equal(produce(hosts[1], 1), "");
+        assert_string_equal(transact(hosts[1], CR_TRANSACT_COMMIT, 0, "end"), "");
+        hosts[2] = with_transaction(1);
+        delay(END_TXN, 60000);
+        assert_string_equal(produce(hosts[2], 1), "");
+        assert_string_equal(transact(hosts[2], CR_TRANSACT_COMMIT, 0, "end"), "");
+        for (int i = 0; i < 3; i++) {
+                test_host_close(hosts[i]);
+                assert_true(is_told(hosts[i], "end"));
+                test_host_free(hosts[i]);
+        }
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        assert_true(after.tv_sec - before.tv_sec < 20);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(only_the_open_one_takes), cmocka_unit_test(first_report),
+                cmocka_unit_test(open_one_is_kept), cmocka_unit_test(closes_under_way)};
+        return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
+}
