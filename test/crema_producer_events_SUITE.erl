@@ -7,7 +7,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
-    off_by_default/1, calls/1, failed_calls/1, reports/1, failed_reports/1, reports_of_a_stop/1,
+    off_by_default/1, calls/1, calls_of_a_transaction/1, failed_calls/1, reports/1,
+    failed_reports/1, reports_of_a_stop/1, reports_of_a_reload/1,
     reports_are_bounded/1, a_slow_listener/1, nobody_listens/1, flush_and_purge/1
 ]).
 
@@ -15,7 +16,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
-        off_by_default, calls, failed_calls, reports, failed_reports, reports_of_a_stop,
+        off_by_default, calls, calls_of_a_transaction, failed_calls, reports, failed_reports,
+        reports_of_a_stop, reports_of_a_reload,
         reports_are_bounded, a_slow_listener, nobody_listens, flush_and_purge
     ].
 
@@ -109,6 +111,24 @@ calls(Config) ->
     _ = next(flushed),
     crema_ct:quiet().
 
+calls_of_a_transaction(Config) ->
+    %% In a transaction and as one of its own, a call tells once, of its producer.
+    Topic = crema_ct:topic(Config, 1),
+    P = crema_ct:producer(Config, #{
+        events => [calls], kafka => #{'transactional.id' => crema_ct:unique(<<"events">>)}
+    }),
+    Message = #{topic => Topic, value => <<"v">>},
+    {ok, done} = crema:transaction(P, fun(Tx) ->
+        {ok, _} = crema:produce(Tx, Message),
+        ok = crema:produce_async(Tx, Message, #{report => none}),
+        done
+    end),
+    ?assertMatch({#{count := 1}, #{client := P, call := sync}}, next(produced)),
+    ?assertMatch({#{count := 1}, #{client := P, call := async}}, next(produced)),
+    {ok, _} = crema:produce(P, Message),
+    ?assertMatch({#{count := 1}, #{client := P, call := sync}}, next(produced)),
+    crema_ct:quiet().
+
 failed_calls(Config) ->
     %% A call that ends with an error says which: wrong messages, whatever they
     %% are, messages that were not delivered, a wait that was too short. In many
@@ -193,6 +213,18 @@ reports_of_a_stop(_Config) ->
     ?assertMatch(
         [#{topic := <<"t">>, code := purge_queue, status := not_persisted} | _], listed(Events)
     ).
+
+reports_of_a_reload(_Config) ->
+    %% So is what a fatal error gives up, although its client is not the producer's
+    %% any more.
+    P = crema_ct:unreachable(#{
+        events => [reports], on_fatal => reload, reload_backoff => {1, 1}
+    }),
+    ok = crema:produce_many_async(P, crema_ct_life:messages(10), #{report => none}),
+    crema_ct_life:fatal(P),
+    Events = [{_, #{client := P}} | _] = reported(10),
+    ?assertEqual(10, total(purged, Events) + total(failed, Events)),
+    ?assertEqual(10, length(listed(Events))).
 
 reports_are_bounded(Config) ->
     %% An event lists no more than it may; the others are counted all the same.

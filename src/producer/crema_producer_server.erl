@@ -129,36 +129,44 @@ handle_info(Message, State) ->
     handle_client(Message, State).
 
 -spec handle_client(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_client(Message, #state{client = Client} = State) ->
+handle_client(Message, #state{client = Client, port = Port} = State) ->
     case crema_client:handle(Message, Client) of
-        {ok, New} -> {noreply, State#state{client = New}};
-        {fatal, Reason, New} -> fatal(Reason, State#state{client = New});
-        {other, Event, New} -> {noreply, told(Event, State#state{client = New})};
-        unknown -> {noreply, left(Message, State)}
+        {ok, New} ->
+            {noreply, State#state{client = New}};
+        {fatal, Reason, New} ->
+            fatal(Reason, State#state{client = New});
+        {other, Event, New} ->
+            ok = told(Event, Port, State),
+            {noreply, State#state{client = New}};
+        unknown ->
+            ok = left(Message, State),
+            {noreply, State}
     end.
 
 %% The driver waits with the next reports until these are done with.
--spec told(term(), #state{}) -> #state{}.
-told({reports, _, _, _, _} = Reports, #state{port = Port, client = Client} = State) ->
+-spec told(term(), port() | none, #state{}) -> ok.
+told({reports, _, _, _, _} = Reports, Port, #state{client = Client}) ->
     ok = crema_producer_events:reports(Reports, crema_client:metadata(Client)),
     _ = crema_port:command(Port, ?CMD_TALLIED, <<>>),
-    State;
-told(_, State) ->
-    State.
+    ok;
+told(_, _, _) ->
+    ok.
 
 %% A client that was given up has its last reports told; what else it says is of
 %% no interest any more.
--spec left(term(), #state{}) -> #state{}.
+-spec left(term(), #state{}) -> ok.
 left({crema_event, Port, Bytes}, State) when is_port(Port) ->
-    told(crema_port:event(Bytes), State);
-left(_, State) ->
-    State.
+    told(crema_port:event(Bytes), Port, State);
+left(_, _) ->
+    ok.
 
--spec all_left(#state{}) -> #state{}.
+-spec all_left(#state{}) -> ok.
 all_left(State) ->
     receive
-        {crema_event, _, _} = Message -> all_left(left(Message, State))
-    after 0 -> State
+        {crema_event, _, _} = Message ->
+            ok = left(Message, State),
+            all_left(State)
+    after 0 -> ok
     end.
 
 %% Flushes unless the client is beyond it, and hands it to the reaper,
@@ -174,7 +182,7 @@ terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = Stat
     ok = crema_transactions:stop(State#state.transactions, 0),
     _ = is_port(Port) andalso crema_client:close(Port, Deadline),
     ok = crema_own:await(Deadline, Own),
-    _ = all_left(Stopping),
+    ok = all_left(Stopping),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
 
 -spec flush(term(), crema_deadline:deadline(), #state{}) -> ok | crema_error:error().
