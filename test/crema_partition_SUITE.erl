@@ -89,8 +89,9 @@ transactions(Config) ->
     %% In a transaction messages are prepared as elsewhere, and before a plain call
     %% begins one of its own: a call that is refused needs none.
     Topic = crema_ct:topic(Config, ?PARTITIONS),
+    Id = fun() -> #{'transactional.id' => crema_ct:unique(<<"id">>)} end,
     P = crema_ct:producer(Config, #{
-        kafka => #{'transactional.id' => crema_ct:unique(<<"id">>)},
+        kafka => Id(),
         middleware => [
             fun
                 (#{key := <<"out">>}) -> skip;
@@ -101,6 +102,7 @@ transactions(Config) ->
     By = [#{topic => Topic, partition_key => Key} || Key <- keys()],
     Crc = [crc32(Key) || Key <- keys()],
     ?assertEqual(Crc, partitions(P, By, #{})),
+    ?assertEqual(Crc, partitions(crema_ct:producer(Config, #{kafka => Id()}), By, #{})),
     ?assertEqual({ok, Crc}, crema:transaction(P, fun(T) -> partitions(T, By, #{}) end)),
     Md5 = [md5(Key) || Key <- keys()],
     Within = fun(T) ->
