@@ -161,7 +161,7 @@ variant(Producer, Options) ->
 %% the producer's `full_timeout'; a topic that brokers do not know is an error.
 %% What is older than 30 seconds is asked for anew in the background. The number
 %% of a topic never falls, unless librdkafka finds a partition missing.
--spec partition_count(crema_registry:ref(), iodata() | atom()) ->
+-spec partition_count(producer(), iodata() | atom()) ->
     {ok, pos_integer()} | crema_error:error().
 partition_count(Producer, Topic) ->
     crema_partitions:of_topic(Producer, Topic).
