@@ -109,14 +109,18 @@ reports(Message) ->
 %% are sent without lingering meanwhile.
 -spec flush(producer(), timeout()) -> ok | crema_error:error().
 flush(Producer, Timeout) ->
-    crema_produce:flush(Producer, Timeout).
+    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    Deadline = crema_deadline:in(Timeout),
+    crema_target:each(Producer, fun(Each) ->
+        crema_produce:flush(Each, crema_deadline:left(Deadline))
+    end).
 
 %% @doc Gives up what is not delivered yet; each message is reported, with the
 %% status that tells whether it may be in the log. While a transaction is open
 %% it is `in_transaction': abort that instead.
 -spec purge(producer()) -> ok | crema_error:error().
 purge(Producer) ->
-    crema_produce:purge(Producer).
+    crema_target:each(Producer, fun crema_produce:purge/1).
 
 %% @doc The messages of a producer that are accepted and not reported yet. 0 when
 %% it has no client at present.
@@ -130,7 +134,10 @@ queue_size(Producer) ->
                 false -> crema_registry:missing(producer, Producer)
             end;
         _ ->
-            crema_registry:missing(producer, Producer)
+            case crema_pool:info(Producer) of
+                #{queue_messages := Messages} -> Messages;
+                _ -> crema_registry:missing(producer, Producer)
+            end
     end.
 
 %% @doc Closes the connections of a producer until its next use, which opens them
@@ -139,7 +146,7 @@ queue_size(Producer) ->
 %% yet can be awaited afterwards.
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
 disconnect(Producer) ->
-    crema_producer:disconnect(Producer).
+    crema_target:each(Producer, fun crema_producer:disconnect/1).
 
 %% @doc A variant of a producer: the same client, but with settings of its own for
 %% calls (`timeout', `on_full', `full_timeout') and for the topics that are
@@ -263,7 +270,7 @@ info(Client) ->
         {ok, Kind, Port, _, _} ->
             maps:merge(status(Client), maps:merge(crema_client:counts(Port), partitions(Kind, Port)));
         not_started ->
-            #{}
+            crema_pool:info(Client)
     end.
 
 -spec partitions(crema_registry:kind(), port() | none) -> map().
@@ -298,7 +305,7 @@ partitions(_, _) ->
 status(Client) ->
     case crema_registry:status(Client) of
         {ok, Status} -> Status;
-        not_started -> #{connected => false, running => false}
+        not_started -> crema_pool:status(Client)
     end.
 
 %% @doc librdkafka's statistics of a producer or consumer, the last that came,
@@ -324,4 +331,7 @@ statistics(Client) ->
 %% A producer that is idle or disconnected connects.
 -spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 await_ready(Client, Timeout) ->
-    crema_ready:await(Client, Timeout).
+    Deadline = crema_deadline:in(Timeout),
+    crema_target:each(Client, fun(Each) ->
+        crema_ready:await(Each, crema_deadline:left(Deadline))
+    end).

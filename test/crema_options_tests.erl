@@ -320,7 +320,7 @@ documentation_is_complete_test() ->
             ],
             ?assertEqual(nomatch, binary:match(Doc, <<"| undefined |">>))
         end
-     || Scope <- [producer, consumer, cluster, variant]
+     || Scope <- [producer, consumer, cluster, variant, pool]
     ],
     ?assertMatch({_, _}, binary:match(crema_options:doc(consumer), <<"| required |">>)).
 

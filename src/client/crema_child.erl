@@ -2,7 +2,7 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([start_link/3, spec/5, stop/2, shown_name/1, shown_client/1, log_warnings/1]).
+-export([start_link/3, spec/5, child_id/2, stop/2, shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
 %% was asked to stop.
@@ -53,6 +53,7 @@ spec(Scope, Module, Type, Options, Shutdown) ->
         shutdown => Stop
     }.
 
+%% @doc What a supervisor knows a child by: its name, if it has one.
 -spec child_id(module(), term()) -> term().
 child_id(Module, undefined) -> Module;
 child_id(_Module, Name) -> shown_name(Name).

@@ -178,6 +178,9 @@ own_hints() ->
         topic_config_conflict =>
             <<"Nothing of the call was sent: a client keeps the configuration that a topic is first "
                 "used with. Use one variant for the topic, or give the variant client => own.">>,
+        pool_timeout =>
+            <<"Others have all members: let them end sooner, wait longer (checkout_timeout), or give "
+                "the pool more of them (size).">>,
         too_many_variants =>
             <<"Make the variants once, when the producer starts, and keep them.">>,
         busy =>

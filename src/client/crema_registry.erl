@@ -6,6 +6,7 @@
 
 -export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
+-export([pool/1, register_pool/3, set_member/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -72,7 +73,7 @@ lookup(Name) ->
 
 %% @doc Why there is no client of that kind to be used. The row of one that has
 %% just ended may still be there.
--spec missing(kind() | client, ref()) -> crema_error:error().
+-spec missing(kind() | client | pool, ref()) -> crema_error:error().
 missing(Kind, {crema_variant, _, _, _, _} = Variant) ->
     missing(Kind, crema_variant:producer(Variant));
 missing(Kind, Ref) ->
@@ -149,6 +150,35 @@ set_settings(Settings) ->
         error:badarg -> ok
     end.
 
+%% @doc Makes a pool known; the calling process gives out its members.
+-spec register_pool(Pool :: pid(), Checkout :: pid(), Size :: pos_integer()) -> ok.
+register_pool(Pool, Checkout, Size) ->
+    true = ets:insert(?TABLE, {{pool, Pool}, Checkout, erlang:make_tuple(Size, none)}),
+    gen_server:call(?MODULE, {watch, Pool}).
+
+%% @doc Called by the supervisor of a pool's members, and by nobody else.
+-spec set_member(Pool :: pid(), Index :: pos_integer(), Member :: pid()) -> ok.
+set_member(Pool, Index, Member) ->
+    [{Key, _, Members}] = ets:lookup(?TABLE, {pool, Pool}),
+    true = ets:update_element(?TABLE, Key, {3, setelement(Index, Members, Member)}),
+    ok.
+
+%% @doc A pool's process, the one that gives out its members, and the members,
+%% each as it was started last.
+-spec pool(ref()) -> {ok, pid(), Checkout :: pid(), Members :: tuple()} | none.
+pool(Pid) when is_pid(Pid) ->
+    try ets:lookup(?TABLE, {pool, Pid}) of
+        [{_, Checkout, Members}] -> {ok, Pid, Checkout, Members};
+        [] -> none
+    catch
+        error:badarg -> none
+    end;
+pool(Name) ->
+    case whereis_name(Name) of
+        Pid when is_pid(Pid) -> pool(Pid);
+        undefined -> none
+    end.
+
 -spec init([]) -> {ok, no_state}.
 init([]) ->
     Pids = [element(1, Row) || Row <- ets:tab2list(?TABLE), is_pid(element(1, Row))],
@@ -170,6 +200,7 @@ handle_cast(_, State) ->
 handle_info({'DOWN', _, process, Pid, _}, State) ->
     true = ets:delete(?TABLE, Pid),
     true = ets:delete(?TABLE, {status, Pid}),
+    true = ets:delete(?TABLE, {pool, Pid}),
     true = ets:match_delete(?TABLE, {{own, '_', '_'}, Pid}),
     {noreply, State};
 handle_info(_, State) ->

@@ -9,7 +9,7 @@
 
 -export_type([scope/0, row/0, parsed/0, reason/0]).
 
--type scope() :: producer | consumer | cluster | variant.
+-type scope() :: producer | consumer | cluster | variant | pool.
 
 -type row() :: #{
     name := atom(),
@@ -34,18 +34,20 @@
 -define(MAX_BATCH_MESSAGES, 1000).
 -define(MAX_BATCH_BYTES, 1073741824).
 -define(MAX_BROKERS, 100).
+-define(MAX_MEMBERS, 1000).
 
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows() ++ variant_rows().
+    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows() ++ variant_rows() ++
+        pool_rows().
 
 -spec client_rows() -> [row()].
 client_rows() ->
     Clients = [producer, consumer],
     [
         (optional(name, undefined, name, <<"name to register the process under">>))#{
-            scope := [producer, consumer, cluster]
+            scope := [producer, consumer, cluster, pool]
         },
         (required(bootstrap_servers, servers,
             <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Clients},
@@ -201,6 +203,17 @@ variant_rows() ->
                 "for variants of this topic_config">>)
     ]).
 
+-spec pool_rows() -> [row()].
+pool_rows() ->
+    scoped(pool, [
+        optional(size, 5, {integer, 1, ?MAX_MEMBERS}, <<"producers in the pool">>),
+        time(checkout_timeout, 5000, 0,
+            <<"how long to wait for a producer for oneself alone, unless the call says otherwise">>),
+        optional(producer, undefined, {function, 1},
+            <<"called with each producer's number, from 1 on; returns options that this one has "
+                "over the others">>)
+    ]).
+
 -spec scoped(scope(), [row()]) -> [row()].
 scoped(Scope, Rows) ->
     [Row#{scope := [Scope]} || Row <- Rows].
@@ -225,8 +238,8 @@ messages(Name, Default, Max, Doc) ->
 bytes(Name, Default, Max, Doc) ->
     (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
 
-%% @doc Checks the options of a producer, a consumer, an embedded cluster or a
-%% variant: a map, property list or Elixir keyword list.
+%% @doc Checks the options of a producer, a consumer, an embedded cluster, a
+%% variant or a pool (its own, without those of its producers): a map, property list or Elixir keyword list.
 %%
 %% On success the map holds every option of the scope, defaults filled in, in
 %% the forms {@link crema_option_type:check/2} and {@link crema_properties:parse/2}
@@ -266,7 +279,9 @@ parse_pairs(Scope, Given, ElementFaults) ->
     end.
 
 -spec rows(scope()) -> [row(), ...].
-rows(Scope) when Scope =:= producer; Scope =:= consumer; Scope =:= cluster; Scope =:= variant ->
+rows(Scope) when
+    Scope =:= producer; Scope =:= consumer; Scope =:= cluster; Scope =:= variant; Scope =:= pool
+->
     [Row || #{scope := Scopes} = Row <- table(), lists:member(Scope, Scopes)].
 
 -spec read(scope(), row(), map(), Acc) -> Acc when Acc :: {map(), [crema_input:fault()]}.

@@ -34,7 +34,7 @@
 -spec table() -> [row()].
 table() ->
     client_events() ++ produce_events() ++ producer_events() ++ transaction_events() ++
-        group_events() ++ handler_events().
+        pool_events() ++ group_events() ++ handler_events().
 
 %% @doc The fields of an event of the table.
 -spec fields(crema_events:event_name()) -> [Metadata :: [field()] | Measurements :: [field()]].
@@ -211,6 +211,29 @@ statistics() ->
             {rxmsgs, {integer, messages}, <<"messages received">>},
             {rxmsg_bytes, {integer, bytes}, <<"their size">>}
         ]
+    ].
+
+-spec pool_events() -> [row()].
+pool_events() ->
+    [
+        event([crema, pool, started],
+            <<"A pool has started its producers.">>,
+            [{size, integer, <<"how many there are">>}], pool()),
+        event([crema, pool, stopped], <<"A pool stops, its producers after it.">>, [], pool()),
+        event([crema, pool, checkout_timeout],
+            <<"A process waited in vain for a producer for itself alone.">>,
+            [
+                {waited, {integer, ms}, <<"how long">>},
+                {waiting, integer, <<"others that wait">>}
+            ],
+            pool())
+    ].
+
+-spec pool() -> [field()].
+pool() ->
+    [
+        {pool, pid, <<"the pool">>},
+        {name, term, <<"its name in the options, undefined without one">>}
     ].
 
 -spec group_events() -> [row()].

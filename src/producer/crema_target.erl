@@ -3,9 +3,10 @@
 %% A process remembers the clients it uses, by what it calls them: the table
 %% costs a quarter of a whole call. Neither pids nor ports are used again, so what
 %% is remembered can only be closed; then it is forgotten, and looked up again.
+%% Of a pool its members are remembered, of which each call takes one.
 -module(crema_target).
 
--export([client/1, find/1, again/4]).
+-export([client/1, find/1, again/4, each/2, member/2]).
 
 -export_type([target/0, client/0, settings/0]).
 
@@ -58,22 +59,30 @@ process(Producer) ->
 -spec remembered(target(), pid() | undefined) -> client().
 remembered(Target, Pid) ->
     case get({?MODULE, Target}) of
+        {Target, Pid, {pool, Members}} ->
+            of_pool(Members);
         {Target, Pid, Client} = Known ->
             _ = put(?MODULE, Known),
             Client;
         _ ->
-            case look_up(Target, Pid) of
-                {ok, {none, _, _} = Client} ->
-                    Client;
-                {ok, Client} ->
-                    _ = put({?MODULE, Target}, {Target, Pid, Client}),
-                    Client;
-                {error, _} ->
-                    no_client()
-            end
+            first(Target, Pid, look_up(Target, Pid))
     end.
 
-%% @doc The client, or why there is none.
+-spec first(
+    target(), pid() | undefined, {ok, client()} | {pool, tuple()} | crema_error:error()
+) -> client().
+first(Target, Pid, {pool, Members} = Pool) ->
+    _ = put({?MODULE, Target}, {Target, Pid, Pool}),
+    of_pool(Members);
+first(_Target, _Pid, {ok, {none, _, _} = Client}) ->
+    Client;
+first(Target, Pid, {ok, Client}) ->
+    _ = put({?MODULE, Target}, {Target, Pid, Client}),
+    Client;
+first(_Target, _Pid, {error, _}) ->
+    no_client().
+
+%% @doc The client, or why there is none; a pool's that is nearest.
 -spec find(target()) -> {ok, client()} | crema_error:error().
 find({crema_transaction, _, _, _, Client}) ->
     {ok, Client};
@@ -82,13 +91,24 @@ find({crema_variant, {crema_transaction, Pid, _, _, Client}, _, _, shared} = Var
 find({crema_variant, {crema_transaction, _, _, _, _}, _, _, own}) ->
     crema_error:make(bad_options, "a transaction has but one client", #{});
 find(Target) ->
-    look_up(Target, process(Target)).
+    case look_up(Target, process(Target)) of
+        {pool, Members} -> find(pick(Members));
+        Found -> Found
+    end.
 
--spec look_up(target(), pid() | undefined) -> {ok, client()} | crema_error:error().
+-spec look_up(target(), pid() | undefined) ->
+    {ok, client()} | {pool, tuple()} | crema_error:error().
 look_up(Target, Pid) ->
     case is_pid(Pid) andalso crema_registry:lookup(Pid) of
-        {ok, producer, Port, Settings, _} -> varied(Target, Pid, {Port, <<>>, Settings});
-        _ -> crema_registry:missing(producer, Target)
+        {ok, producer, Port, Settings, _} ->
+            varied(Target, Pid, {Port, <<>>, Settings});
+        not_started ->
+            case members(Target, Pid) of
+                [] -> crema_registry:missing(producer, Target);
+                Members -> {pool, list_to_tuple(Members)}
+            end;
+        _ ->
+            crema_registry:missing(producer, Target)
     end.
 
 -spec varied(target(), pid(), client()) -> {ok, client()} | crema_error:error().
@@ -119,18 +139,17 @@ again({crema_transaction, _, _, _, _}, _Client, _Purpose, _Timeout) ->
     crema_transaction_error:stale();
 again({crema_variant, {crema_transaction, _, _, _, _}, _, _, _}, _Client, _Purpose, _Timeout) ->
     crema_transaction_error:stale();
-again(Target, {Closed, _, _}, Purpose, Timeout) ->
-    _ = erase(?MODULE),
-    _ = erase({?MODULE, Target}),
-    case find(Target) of
+again(Target, {Closed, _, _} = Client, Purpose, Timeout) ->
+    ok = forget(Target),
+    case look_up(Target, process(Target)) of
         {ok, {Port, _, _}} = Next when Port =/= none, Port =/= Closed ->
             Next;
-        {ok, _} ->
-            made(Target, Closed, crema_producer:client(Target, Purpose, Timeout));
-        {error, {closed, _}} ->
-            made(Target, Closed, crema_producer:client(Target, Purpose, Timeout));
-        {error, _} = Error ->
-            Error
+        {pool, Members} ->
+            again(next(Members, Closed), Client, Purpose, Timeout);
+        {error, {Code, _}} = Error when Code =/= closed ->
+            Error;
+        _ ->
+            made(Target, Closed, crema_producer:client(Target, Purpose, Timeout))
     end.
 
 -spec made(target(), port() | none, {ok, port()} | none | crema_error:error()) ->
@@ -142,3 +161,79 @@ made(Target, Closed, {ok, _}) ->
     end;
 made(_Target, _Closed, Other) ->
     Other.
+
+-spec forget(target()) -> ok.
+forget(Target) ->
+    _ = erase(?MODULE),
+    _ = erase({?MODULE, Target}),
+    ok.
+
+%% ---- pools ----------------------------------------------------------------------------
+
+%% @doc Does something with a producer, or with each of a pool's, and tells the
+%% first error.
+-spec each(target(), fun((target()) -> ok | crema_error:error())) -> ok | crema_error:error().
+each(Target, Fun) ->
+    case members(Target, process(Target)) of
+        [] ->
+            Fun(Target);
+        Members ->
+            Results = [Fun(Member) || Member <- Members],
+            hd([Error || {error, _} = Error <- Results] ++ [ok])
+    end.
+
+%% @doc A member of a pool, as the pool or a variant of it uses it.
+-spec member(target(), pid()) -> target().
+member({crema_variant, _, _, _, _} = Variant, Member) -> crema_variant:with_producer(Variant, Member);
+member(_Pool, Member) -> Member.
+
+%% Those of a pool that run; none when it is no pool.
+-spec members(target(), pid() | undefined) -> [target()].
+members(Target, Pid) ->
+    case is_pid(Pid) andalso crema_registry:pool(Pid) of
+        {ok, _, _, Members} -> [
+            member(Target, Member)
+         || Member <- tuple_to_list(Members), is_pid(Member)
+        ];
+        _ -> []
+    end.
+
+%% By scheduler: callers of one share a member, and those of others do not meet
+%% them at its lock.
+-spec pick(tuple()) -> target().
+pick(Members) ->
+    element(1 + erlang:system_info(scheduler_id) rem tuple_size(Members), Members).
+
+-spec of_pool(tuple()) -> client().
+of_pool(Members) ->
+    case client(pick(Members)) =:= no_client() of
+        true -> client(next(Members, none));
+        false -> client(pick(Members))
+    end.
+
+%% The first from there on that takes calls, or the nearest that will.
+-spec next(tuple(), port() | none) -> target().
+next(Members, Closed) ->
+    Nearest = pick(Members),
+    {Before, From} = lists:splitwith(
+        fun(Member) -> Member =/= Nearest end, tuple_to_list(Members)
+    ),
+    Order = From ++ Before,
+    hd([Member || Member <- Order, takes_calls(Member, Closed)] ++ Order).
+
+-spec takes_calls(target(), port() | none) -> boolean().
+takes_calls(Member, Closed) ->
+    ok = forget(Member),
+    case find(Member) of
+        {ok, {none, _, _}} ->
+            case crema_registry:status(Member) of
+                {ok, #{state := State}} -> State =:= idle orelse State =:= disconnected;
+                _ -> false
+            end;
+        {ok, {Closed, _, _}} ->
+            false;
+        {ok, {Port, _, _}} ->
+            erlang:port_info(Port, id) =/= undefined;
+        {error, _} ->
+            false
+    end.

@@ -6,7 +6,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/2, producer/1, process/1, client/3]).
+-export([new/2, producer/1, with_producer/2, process/1, client/3]).
 
 -export_type([variant/0]).
 
@@ -61,6 +61,11 @@ checked(Variant) ->
 -spec producer(variant()) -> crema_registry:ref() | crema_transaction:handle().
 producer({crema_variant, Producer, _, _, _}) ->
     Producer.
+
+%% @doc The same of another producer.
+-spec with_producer(variant(), crema_registry:ref()) -> variant().
+with_producer(Variant, Producer) ->
+    setelement(2, Variant, Producer).
 
 %% @doc The process that owns the client it uses.
 -spec process(variant()) -> pid() | undefined.

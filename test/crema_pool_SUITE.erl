@@ -1,0 +1,476 @@
+%% Pools: several producers under one name, for all and for one alone.
+-module(crema_pool_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([
+    every_call/1, spread/1, variants/1, connects_at_use/1,
+    options_of_members/1, killed_members/1, ended_pool/1,
+    checkout/1, waiters_in_order/1, deadline/1, dead_holder/1, dead_waiter/1, killed_while_held/1,
+    with_a_member/1, not_the_holder/1, events/1,
+    stop_flushes/1, stopped_in_time/1, supervised/1, failing_start/1, lost_checkout/1
+]).
+-export([init/1]).
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() ->
+    [
+        every_call, spread, variants, connects_at_use,
+        options_of_members, killed_members, ended_pool,
+        checkout, waiters_in_order, deadline, dead_holder, dead_waiter, killed_while_held,
+        with_a_member, not_the_holder, events,
+        stop_flushes, stopped_in_time, supervised, failing_start, lost_checkout
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+end_per_testcase(_, _Config) ->
+    _ = [crema_pool:stop(Pool, 1000) || Pool <- [erase(pool)], is_pid(Pool)],
+    crema_ct:cleanup().
+
+every_call(Config) ->
+    %% A pool may stand wherever a producer may, by its name or its pid: calls,
+    %% and what is for all of its members.
+    Pid = pool(Config, #{name => ?FUNCTION_NAME, size => 3}),
+    ok = crema:await_ready(Pid, 10000),
+    Message = #{topic => crema_ct:topic(Config, 1), partition => 0, value => <<"x">>},
+    [
+        begin
+            ?assertMatch({ok, #{offset := _}}, crema:produce(Pool, Message)),
+            {ok, One} = crema:produce_async(Pool, Message),
+            ?assertMatch({ok, _}, crema:await(One)),
+            ?assertMatch({ok, [{ok, _}, {ok, _}]}, crema:produce_many(Pool, [Message, Message])),
+            {ok, Many} = crema:produce_many_async(Pool, [Message, Message]),
+            ?assertMatch({ok, [{ok, _}, {ok, _}]}, crema:await(Many)),
+            ok = crema:produce_async(Pool, Message, #{report => none}),
+            ok = crema:flush(Pool, 10000),
+            ok = crema:purge(Pool),
+            ?assertEqual(0, crema:queue_size(Pool))
+        end
+     || Pool <- [Pid, ?FUNCTION_NAME]
+    ],
+    ?assertMatch(
+        #{
+            kind := pool,
+            connected := true,
+            accepted := 14,
+            reported := 14,
+            queue_messages := 0,
+            members := [#{connected := true}, #{connected := true}, #{connected := true}]
+        },
+        crema:info(Pid)
+    ),
+    ?assertEqual(#{size => 3, available => 3, waiting => 0, checked_out => 0}, crema_pool:stats(Pid)),
+    ok = crema:disconnect(Pid),
+    ?assertMatch(#{connected := false, members := [#{state := disconnected} | _]}, crema:status(Pid)),
+    ?assertMatch({ok, _}, crema:produce(Pid, Message)),
+    crema_ct:quiet().
+
+spread(Config) ->
+    %% Callers of one scheduler share a member, those of another have another.
+    Pool = pool(Config, #{size => 2}),
+    Message = #{topic => crema_ct:topic(Config, 1)},
+    Call = fun() -> [{ok, _} = crema:produce(Pool, Message) || _ <- lists:seq(1, 20)] end,
+    Callers = [
+        spawn_opt(Call, [monitor, {scheduler, 1 + N rem erlang:system_info(schedulers_online)}])
+     || N <- lists:seq(1, 8)
+    ],
+    [
+        receive
+            {'DOWN', Monitor, _, _, Reason} -> ?assertEqual(normal, Reason)
+        end
+     || {_, Monitor} <- Callers
+    ],
+    Each = [maps:get(accepted, crema:info(Member)) || Member <- members(Pool)],
+    case erlang:system_info(schedulers_online) of
+        1 -> ?assertEqual([0, 160], lists:sort(Each));
+        N when N rem 2 =:= 0 -> ?assertEqual([80, 80], Each);
+        _ -> ?assertEqual(160, lists:sum(Each))
+    end.
+
+variants(Config) ->
+    %% A variant of a pool is one of whatever member a call goes to.
+    Pool = pool(Config, #{size => 2, ordering => loose, kafka => #{acks => all}}),
+    Topic = crema_ct:topic(Config, 1),
+    [
+        begin
+            {ok, V} = crema:variant(Pool, #{client => Client, topic_config => #{acks => 0}}),
+            Reports = crema_ct:spawned([
+                fun() -> crema:produce(V, #{topic => Topic}) end
+             || _ <- lists:seq(1, 8)
+            ]),
+            ?assertEqual([], [R || {ok, #{offset := Offset}} = R <- Reports, Offset >= 0]),
+            ?assertEqual(#{ok => 8}, crema_ct:results(Reports)),
+            ok = crema:flush(V, 10000),
+            ok = crema:await_ready(V, 10000),
+            {ok, {error, {topic_config_conflict, _}}} =
+                crema_pool:with(Pool, fun(Member) ->
+                    {ok, _} = crema:produce(shared(Member), #{topic => Topic}),
+                    crema:produce(Member, #{topic => Topic})
+                end)
+        end
+     || Client <- [shared, own]
+    ],
+    ?assertMatch({error, {bad_options, _}}, crema:variant(Pool, #{topic_config => #{acks => many}})).
+
+shared(Member) ->
+    {ok, V} = crema:variant(Member, #{topic_config => #{acks => 0}}),
+    V.
+
+connects_at_use(Config) ->
+    %% A member that is not connected is when a call comes to it, and not before.
+    Pool = pool(Config, #{size => 3, connect => use}),
+    ?assertMatch(#{connected := false, members := [#{state := idle} | _]}, crema:status(Pool)),
+    {ok, _} = crema:produce(Pool, #{topic => crema_ct:topic(Config, 1)}),
+    States = [State || #{state := State} <- maps:get(members, crema:status(Pool))],
+    ?assertEqual(2, length([idle || idle <- States])),
+    ok = crema:await_ready(Pool, 10000),
+    ?assertMatch(#{members := [#{state := connected}, _, _]}, crema:status(Pool)).
+
+options_of_members(Config) ->
+    %% Each producer may have options of its own, over those of all.
+    Pool = pool(Config, #{
+        size => 2,
+        on_full => error,
+        producer => fun(Index) -> #{max_queue_messages => Index} end
+    }),
+    Many = fun(Member, N) -> crema:produce_many(Member, lists:duplicate(N, #{topic => t})) end,
+    [One, Two] = members(Pool),
+    ?assertMatch({error, {batch_too_large, _}}, Many(One, 2)),
+    ?assertMatch({ok, _}, Many(Two, 2)),
+    ?assertMatch({error, {batch_too_large, _}}, Many(Two, 3)).
+
+killed_members(Config) ->
+    %% Calls go on while members are killed and started again: none is told that
+    %% the pool is closed, and what was not accepted by one is by another.
+    Pool = pool(Config, #{size => 3}),
+    Message = #{topic => crema_ct:topic(Config, 4), value => <<"x">>},
+    Stop = counters:new(1, []),
+    Caller = fun Call(Results) ->
+        case counters:get(Stop, 1) of
+            0 -> Call([crema:produce(Pool, Message) | Results]);
+            _ -> crema_ct:results(Results)
+        end
+    end,
+    Self = self(),
+    Callers = [spawn_link(fun() -> Self ! {self(), Caller([])} end) || _ <- lists:seq(1, 8)],
+    [
+        begin
+            Index = 1 + Round rem 3,
+            Member = lists:nth(Index, members(Pool)),
+            exit(Member, kill),
+            crema_ct:await(fun() ->
+                New = lists:nth(Index, members(Pool)),
+                New =/= Member andalso crema_registry:lookup(New) =/= not_started
+            end),
+            %% The rate of restarts is bounded, as in every supervisor.
+            crema_ct:await(fun() -> maps:get(available, crema_pool:stats(Pool)) =:= 3 end)
+        end
+     || Round <- [1, 2, 3]
+    ],
+    ok = counters:put(Stop, 1, 1),
+    Told = [
+        receive
+            {Pid, Results} -> maps:keys(Results)
+        after 30000 -> error(no_results)
+        end
+     || Pid <- Callers
+    ],
+    ?assertEqual([], lists:usort(lists:append(Told)) -- [ok, purge_inflight, purge_queue]),
+    ?assert(lists:member(ok, lists:append(Told))),
+    {ok, _} = crema:produce(Pool, Message).
+
+ended_pool(Config) ->
+    %% A pool that has ended is closed, or nobody's name.
+    Pool = pool(Config, #{name => ?FUNCTION_NAME}),
+    {ok, _} = crema:produce(Pool, #{topic => t}),
+    {ok, _} = crema:produce(?FUNCTION_NAME, #{topic => t}),
+    ok = crema_pool:stop(?FUNCTION_NAME),
+    ok = crema_pool:stop(?FUNCTION_NAME),
+    ?assertMatch({error, {closed, _}}, crema:produce(Pool, #{topic => t})),
+    ?assertMatch({error, {not_found, _}}, crema:produce(?FUNCTION_NAME, #{topic => t})),
+    ?assertMatch({error, {closed, _}}, crema:flush(Pool, 1000)),
+    ?assertMatch({error, {not_found, _}}, crema_pool:checkout(?FUNCTION_NAME)),
+    ?assertMatch({error, {closed, _}}, crema_pool:stats(Pool)),
+    ?assertEqual(#{}, crema:info(Pool)),
+    ?assertEqual(#{connected => false, running => false}, crema:status(Pool)),
+    crema_ct:await(fun() -> crema_registry:pool(Pool) =:= none end),
+    P = crema_ct:producer(Config),
+    ?assertMatch({error, {not_found, _}}, crema_pool:stats(P)).
+
+checkout(Config) ->
+    %% A member is one process's alone until it is given back; ordinary calls go to
+    %% it all the same.
+    Pool = pool(Config, #{size => 2}),
+    {ok, One} = crema_pool:checkout(Pool),
+    {ok, Two} = crema_pool:checkout(Pool, infinity),
+    ?assertEqual(lists:sort([One, Two]), lists:sort(members(Pool))),
+    ?assertEqual(#{size => 2, available => 0, waiting => 0, checked_out => 2}, crema_pool:stats(Pool)),
+    {ok, _} = crema:produce(One, #{topic => t}),
+    {ok, _} = crema:produce(Pool, #{topic => t}),
+    ?assertMatch({error, {pool_timeout, _}}, crema_pool:checkout(Pool, 0)),
+    ok = crema_pool:checkin(Pool, One),
+    ?assertEqual({ok, One}, crema_pool:checkout(Pool, 0)),
+    ok = crema_pool:checkin(Pool, One),
+    ok = crema_pool:checkin(Pool, Two),
+    ?assertMatch(#{available := 2, checked_out := 0}, crema_pool:stats(Pool)),
+    crema_ct:quiet().
+
+waiters_in_order(Config) ->
+    %% Who waits gets a member in the order of arrival.
+    Pool = pool(Config, #{size => 1}),
+    {ok, Member} = crema_pool:checkout(Pool),
+    Self = self(),
+    Waiters = [
+        begin
+            Pid = spawn_link(fun() ->
+                {ok, Got} = crema_pool:checkout(Pool, 30000),
+                Self ! {got, N, Got},
+                crema_pool:checkin(Pool, Got)
+            end),
+            crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= N end),
+            Pid
+        end
+     || N <- lists:seq(1, 5)
+    ],
+    ok = crema_pool:checkin(Pool, Member),
+    Order = [
+        receive
+            {got, N, Member} -> N
+        after 10000 -> error(nobody)
+        end
+     || _ <- Waiters
+    ],
+    ?assertEqual([1, 2, 3, 4, 5], Order).
+
+deadline(Config) ->
+    %% Who waits in vain is told at the deadline: the call's, else the pool's.
+    Pool = pool(Config, #{size => 1, checkout_timeout => 200}),
+    {ok, Member} = crema_pool:checkout(Pool),
+    [
+        begin
+            [{Time, Result}] = crema_ct:spawned([fun() -> crema_ct:timed(Wait) end]),
+            ?assertMatch({error, {pool_timeout, _}}, Result),
+            ?assert(Time >= Least andalso Time < Least + 2000, Time)
+        end
+     || {Least, Wait} <- [
+            {200, fun() -> crema_pool:checkout(Pool) end},
+            {100, fun() -> crema_pool:checkout(Pool, 100) end},
+            {300, fun() -> crema_pool:with(Pool, fun(_) -> ok end, #{timeout => 300}) end}
+        ]
+    ],
+    ?assertMatch(#{waiting := 0}, crema_pool:stats(Pool)),
+    ok = crema_pool:checkin(Pool, Member),
+    ?assertError(badarg, crema_pool:checkout(Pool, soon)).
+
+dead_holder(Config) ->
+    %% A member comes back when the process that has it dies.
+    Pool = pool(Config, #{size => 1}),
+    Self = self(),
+    Holder = spawn(fun() ->
+        Self ! crema_pool:checkout(Pool),
+        receive
+            never -> ok
+        end
+    end),
+    Member = receive {ok, Pid} -> Pid after 5000 -> error(no_member) end,
+    Waiter = spawn_link(fun() -> Self ! {waiter, crema_pool:checkout(Pool, 20000)} end),
+    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 1 end),
+    exit(Holder, kill),
+    receive
+        {waiter, Got} -> ?assertEqual({ok, Member}, Got)
+    after 10000 -> error({nothing_for, Waiter})
+    end,
+    crema_ct:await(fun() -> maps:get(available, crema_pool:stats(Pool)) =:= 1 end).
+
+dead_waiter(Config) ->
+    %% A process that dies waiting is passed over.
+    Pool = pool(Config, #{size => 1}),
+    {ok, Member} = crema_pool:checkout(Pool),
+    Waiter = spawn(fun() -> crema_pool:checkout(Pool, infinity) end),
+    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 1 end),
+    exit(Waiter, kill),
+    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 0 end),
+    ok = crema_pool:checkin(Pool, Member),
+    ?assertMatch(#{available := 1}, crema_pool:stats(Pool)).
+
+killed_while_held(Config) ->
+    %% A member that dies is still its holder's, who gives back the place; the one
+    %% started in its stead is then given out.
+    Pool = pool(Config, #{size => 1}),
+    {ok, Member} = crema_pool:checkout(Pool),
+    exit(Member, kill),
+    crema_ct:await(fun() -> members(Pool) =/= [Member] end),
+    ?assertMatch({error, {pool_timeout, _}}, crema_pool:checkout(Pool, 50)),
+    ?assertMatch({error, {closed, _}}, crema:produce(Member, #{topic => t})),
+    ok = crema_pool:checkin(Pool, Member),
+    {ok, New} = crema_pool:checkout(Pool, 10000),
+    ?assertEqual([New], members(Pool)),
+    {ok, _} = crema:produce(New, #{topic => t}),
+    %% One that nobody has is not given out before it runs again.
+    ok = crema_pool:checkin(Pool, New),
+    exit(New, kill),
+    {ok, Third} = crema_pool:checkout(Pool, 10000),
+    ?assertMatch({ok, _}, crema:produce(Third, #{topic => t})).
+
+with_a_member(Config) ->
+    %% A function has a member to itself, also within itself, and gives it back
+    %% however it ends.
+    Pool = pool(Config, #{size => 1, name => ?FUNCTION_NAME}),
+    Result = crema_pool:with(Pool, fun(Member) ->
+        ?assertMatch(#{available := 0}, crema_pool:stats(Pool)),
+        {ok, Same} = crema_pool:with(?FUNCTION_NAME, fun(Inner) -> Inner end, #{timeout => 0}),
+        ?assertEqual(Member, Same),
+        {done, Member}
+    end),
+    ?assertEqual({ok, {done, hd(members(Pool))}}, Result),
+    [
+        ?assertException(Class, reason, crema_pool:with(Pool, fun(_) -> erlang:raise(Class, reason, []) end))
+     || Class <- [throw, error, exit]
+    ],
+    ?assertMatch(#{available := 1, checked_out := 0}, crema_pool:stats(Pool)),
+    ?assertEqual([], [Key || {{crema_pool, _} = Key, _} <- get()]).
+
+not_the_holder(Config) ->
+    %% Only who has a member may give it back, and only once.
+    Pool = pool(Config, #{size => 1}),
+    {ok, Member} = crema_pool:checkout(Pool),
+    [Other] = crema_ct:spawned([fun() -> crema_pool:checkin(Pool, Member) end]),
+    ?assertMatch({error, {not_found, _}}, Other),
+    ok = crema_pool:checkin(Pool, Member),
+    ?assertMatch({error, {not_found, _}}, crema_pool:checkin(Pool, Member)),
+    ?assertMatch({error, {not_found, _}}, crema_pool:checkin(Pool, self())).
+
+events(Config) ->
+    %% A pool tells of its start, its end, and of who waited in vain.
+    Self = self(),
+    Names = [[crema, pool, started], [crema, pool, stopped], [crema, pool, checkout_timeout]],
+    Tell = fun(Name, Measurements, Metadata, _) ->
+        Right = crema_event_table:check(Name, Measurements, Metadata),
+        Self ! {lists:last(Name), Measurements, Metadata, Right}
+    end,
+    ok = crema_events:attach(?FUNCTION_NAME, Names, Tell, none),
+    Pool = pool(Config, #{size => 1, name => ?FUNCTION_NAME}),
+    Metadata = #{pool => Pool, name => ?FUNCTION_NAME},
+    told({started, #{size => 1}, Metadata, ok}),
+    {ok, _} = crema_pool:checkout(Pool),
+    {error, _} = crema_pool:checkout(Pool, 0),
+    receive
+        {checkout_timeout, #{waited := _, waiting := 0}, Metadata, ok} -> ok
+    after 5000 -> error(not_told)
+    end,
+    ok = crema_pool:stop(Pool),
+    told({stopped, #{}, Metadata, ok}),
+    ok = crema_events:detach(?FUNCTION_NAME).
+
+told(Message) ->
+    receive
+        Message -> ok
+    after 5000 -> error({not_told, Message})
+    end.
+
+stop_flushes(Config) ->
+    %% A stop flushes all members: what was accepted is delivered.
+    Pool = pool(Config, #{size => 3, kafka => #{'linger.ms' => 500}}),
+    Topic = crema_ct:topic(Config, 1),
+    [
+        ok = crema:produce_many_async(Member, lists:duplicate(50, #{topic => Topic}), #{
+            report => message
+        })
+     || Member <- members(Pool)
+    ],
+    ok = crema_pool:stop(Pool),
+    ?assertEqual(#{ok => 150}, crema_ct:results([R || {_, R} <- crema_ct:reports(150)])),
+    ?assertNot(is_process_alive(Pool)).
+
+stopped_in_time(_Config) ->
+    %% The members' deadlines run side by side; what is then left is reported.
+    Pool = pool([], #{bootstrap_servers => <<"127.0.0.1:1">>, size => 3}),
+    [
+        ok = crema:produce_async(Member, #{topic => t}, #{report => message})
+     || Member <- members(Pool)
+    ],
+    {Time, ok} = crema_ct:timed(fun() -> crema_pool:stop(Pool, 1000) end),
+    ?assert(Time >= 1000 andalso Time < 2900, Time),
+    ?assertEqual(#{purge_queue => 3}, crema_ct:results([R || {_, R} <- crema_ct:reports(3)])).
+
+supervised(Config) ->
+    %% In a supervisor a pool is a child like others: started again when it is
+    %% killed, flushed when the supervisor ends, and left alone after a stop.
+    Options = #{
+        name => ?FUNCTION_NAME, size => 2, bootstrap_servers => crema_ct:bootstrap(Config)
+    },
+    {Holder, Supervisor} = crema_ct:hold(fun() ->
+        {ok, Pid} = supervisor:start_link(?MODULE, [crema_pool:child_spec(Options)]),
+        Pid
+    end),
+    Topic = crema_ct:topic(Config, 1),
+    {ok, _} = crema:produce(?FUNCTION_NAME, #{topic => Topic}),
+    [{?FUNCTION_NAME, Pool, supervisor, _}] = supervisor:which_children(Supervisor),
+    Members = members(Pool),
+    exit(Pool, kill),
+    crema_ct:await(fun() ->
+        New = whereis(?FUNCTION_NAME),
+        is_pid(New) andalso New =/= Pool andalso element(1, crema:produce(New, #{topic => Topic})) =:= ok
+    end),
+    crema_ct:await(fun() -> not lists:any(fun is_process_alive/1, Members) end),
+    ?assertMatch({ok, _}, crema:produce(?FUNCTION_NAME, #{topic => Topic})),
+    ok = crema_pool:stop(?FUNCTION_NAME),
+    ?assertMatch([{?FUNCTION_NAME, undefined, _, _}], supervisor:which_children(Supervisor)),
+    {ok, _} = supervisor:restart_child(Supervisor, ?FUNCTION_NAME),
+    ok = crema:produce_async(?FUNCTION_NAME, #{topic => Topic}, #{report => message}),
+    Monitor = erlang:monitor(process, Supervisor),
+    exit(Supervisor, shutdown),
+    crema_ct:let_go(Holder),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    after 20000 -> error(alive)
+    end,
+    ?assertMatch([{_, {ok, _}}], crema_ct:reports(1)).
+
+init(Children) ->
+    {ok, {#{intensity => 5}, Children}}.
+
+failing_start(Config) ->
+    %% A pool of which one producer cannot start does not, and leaves none behind.
+    process_flag(trap_exit, true),
+    Before = length(erlang:ports()),
+    Wrong = fun(Index) -> #{kafka => #{'compression.type' => lists:nth(Index, [gzip, wrong])}} end,
+    ?assertMatch(
+        {error, {bad_options, #{faults := [#{option := <<"compression.type">>}]}}},
+        crema_pool:start_link(#{
+            bootstrap_servers => crema_ct:bootstrap(Config), size => 2, producer => Wrong
+        })
+    ),
+    crema_ct:await(fun() -> length(erlang:ports()) =< Before end).
+
+lost_checkout(Config) ->
+    %% Without the process that gives out members a pool begins anew, as a whole.
+    Pool = pool(Config, #{size => 2}),
+    {ok, Pool, Checkout, Members} = crema_registry:pool(Pool),
+    {ok, _} = crema_pool:checkout(Pool),
+    exit(Checkout, kill),
+    crema_ct:await(fun() ->
+        {ok, Pool, _, Now} = crema_registry:pool(Pool),
+        lists:all(fun is_pid/1, tuple_to_list(Now)) andalso Now =/= Members
+    end),
+    crema_ct:await(fun() -> maps:get(available, crema_pool:stats(Pool)) =:= 2 end),
+    ?assertMatch({ok, _}, crema:produce(Pool, #{topic => t})).
+
+%% ---- helpers ------------------------------------------------------------------------
+
+%% One for each case.
+pool(Config, Options) ->
+    Given = maps:merge(#{bootstrap_servers => crema_ct:bootstrap(Config)}, Options),
+    {ok, Pool} = crema_pool:start_link(Given),
+    true = unlink(Pool),
+    _ = put(pool, Pool),
+    Pool.
+
+members(Pool) ->
+    {ok, _, _, Members} = crema_registry:pool(Pool),
+    tuple_to_list(Members).
