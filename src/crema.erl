@@ -186,15 +186,18 @@ partition_count(Producer, Topic) ->
 -spec transaction(producer(), fun((transaction()) -> Result)) ->
     {ok, Result} | {aborted, Reason :: term()} | crema_error:error().
 transaction(Producer, Fun) ->
-    crema_transaction:run(Producer, Fun, #{}).
+    transaction(Producer, Fun, #{}).
 
 %% @doc The same with options. One transaction of a producer runs at a time;
 %% the others wait for their turn, or get `transaction_busy'. Within a
-%% transaction this runs the function as part of it.
+%% transaction this runs the function as part of it. One of a pool has a member to
+%% itself ({@link crema_pool:with/3}).
 -spec transaction(producer(), fun((transaction()) -> Result), transaction_options()) ->
     {ok, Result} | {aborted, Reason :: term()} | crema_error:error().
 transaction(Producer, Fun, Options) ->
-    crema_transaction:run(Producer, Fun, Options).
+    crema_pool:on_member(Producer, Options, fun(Member) ->
+        crema_transaction:run(Member, Fun, Options)
+    end).
 
 %% @doc Aborts a transaction, which then returns `{aborted, Reason}'. In the
 %% process that runs it, this call leaves the function by a throw; in another it

@@ -63,10 +63,14 @@ examples() ->
         Lines = ["ada wants an espresso\n", "bob wants a macchiato\n", "joe wants a ristretto\n"],
         ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
-        lists:foldl(fun run/2, Bindings, fences("docs/variants.md")),
-        lists:foldl(fun run/2, Bindings, fences("docs/partitioning.md")),
-        Lives = [at(Block, Brokers) || Block <- fences("docs/lifecycle.md")],
-        lists:foldl(fun run/2, [], Lives),
+        Pages = ["variants", "pools", "partitioning", "lifecycle"],
+        lists:foreach(
+            fun(Page) ->
+                Own = fences("docs/" ++ Page ++ ".md"),
+                lists:foldl(fun run/2, Bindings, [at(Block, Brokers) || Block <- Own])
+            end,
+            Pages
+        ),
         transactions(Bindings),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),

@@ -1,36 +1,32 @@
-%% Pools: several producers under one name, for all and for one alone.
+%% Pools: several producers under one name, for everybody.
 -module(crema_pool_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
-    every_call/1, spread/1, variants/1, connects_at_use/1,
-    options_of_members/1, killed_members/1, ended_pool/1,
-    checkout/1, waiters_in_order/1, deadline/1, dead_holder/1, dead_waiter/1, killed_while_held/1,
-    with_a_member/1, not_the_holder/1, events/1,
-    stop_flushes/1, stopped_in_time/1, supervised/1, failing_start/1, lost_checkout/1
+    every_call/1, spread/1, variants/1, connects_at_use/1, options_of_members/1,
+    killed_members/1, ended_pool/1, stop_flushes/1, stopped_in_time/1, supervised/1,
+    failing_start/1, lost_checkout/1
 ]).
 -export([init/1]).
+
+-import(crema_ct_pool, [pool/2, members/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
-        every_call, spread, variants, connects_at_use,
-        options_of_members, killed_members, ended_pool,
-        checkout, waiters_in_order, deadline, dead_holder, dead_waiter, killed_while_held,
-        with_a_member, not_the_holder, events,
-        stop_flushes, stopped_in_time, supervised, failing_start, lost_checkout
+        every_call, spread, variants, connects_at_use, options_of_members, killed_members,
+        ended_pool, stop_flushes, stopped_in_time, supervised, failing_start,
+        lost_checkout
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
 end_per_suite(Config) -> crema_ct:stop(Config).
 
-end_per_testcase(_, _Config) ->
-    _ = [crema_pool:stop(Pool, 1000) || Pool <- [erase(pool)], is_pid(Pool)],
-    crema_ct:cleanup().
+end_per_testcase(_, _Config) -> crema_ct_pool:cleanup().
 
 every_call(Config) ->
     %% A pool may stand wherever a producer may, by its name or its pid: calls,
@@ -48,7 +44,6 @@ every_call(Config) ->
             ?assertMatch({ok, [{ok, _}, {ok, _}]}, crema:await(Many)),
             ok = crema:produce_async(Pool, Message, #{report => none}),
             ok = crema:flush(Pool, 10000),
-            ok = crema:purge(Pool),
             ?assertEqual(0, crema:queue_size(Pool))
         end
      || Pool <- [Pid, ?FUNCTION_NAME]
@@ -65,6 +60,7 @@ every_call(Config) ->
         crema:info(Pid)
     ),
     ?assertEqual(#{size => 3, available => 3, waiting => 0, checked_out => 0}, crema_pool:stats(Pid)),
+    ok = crema:purge(Pid),
     ok = crema:disconnect(Pid),
     ?assertMatch(#{connected := false, members := [#{state := disconnected} | _]}, crema:status(Pid)),
     ?assertMatch({ok, _}, crema:produce(Pid, Message)),
@@ -202,177 +198,6 @@ ended_pool(Config) ->
     P = crema_ct:producer(Config),
     ?assertMatch({error, {not_found, _}}, crema_pool:stats(P)).
 
-checkout(Config) ->
-    %% A member is one process's alone until it is given back; ordinary calls go to
-    %% it all the same.
-    Pool = pool(Config, #{size => 2}),
-    {ok, One} = crema_pool:checkout(Pool),
-    {ok, Two} = crema_pool:checkout(Pool, infinity),
-    ?assertEqual(lists:sort([One, Two]), lists:sort(members(Pool))),
-    ?assertEqual(#{size => 2, available => 0, waiting => 0, checked_out => 2}, crema_pool:stats(Pool)),
-    {ok, _} = crema:produce(One, #{topic => t}),
-    {ok, _} = crema:produce(Pool, #{topic => t}),
-    ?assertMatch({error, {pool_timeout, _}}, crema_pool:checkout(Pool, 0)),
-    ok = crema_pool:checkin(Pool, One),
-    ?assertEqual({ok, One}, crema_pool:checkout(Pool, 0)),
-    ok = crema_pool:checkin(Pool, One),
-    ok = crema_pool:checkin(Pool, Two),
-    ?assertMatch(#{available := 2, checked_out := 0}, crema_pool:stats(Pool)),
-    crema_ct:quiet().
-
-waiters_in_order(Config) ->
-    %% Who waits gets a member in the order of arrival.
-    Pool = pool(Config, #{size => 1}),
-    {ok, Member} = crema_pool:checkout(Pool),
-    Self = self(),
-    Waiters = [
-        begin
-            Pid = spawn_link(fun() ->
-                {ok, Got} = crema_pool:checkout(Pool, 30000),
-                Self ! {got, N, Got},
-                crema_pool:checkin(Pool, Got)
-            end),
-            crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= N end),
-            Pid
-        end
-     || N <- lists:seq(1, 5)
-    ],
-    ok = crema_pool:checkin(Pool, Member),
-    Order = [
-        receive
-            {got, N, Member} -> N
-        after 10000 -> error(nobody)
-        end
-     || _ <- Waiters
-    ],
-    ?assertEqual([1, 2, 3, 4, 5], Order).
-
-deadline(Config) ->
-    %% Who waits in vain is told at the deadline: the call's, else the pool's.
-    Pool = pool(Config, #{size => 1, checkout_timeout => 200}),
-    {ok, Member} = crema_pool:checkout(Pool),
-    [
-        begin
-            [{Time, Result}] = crema_ct:spawned([fun() -> crema_ct:timed(Wait) end]),
-            ?assertMatch({error, {pool_timeout, _}}, Result),
-            ?assert(Time >= Least andalso Time < Least + 2000, Time)
-        end
-     || {Least, Wait} <- [
-            {200, fun() -> crema_pool:checkout(Pool) end},
-            {100, fun() -> crema_pool:checkout(Pool, 100) end},
-            {300, fun() -> crema_pool:with(Pool, fun(_) -> ok end, #{timeout => 300}) end}
-        ]
-    ],
-    ?assertMatch(#{waiting := 0}, crema_pool:stats(Pool)),
-    ok = crema_pool:checkin(Pool, Member),
-    ?assertError(badarg, crema_pool:checkout(Pool, soon)).
-
-dead_holder(Config) ->
-    %% A member comes back when the process that has it dies.
-    Pool = pool(Config, #{size => 1}),
-    Self = self(),
-    Holder = spawn(fun() ->
-        Self ! crema_pool:checkout(Pool),
-        receive
-            never -> ok
-        end
-    end),
-    Member = receive {ok, Pid} -> Pid after 5000 -> error(no_member) end,
-    Waiter = spawn_link(fun() -> Self ! {waiter, crema_pool:checkout(Pool, 20000)} end),
-    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 1 end),
-    exit(Holder, kill),
-    receive
-        {waiter, Got} -> ?assertEqual({ok, Member}, Got)
-    after 10000 -> error({nothing_for, Waiter})
-    end,
-    crema_ct:await(fun() -> maps:get(available, crema_pool:stats(Pool)) =:= 1 end).
-
-dead_waiter(Config) ->
-    %% A process that dies waiting is passed over.
-    Pool = pool(Config, #{size => 1}),
-    {ok, Member} = crema_pool:checkout(Pool),
-    Waiter = spawn(fun() -> crema_pool:checkout(Pool, infinity) end),
-    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 1 end),
-    exit(Waiter, kill),
-    crema_ct:await(fun() -> maps:get(waiting, crema_pool:stats(Pool)) =:= 0 end),
-    ok = crema_pool:checkin(Pool, Member),
-    ?assertMatch(#{available := 1}, crema_pool:stats(Pool)).
-
-killed_while_held(Config) ->
-    %% A member that dies is still its holder's, who gives back the place; the one
-    %% started in its stead is then given out.
-    Pool = pool(Config, #{size => 1}),
-    {ok, Member} = crema_pool:checkout(Pool),
-    exit(Member, kill),
-    crema_ct:await(fun() -> members(Pool) =/= [Member] end),
-    ?assertMatch({error, {pool_timeout, _}}, crema_pool:checkout(Pool, 50)),
-    ?assertMatch({error, {closed, _}}, crema:produce(Member, #{topic => t})),
-    ok = crema_pool:checkin(Pool, Member),
-    {ok, New} = crema_pool:checkout(Pool, 10000),
-    ?assertEqual([New], members(Pool)),
-    {ok, _} = crema:produce(New, #{topic => t}),
-    %% One that nobody has is not given out before it runs again.
-    ok = crema_pool:checkin(Pool, New),
-    exit(New, kill),
-    {ok, Third} = crema_pool:checkout(Pool, 10000),
-    ?assertMatch({ok, _}, crema:produce(Third, #{topic => t})).
-
-with_a_member(Config) ->
-    %% A function has a member to itself, also within itself, and gives it back
-    %% however it ends.
-    Pool = pool(Config, #{size => 1, name => ?FUNCTION_NAME}),
-    Result = crema_pool:with(Pool, fun(Member) ->
-        ?assertMatch(#{available := 0}, crema_pool:stats(Pool)),
-        {ok, Same} = crema_pool:with(?FUNCTION_NAME, fun(Inner) -> Inner end, #{timeout => 0}),
-        ?assertEqual(Member, Same),
-        {done, Member}
-    end),
-    ?assertEqual({ok, {done, hd(members(Pool))}}, Result),
-    [
-        ?assertException(Class, reason, crema_pool:with(Pool, fun(_) -> erlang:raise(Class, reason, []) end))
-     || Class <- [throw, error, exit]
-    ],
-    ?assertMatch(#{available := 1, checked_out := 0}, crema_pool:stats(Pool)),
-    ?assertEqual([], [Key || {{crema_pool, _} = Key, _} <- get()]).
-
-not_the_holder(Config) ->
-    %% Only who has a member may give it back, and only once.
-    Pool = pool(Config, #{size => 1}),
-    {ok, Member} = crema_pool:checkout(Pool),
-    [Other] = crema_ct:spawned([fun() -> crema_pool:checkin(Pool, Member) end]),
-    ?assertMatch({error, {not_found, _}}, Other),
-    ok = crema_pool:checkin(Pool, Member),
-    ?assertMatch({error, {not_found, _}}, crema_pool:checkin(Pool, Member)),
-    ?assertMatch({error, {not_found, _}}, crema_pool:checkin(Pool, self())).
-
-events(Config) ->
-    %% A pool tells of its start, its end, and of who waited in vain.
-    Self = self(),
-    Names = [[crema, pool, started], [crema, pool, stopped], [crema, pool, checkout_timeout]],
-    Tell = fun(Name, Measurements, Metadata, _) ->
-        Right = crema_event_table:check(Name, Measurements, Metadata),
-        Self ! {lists:last(Name), Measurements, Metadata, Right}
-    end,
-    ok = crema_events:attach(?FUNCTION_NAME, Names, Tell, none),
-    Pool = pool(Config, #{size => 1, name => ?FUNCTION_NAME}),
-    Metadata = #{pool => Pool, name => ?FUNCTION_NAME},
-    told({started, #{size => 1}, Metadata, ok}),
-    {ok, _} = crema_pool:checkout(Pool),
-    {error, _} = crema_pool:checkout(Pool, 0),
-    receive
-        {checkout_timeout, #{waited := _, waiting := 0}, Metadata, ok} -> ok
-    after 5000 -> error(not_told)
-    end,
-    ok = crema_pool:stop(Pool),
-    told({stopped, #{}, Metadata, ok}),
-    ok = crema_events:detach(?FUNCTION_NAME).
-
-told(Message) ->
-    receive
-        Message -> ok
-    after 5000 -> error({not_told, Message})
-    end.
-
 stop_flushes(Config) ->
     %% A stop flushes all members: what was accepted is delivered.
     Pool = pool(Config, #{size => 3, kafka => #{'linger.ms' => 500}}),
@@ -460,17 +285,3 @@ lost_checkout(Config) ->
     end),
     crema_ct:await(fun() -> maps:get(available, crema_pool:stats(Pool)) =:= 2 end),
     ?assertMatch({ok, _}, crema:produce(Pool, #{topic => t})).
-
-%% ---- helpers ------------------------------------------------------------------------
-
-%% One for each case.
-pool(Config, Options) ->
-    Given = maps:merge(#{bootstrap_servers => crema_ct:bootstrap(Config)}, Options),
-    {ok, Pool} = crema_pool:start_link(Given),
-    true = unlink(Pool),
-    _ = put(pool, Pool),
-    Pool.
-
-members(Pool) ->
-    {ok, _, _, Members} = crema_registry:pool(Pool),
-    tuple_to_list(Members).

@@ -18,7 +18,7 @@
 
 -export([start_link/1, child_spec/1, stop/1, stop/2]).
 -export([with/2, with/3, checkout/1, checkout/2, checkin/2, stats/1]).
--export([info/1, status/1, on_member/2]).
+-export([info/1, status/1, on_member/3]).
 -export([start_parsed/1, start_members/2, start_checkout/2, start_member/4, init/1]).
 
 -type with_options() :: #{timeout => timeout()}.
@@ -172,12 +172,12 @@ call(Pool, Request) ->
 %% ---- for the facade -------------------------------------------------------------------
 
 %% @private Runs a function with a member of a pool, or with what is no pool.
--spec on_member(crema_target:target(), fun((crema_target:target()) -> Result)) ->
+-spec on_member(crema_target:target(), Options :: map(), fun((crema_target:target()) -> Result)) ->
     Result | crema_error:error().
-on_member(Target, Fun) ->
+on_member(Target, Options, Fun) ->
     case crema_registry:pool(Target) of
         {ok, _, _, _} ->
-            case with(Target, Fun) of
+            case with(Target, Fun, maps:with([timeout], Options)) of
                 {ok, Result} -> Result;
                 {error, _} = Error -> Error
             end;

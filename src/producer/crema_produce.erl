@@ -100,7 +100,7 @@ again(Send, Client, Producer, Given, Options) ->
     Since = erlang:monotonic_time(millisecond),
     Wait = crema_call:wait(Options, Client),
     case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
-        {ok, Next} -> Send(Next, Producer, Given, crema_call:later(Options, Client, Since));
+        {ok, Next} -> Send(Next, Producer, Given, crema_call:later(Options, Next, Since));
         {error, _} = Error -> Error
     end.
 

@@ -5,7 +5,8 @@ defmodule Crema.DocsTest do
   for {module, scope} <- [
         {Crema.Producer, :producer},
         {Crema.Consumer, :consumer},
-        {Crema.Cluster, :cluster}
+        {Crema.Cluster, :cluster},
+        {Crema.Pool, :pool}
       ] do
     test "#{inspect(module)} tells of every option, and of no other" do
       items = items(unquote(module))
