@@ -7,7 +7,7 @@
 -include("../src/port/crema_commands.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([producers/1, queues/1, variants/1, ends_of_producers/1]).
+-export([producers/1, queues/1, variants/1, pools/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
 -export([statistics/1, events/1]).
@@ -19,8 +19,9 @@ all() -> [{group, side_by_side}, million, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            producers, queues, variants, ends_of_producers, handlers, offsets, share_cooperative,
-            share_range, revoked_handlers, statistics, events, start_at_a_time, unknown_topic,
+            producers, queues, variants, pools, ends_of_producers, handlers, offsets,
+            share_cooperative, share_range, revoked_handlers, statistics, events,
+            start_at_a_time, unknown_topic,
             no_such_topic_name
         ]}
     ].
@@ -49,6 +50,23 @@ variants(Config) ->
         every_call, acks, compression, conflict, restarted_producer, own_client,
         own_client_is_flushed
     ]).
+
+pools(Config) ->
+    %% What the suites of pools prove of calls, of members that die, and of
+    %% transactions side by side.
+    pool_cases(Config, crema_pool_SUITE, [every_call, variants, killed_members, stop_flushes]),
+    pool_cases(Config, crema_checkout_SUITE, [
+        transactions, nested_transactions, killed_transaction, killed_while_held
+    ]).
+
+pool_cases(Config, Suite, Names) ->
+    [
+        begin
+            cases(Config, Suite, [Name]),
+            crema_ct_pool:cleanup()
+        end
+     || Name <- Names
+    ].
 
 ends_of_producers(Config) ->
     %% What crema_stop_SUITE proves of flushes and stops.
