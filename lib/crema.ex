@@ -255,6 +255,7 @@ defmodule Crema do
       Crema.produce(quick, %{topic: "clicks", value: "one"})
 
     * `:timeout`, `:on_full` and `:full_timeout`, as for the functions that produce
+    * `:partitioner`, who chooses a message's partition
     * `:topic_config`, properties of the topics that are produced to by the variant: `acks`,
       `compression.type`, `compression.level`, `message.timeout.ms`, `partitioner` and
       `request.timeout.ms`

@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     every_call/1, settings/1, settings_of_a_full_queue/1, nested/1, wrong_options/1,
-    refused_by_librdkafka/1, acks/1, compression/1, message_timeout/1,
+    refused_by_librdkafka/1, acks/1, compression/1, message_timeout/1, partitioner/1,
     conflict/1, conflict_of_many/1, conflict_of_a_waiter/1, no_conflict_with_itself/1,
     restarted_producer/1, idle_producer/1, no_producer/1,
     own_client/1, own_clients_are_shared/1, own_client_restarts/1, own_client_is_flushed/1,
@@ -19,7 +19,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         every_call, settings, settings_of_a_full_queue, nested, wrong_options,
-        refused_by_librdkafka, acks, compression, message_timeout,
+        refused_by_librdkafka, acks, compression, message_timeout, partitioner,
         conflict, conflict_of_many, conflict_of_a_waiter, no_conflict_with_itself,
         restarted_producer, idle_producer, no_producer,
         own_client, own_clients_are_shared, own_client_restarts, own_client_is_flushed,
@@ -198,6 +198,25 @@ message_timeout(_Config) ->
     {ok, Quick} = crema:produce_async(V, #{topic => hurried}),
     ?assertMatch({error, {msg_timed_out, #{topic := <<"hurried">>}}}, crema:await(Quick, 20000)),
     ?assertMatch({error, {timeout, _}}, crema:await(Plain, 0)).
+
+partitioner(Config) ->
+    %% A variant may choose partitions in its own way; a call's own option goes
+    %% before it.
+    P = crema_ct:producer(Config),
+    V = variant(P, #{partitioner => fun(_, _, _, _) -> 2 end}),
+    Message = #{topic => crema_ct:topic(Config, 4), key => <<"key8">>},
+    ?assertMatch({ok, #{partition := 2}}, crema:produce(V, Message)),
+    ?assertMatch({ok, #{partition := 3}}, crema:produce(V, Message#{partition => 3})),
+    {ok, #{partition := Hashed}} = crema:produce(V, Message, #{partitioner => md5}),
+    Md5 = variant(V, #{partitioner => md5, client => own}),
+    ?assertMatch({ok, #{partition := Hashed}}, crema:produce(Md5, Message)),
+    ?assertNotEqual({ok, 2}, {ok, Hashed}),
+    Murmur = variant(P, #{partitioner => murmur2}),
+    {ok, #{partition := Murmured}} = crema:produce(Murmur, Message),
+    ?assertMatch(
+        {ok, #{partition := Murmured}}, crema:produce(V, Message, #{partitioner => <<"murmur2">>})
+    ),
+    ?assertMatch({error, {bad_options, _}}, crema:variant(P, #{partitioner => luck})).
 
 conflict(Config) ->
     %% The first to use a topic settles its configuration; who wants another is

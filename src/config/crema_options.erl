@@ -195,6 +195,8 @@ variant_rows() ->
             <<"what a call does when the queue is full; else as the producer has it">>),
         (optional(full_timeout, undefined, {optional, timeout},
             <<"how long a call waits for a place; else as the producer has it">>))#{unit := ms},
+        optional(partitioner, undefined, partitioner,
+            <<"who chooses a message's partition; else as topic_config or the producer has it">>),
         optional(topic_config, #{}, topic_config,
             <<"properties of the topics that are produced to by the variant">>),
         optional(client, undefined, {optional, {one_of, [shared, own]}},

@@ -31,16 +31,23 @@ new(Target, Options) ->
 -spec over(crema_target:target(), map()) -> variant().
 over({crema_variant, Producer, Settings, Config, Client}, #{topic_config := More} = Parsed) ->
     Given = maps:filter(fun(_, Value) -> Value =/= undefined end, Parsed),
-    Own = maps:with([timeout, on_full, full_timeout], Given),
+    Own = maps:merge(maps:with([timeout, on_full, full_timeout], Given), partitioner(Given)),
     {
         crema_variant,
         Producer,
-        maps:merge(Settings, maps:merge(Own, crema_prepare:settings_of_topics(More))),
+        maps:merge(maps:merge(Settings, crema_prepare:settings_of_topics(More)), Own),
         maps:merge(Config, More),
         maps:get(client, Given, Client)
     };
 over(Producer, Parsed) ->
     over({crema_variant, Producer, #{}, #{}, shared}, Parsed).
+
+%% Whatever the topics have: it chooses as in a call's own options.
+-spec partitioner(map()) -> map().
+partitioner(#{partitioner := Strategy}) ->
+    #{prepare => true, partitioner => Strategy, topic_partitioners => #{}};
+partitioner(_) ->
+    #{}.
 
 -spec checked(variant()) -> {ok, variant()} | crema_error:error().
 checked(Variant) ->
