@@ -385,7 +385,11 @@ own_client_restarts(Config) ->
     Message = #{topic => crema_ct:topic(Config, 1)},
     {ok, _} = crema:produce(V, Message),
     Own = crema_registry:whereis_name(V),
+    Monitor = erlang:monitor(process, Own),
     exit(Own, kill),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    end,
     crema_ct:await(fun() ->
         case crema:produce(V, Message) of
             {ok, _} -> true;
