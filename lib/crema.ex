@@ -365,7 +365,12 @@ defmodule Crema do
   @spec info(client) :: map
   def info(client), do: :crema.info(client)
 
-  @doc "The state of a client, at once and from memory: fit for a health probe."
+  @doc """
+  The state of a client, at once and from memory: fit for a health probe.
+
+  `:connected`, `:fatal` and `:state`, which is `:connecting` or `:connected`, for producers also
+  `:idle`, `:disconnected`, `:reloading` and `:stopping`.
+  """
   @spec status(client) :: map
   def status(client), do: :crema.status(client)
 

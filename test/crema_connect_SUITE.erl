@@ -249,7 +249,16 @@ forced_stop(_Config) ->
     ok = crema:produce_many_async(P, crema_ct_life:messages(1000), #{report => message}),
     {Time, ok} = crema_ct:timed(fun() -> crema_producer:stop(P, 0) end),
     ?assert(Time < 5000, Time),
-    ?assertEqual(1000, length(crema_ct:reports(1000))).
+    ?assertEqual(1000, length(crema_ct:reports(1000))),
+    %% Also while it stops by another's wish, who lets it flush.
+    Other = crema_ct:unreachable(#{flush_timeout => 60000}),
+    ok = crema:produce_many_async(Other, crema_ct_life:messages(1000), #{report => message}),
+    {Patient, Monitor} = spawn_monitor(fun() -> ok = crema_producer:stop(Other) end),
+    crema_ct:await(fun() -> maps:get(state, crema:status(Other)) =:= stopping end),
+    {Again, ok} = crema_ct:timed(fun() -> crema_producer:stop(Other, 0) end),
+    ?assert(Again < 5000, Again),
+    ?assertEqual(1000, length(crema_ct:reports(1000))),
+    ?assertEqual(normal, crema_ct_life:ended(Patient, Monitor)).
 
 queue_size(Config) ->
     %% The queue's size counts messages, and nothing else that librdkafka queues.

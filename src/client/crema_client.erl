@@ -71,24 +71,25 @@ reveal(Key, Value) ->
 %% ({@link crema_deadline}): the reaper then finishes alone.
 -spec close(port(), crema_deadline:deadline()) -> ok.
 close(Port, Deadline) ->
-    case close_async(Port) of
-        gone ->
-            ok;
-        Ref ->
-            receive
-                {Ref, _} -> ok
-            after max(50, crema_deadline:left(Deadline)) -> ok
-            end
+    Ref = close_async(Port),
+    receive
+        {Ref, _} -> ok
+    after max(50, crema_deadline:left(Deadline)) -> ok
     end.
 
-%% @doc Closes a client; `{Ref, _}' comes when it is wholly gone.
--spec close_async(port()) -> crema_port:tag() | gone.
+%% @doc Closes a client; `{Ref, _}' comes when it is wholly gone, or at once when
+%% its port had closed before.
+-spec close_async(port()) -> crema_port:tag().
 close_async(Port) ->
     Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
     ok = crema_port:close(Port),
     case Asked of
-        {ok, Ref} -> Ref;
-        {error, _} -> gone
+        {ok, Ref} ->
+            Ref;
+        {error, _} ->
+            Ref = make_ref(),
+            self() ! {Ref, gone},
+            Ref
     end.
 
 %% @doc The state of a client that was opened with these parsed options and

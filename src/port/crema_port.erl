@@ -8,7 +8,7 @@
 
 -include("crema_commands.hrl").
 
--export([open/1, close/1]).
+-export([open/1, close/1, kill/1]).
 -export([command/3, send/2, ask/4, ask_async/3, answer/1, event/1]).
 -export([commands/0]).
 
@@ -50,6 +50,12 @@ close(Port) ->
     catch
         error:badarg -> ok
     end.
+
+%% @doc Closes a port, whoever owns it.
+-spec kill(port()) -> ok.
+kill(Port) ->
+    true = exit(Port, kill),
+    ok.
 
 %% @doc Carries out a command at once. `{ok, Binary}' is an answer that is not a
 %% term: packed reports.

@@ -49,12 +49,26 @@ child_spec(Options) ->
 stop(Producer) ->
     crema_transaction:outside(Producer, fun() -> crema_child:stop(Producer, default) end).
 
-%% @doc The same with another deadline, in milliseconds; with 0 it purges at
-%% once. At the deadline it returns; what is then left is finished in the
-%% background.
+%% @doc The same with another deadline, in milliseconds. At the deadline it
+%% returns; what is then left is finished in the background. With 0 it purges at
+%% once, also when it is stopping already and still flushes.
 -spec stop(crema_registry:ref(), Timeout :: timeout()) -> ok | crema_error:error().
 stop(Producer, Timeout) ->
-    crema_transaction:outside(Producer, fun() -> crema_child:stop(Producer, Timeout) end).
+    crema_transaction:outside(Producer, fun() ->
+        ok = hurry(Producer, Timeout),
+        crema_child:stop(Producer, Timeout)
+    end).
+
+-spec hurry(crema_registry:ref(), timeout()) -> ok.
+hurry(Producer, 0) ->
+    case {crema_registry:status(Producer), crema_registry:lookup(Producer)} of
+        {{ok, #{state := stopping}}, {ok, producer, Port, _, _}} when is_port(Port) ->
+            crema_port:kill(Port);
+        _ ->
+            ok
+    end;
+hurry(_Producer, _Timeout) ->
+    ok.
 
 %% @doc See {@link crema:disconnect/1}.
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().

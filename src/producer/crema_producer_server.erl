@@ -240,9 +240,9 @@ connect(#state{options = Options, client = Client} = State) ->
             Error
     end.
 
-%% Gives up the client: whoever comes finds none. `gone' when its port has closed
-%% before.
--spec release(atom(), #state{}) -> {crema_port:tag() | gone, #state{}}.
+%% Gives up the client: whoever comes finds none. `{Ref, _}' follows when it is
+%% gone.
+-spec release(atom(), #state{}) -> {crema_port:tag(), #state{}}.
 release(Name, #state{port = Port, client = Client} = State) ->
     Without = State#state{port = none, client = crema_client:detach(Client)},
     New = changed(set_state(Name, Without)),
@@ -272,8 +272,9 @@ disconnect(Why, #state{port = Port} = State) ->
     case crema_port:command(Port, ?CMD_RETIRE, <<>>) of
         ok ->
             event([crema, producer, disconnecting], #{}, #{reason => Why}, State),
+            Since = now_ms(),
             {Ref, #state{ending = Ending} = New} = release(disconnected, State),
-            {ok, New#state{attempt = Failures, ending = Ending#{Ref => {now_ms(), Why}}}};
+            {ok, New#state{attempt = Failures, ending = Ending#{Ref => {Since, Why}}}};
         {error, _} = Error ->
             {Error, State}
     end.
@@ -333,8 +334,7 @@ reload(Reason, Delay, #state{attempt = Attempt, options = Options} = State) ->
     case crema_reload:options(Reason, Attempt, Options) of
         {ok, New} ->
             _ = erlang:send_after(Delay, self(), {reload, Since}),
-            Waits = [delay | [Ref || Ref =/= gone]],
-            {noreply, Without#state{options = New, reload = {Since, Waits}}};
+            {noreply, Without#state{options = New, reload = {Since, [delay, Ref]}}};
         {error, Why} ->
             {stop, Why, Without}
     end.
