@@ -7,7 +7,7 @@
 -include("../src/port/crema_commands.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([producers/1, queues/1, variants/1, pools/1, ends_of_producers/1]).
+-export([producers/1, queues/1, variants/1, pools/1, lives_of_producers/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
 -export([statistics/1, events/1]).
@@ -19,10 +19,9 @@ all() -> [{group, side_by_side}, million, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            producers, queues, variants, pools, ends_of_producers, handlers, offsets,
-            share_cooperative, share_range, revoked_handlers, statistics, events,
-            start_at_a_time, unknown_topic,
-            no_such_topic_name
+            producers, queues, variants, pools, lives_of_producers, ends_of_producers, handlers,
+            offsets, share_cooperative, share_range, revoked_handlers, statistics, events,
+            start_at_a_time, unknown_topic, no_such_topic_name
         ]}
     ].
 
@@ -67,6 +66,15 @@ pool_cases(Config, Suite, Names) ->
         end
      || Name <- Names
     ].
+
+lives_of_producers(Config) ->
+    %% What crema_connect_SUITE and crema_reload_SUITE prove of clients that come
+    %% and go.
+    cases(Config, crema_connect_SUITE, [
+        connects_at_first_use, every_use_connects, what_needs_no_client,
+        reports_outlive_disconnect, disconnects_under_load
+    ]),
+    cases(Config, crema_reload_SUITE, [callers_wait_for_reload, deadlines_hold_in_reload]).
 
 ends_of_producers(Config) ->
     %% What crema_stop_SUITE proves of flushes and stops.

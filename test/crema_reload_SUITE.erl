@@ -8,7 +8,7 @@
 -export([
     reloads/1, callers_wait_for_reload/1, deadlines_hold_in_reload/1, attempts_are_limited/1,
     delivery_begins_anew/1, never_reloads/1, reload_changes_options/1, bad_on_reload/1,
-    sequence_lost/1, right_taken_away/1, fenced/1
+    sequence_lost/1, right_taken_away/1, fenced/1, in_a_transaction/1
 ]).
 -export([other_client_id/2]).
 
@@ -18,7 +18,7 @@ all() ->
     [
         reloads, callers_wait_for_reload, deadlines_hold_in_reload, attempts_are_limited,
         delivery_begins_anew, never_reloads, reload_changes_options, bad_on_reload,
-        sequence_lost, right_taken_away, fenced
+        sequence_lost, right_taken_away, fenced, in_a_transaction
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -256,6 +256,25 @@ fenced(_Config) ->
     ok = crema_cluster:fail(Cluster, init_producer_id, [producer_fenced]),
     ?assertMatch({error, _}, crema:produce(P, #{topic => t})),
     ?assertMatch({shutdown, {fatal, _}}, crema_ct_life:ended(P, Monitor)),
+    ok = crema_cluster:stop(Cluster).
+
+in_a_transaction(_Config) ->
+    %% A transaction that meets a fatal error fails, and so its messages; the next
+    %% is one of the new client's, which may have another transactional.id.
+    Rename = fun(#{kafka := Kafka}) -> {kafka, Kafka#{<<"transactional.id">> := <<"second">>}} end,
+    {Cluster, P} = failing(#{kafka => #{'transactional.id' => first}, on_reload => Rename}),
+    Transaction = fun() ->
+        crema:transaction(P, fun(Tx) -> crema:produce(Tx, #{topic => t, partition => 0}) end)
+    end,
+    {ok, {ok, _}} = Transaction(),
+    Refusal = [transactional_id_authorization_failed],
+    ok = crema_cluster:fail(Cluster, add_partitions_to_txn, Refusal),
+    ?assertMatch({error, {_, #{fatal := true}}}, Transaction()),
+    #{attempt := 1} = crema_ct_life:event([crema, producer, reloaded]),
+    ?assertMatch({ok, {ok, _}}, Transaction()),
+    #{kafka := Kafka} = element(2, sys:get_state(P)),
+    ?assertMatch(#{<<"transactional.id">> := <<"second">>}, Kafka),
+    ok = crema_producer:stop(P),
     ok = crema_cluster:stop(Cluster).
 
 %% A producer that reloads at once, on a cluster of its own that is to fail.
