@@ -63,8 +63,10 @@ client_rows() ->
 producer_rows() ->
     scoped(producer, [
         optional(ordering, strict, {one_of, [strict, loose]},
-            <<"strict: in order, without duplicates, acknowledged by all replicas in sync; loose: "
-                "a retry may reorder or duplicate, and kafka may lower acks">>),
+            <<"strict: in order, acknowledged by all replicas in sync, and without duplicates as "
+                "long as no message's time ends (message.timeout.ms), for then librdkafka sends "
+                "others that were in flight anew; loose: a retry may reorder or duplicate, and "
+                "kafka may lower acks">>),
         messages(max_queue_messages, 100000, ?MAX_COUNT,
             <<"accepted messages without a report yet, at most">>),
         bytes(max_queue_bytes, 268435456, ?MAX_BYTES,
