@@ -46,9 +46,9 @@ queues(Config) ->
 variants(Config) ->
     %% What crema_variant_SUITE proves of topics' properties and second clients.
     cases(Config, crema_variant_SUITE, [
-        every_call, acks, compression, conflict, restarted_producer, own_client,
-        own_client_is_flushed
-    ]).
+        every_call, acks, compression, conflict, restarted_producer
+    ]),
+    cases(Config, crema_own_SUITE, [own_client, own_client_is_flushed]).
 
 pools(Config) ->
     %% What the suites of pools prove of calls, of members that die, and of

@@ -1,5 +1,4 @@
-%% Variants of a producer: their settings, their topics' configuration, and those
-%% with a client of their own.
+%% Variants of a producer: their settings, and their topics' configuration.
 -module(crema_variant_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -9,21 +8,19 @@
     every_call/1, settings/1, settings_of_a_full_queue/1, nested/1, wrong_options/1,
     refused_by_librdkafka/1, acks/1, compression/1, message_timeout/1, partitioner/1,
     conflict/1, conflict_of_many/1, conflict_of_a_waiter/1, no_conflict_with_itself/1,
-    restarted_producer/1, idle_producer/1, no_producer/1,
-    own_client/1, own_clients_are_shared/1, own_client_restarts/1, own_client_is_flushed/1,
-    own_client_ends_with_its_producer/1, own_client_is_refused/1, remembered/1
+    restarted_producer/1, idle_producer/1, no_producer/1, remembered/1
 ]).
+
+-import(crema_ct_variant, [loose/1, loose/2, variant/2, message/0]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
         every_call, settings, settings_of_a_full_queue, nested, wrong_options,
-        refused_by_librdkafka, acks, compression, message_timeout, partitioner,
-        conflict, conflict_of_many, conflict_of_a_waiter, no_conflict_with_itself,
-        restarted_producer, idle_producer, no_producer,
-        own_client, own_clients_are_shared, own_client_restarts, own_client_is_flushed,
-        own_client_ends_with_its_producer, own_client_is_refused, remembered
+        refused_by_librdkafka, acks, compression, message_timeout, partitioner, conflict,
+        conflict_of_many, conflict_of_a_waiter, no_conflict_with_itself,
+        restarted_producer, idle_producer, no_producer, remembered
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -213,6 +210,9 @@ partitioner(Config) ->
     ?assertNotEqual({ok, 2}, {ok, Hashed}),
     Murmur = variant(P, #{partitioner => murmur2}),
     {ok, #{partition := Murmured}} = crema:produce(Murmur, Message),
+    Second = crema_ct:producer(Config, #{partitioner => round_robin}),
+    Librdkafkas = variant(Second, #{client => own, topic_config => #{partitioner => murmur2}}),
+    ?assertMatch({ok, #{partition := Murmured}}, crema:produce(Librdkafkas, Message)),
     ?assertMatch(
         {ok, #{partition := Murmured}}, crema:produce(V, Message, #{partitioner => <<"murmur2">>})
     ),
@@ -343,111 +343,6 @@ no_producer(Config) ->
     ?assertMatch({error, {closed, _}}, crema:produce(V, message())),
     ?assertMatch({error, {closed, _}}, crema:flush(V, 100)).
 
-own_client(Config) ->
-    %% A variant with a client of its own uses a topic as it likes; its calls,
-    %% flushes and counts are that client's.
-    P = loose(Config),
-    V = variant(P, #{client => own, topic_config => #{acks => 0}, timeout => 20000}),
-    Topic = crema_ct:topic(Config, 1),
-    {ok, #{offset := 0}} = crema:produce(P, #{topic => Topic, partition => 0}),
-    {ok, #{offset := None}} = crema:produce(V, #{topic => Topic, partition => 0}),
-    ?assert(None < 0),
-    crema_ct:await(fun() ->
-        {ok, #{offset := Offset}} = crema:produce(P, #{topic => Topic, partition => 0}),
-        Offset >= 2
-    end),
-    ?assertMatch(#{accepted := 1}, crema:info(V)),
-    ok = crema:flush(V, 10000),
-    ok = crema:await_ready(V, 10000),
-    ?assertNotEqual(crema_registry:whereis_name(V), P),
-    Nested = variant(V, #{timeout => 10000}),
-    ?assertEqual(crema_registry:whereis_name(V), crema_registry:whereis_name(Nested)),
-    Shared = variant(V, #{client => shared}),
-    ?assertMatch({error, {topic_config_conflict, _}}, crema:produce(Shared, #{topic => Topic})).
-
-own_clients_are_shared(Config) ->
-    %% Variants of one configuration have one client, whoever asks first.
-    P = loose(Config),
-    Options = #{client => own, topic_config => #{acks => 1}},
-    Pids = crema_ct:spawned([
-        fun() -> crema_registry:whereis_name(variant(P, Options)) end
-     || _ <- lists:seq(1, 20)
-    ]),
-    ?assertMatch([Own] when Own =/= P, lists:usort(Pids)),
-    Other = variant(P, #{client => own, topic_config => #{acks => 0}}),
-    ?assertNot(lists:member(crema_registry:whereis_name(Other), Pids)).
-
-own_client_restarts(Config) ->
-    %% A client of its own that dies is started again, and the producer and its
-    %% variant go on.
-    P = loose(Config),
-    V = variant(P, #{client => own, topic_config => #{acks => 1}}),
-    Message = #{topic => crema_ct:topic(Config, 1)},
-    {ok, _} = crema:produce(V, Message),
-    Own = crema_registry:whereis_name(V),
-    Monitor = erlang:monitor(process, Own),
-    exit(Own, kill),
-    receive
-        {'DOWN', Monitor, _, _, _} -> ok
-    end,
-    crema_ct:await(fun() ->
-        case crema:produce(V, Message) of
-            {ok, _} -> true;
-            {error, {Code, _}} -> Code
-        end
-    end),
-    ?assertNotEqual(Own, crema_registry:whereis_name(V)),
-    %% Also when it was stopped, and nobody starts it.
-    ok = crema_producer:stop(crema_registry:whereis_name(V)),
-    crema_ct:await(fun() -> element(1, crema:produce(V, Message)) =:= ok end),
-    ?assert(is_process_alive(P)).
-
-own_client_is_flushed(Config) ->
-    %% Stopping a producer flushes the clients of its variants as well: nothing
-    %% that was accepted is lost.
-    P = loose(Config, #{kafka => #{'linger.ms' => 500}}),
-    V = variant(P, #{client => own, topic_config => #{acks => 1}}),
-    Topic = crema_ct:topic(Config, 1),
-    Messages = [#{topic => Topic, partition => 0} || _ <- lists:seq(1, 100)],
-    ok = crema:produce_many_async(V, Messages, #{report => message}),
-    ok = crema_producer:stop(P),
-    ?assertEqual(#{ok => 100}, crema_ct:results([R || {_, R} <- crema_ct:reports(100)])).
-
-own_client_ends_with_its_producer(Config) ->
-    %% However a producer ends, the clients of its variants do, and leave nothing.
-    Ends = [fun(P) -> crema_producer:stop(P) end, fun(P) -> exit(P, kill) end],
-    [
-        begin
-            P = loose(Config),
-            V = variant(P, #{client => own, topic_config => #{acks => 1}}),
-            Own = crema_registry:whereis_name(V),
-            Monitor = erlang:monitor(process, Own),
-            _ = End(P),
-            receive
-                {'DOWN', Monitor, _, _, _} -> ok
-            after 10000 -> error({alive, Own})
-            end,
-            crema_ct:await(fun() -> crema_registry:own(P, #{<<"acks">> => <<"1">>}) =:= none end),
-            ?assertMatch({error, {closed, _}}, crema:produce(V, message()))
-        end
-     || End <- Ends
-    ].
-
-own_client_is_refused(Config) ->
-    %% A second client is told what is wrong with it, and one that would fence the
-    %% first is not started.
-    Strict = crema_ct:producer(Config),
-    Own = fun(P, Properties) -> crema:variant(P, #{client => own, topic_config => Properties}) end,
-    {error, {bad_options, #{message := Text}}} = Own(Strict, #{acks => 1}),
-    ?assertMatch({match, _}, re:run(Text, "ordering")),
-    ?assertMatch({error, {bad_options, _}}, Own(Strict, #{'compression.type' => fast})),
-    Transactional = crema_ct:producer(Config, #{
-        kafka => #{'transactional.id' => crema_ct:unique(<<"id">>)}
-    }),
-    {error, {bad_options, #{message := Why}}} = Own(Transactional, #{'compression.type' => gzip}),
-    ?assertMatch({match, _}, re:run(Why, "fence")),
-    ?assertMatch({ok, _}, Own(Strict, #{'compression.type' => gzip})).
-
 remembered(Config) ->
     %% A process asks for a variant's client once.
     P = loose(Config),
@@ -466,16 +361,3 @@ traced(Fun) ->
     {call_count, Count} = erlang:trace_info({crema_variant, client, 3}, call_count),
     1 = erlang:trace_pattern({crema_variant, client, 3}, false, [call_count]),
     {Result, Count}.
-
-%% ---- helpers ------------------------------------------------------------------------
-
-loose(Config) -> loose(Config, #{}).
-
-loose(Config, Options) ->
-    crema_ct:producer(Config, maps:merge(#{ordering => loose, kafka => #{acks => all}}, Options)).
-
-variant(Producer, Options) ->
-    {ok, Variant} = crema:variant(Producer, Options),
-    Variant.
-
-message() -> #{topic => t, value => <<"x">>}.

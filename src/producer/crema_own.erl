@@ -84,7 +84,11 @@ would_fence() ->
 -spec options(fun(() -> map()), crema_topic_config:config()) -> map().
 options(Options, Config) ->
     #{kafka := Kafka} = Parsed = Options(),
-    Parsed#{name := undefined, kafka := crema_topic_config:over(Config, Kafka)}.
+    Own = Parsed#{name := undefined, kafka := crema_topic_config:over(Config, Kafka)},
+    case Config of
+        #{<<"partitioner">> := _} -> Own#{partitioner := undefined};
+        #{} -> Own
+    end.
 
 -spec started({ok, pid()} | {error, term()}, pid(), crema_topic_config:config()) ->
     {ok, pid()} | crema_error:error().
@@ -108,10 +112,17 @@ started({error, _}, _, _) ->
 stop(_Timeout, #own{supervisor = none}) ->
     ok;
 stop(Timeout, #own{supervisor = Supervisor}) ->
-    lists:foreach(
-        fun({_, Pid, _, _}) -> is_pid(Pid) andalso gen_server:send_request(Pid, {stop, Timeout}) end,
-        supervisor:which_children(Supervisor)
-    ).
+    try
+        lists:foreach(
+            fun({_, Pid, _, _}) ->
+                is_pid(Pid) andalso gen_server:send_request(Pid, {stop, Timeout})
+            end,
+            supervisor:which_children(Supervisor)
+        )
+    catch
+        %% It is its end that ends the producer.
+        exit:_ -> ok
+    end.
 
 %% @doc Waits until they have ended, or until the deadline: they then end alone.
 -spec await(crema_deadline:deadline(), own()) -> ok.
