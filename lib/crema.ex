@@ -58,7 +58,8 @@ defmodule Crema do
   """
 
   @typedoc "A running producer, consumer or cluster: its pid or its name."
-  @type client :: pid | atom | {:global, term} | {:via, module, term} | variant | transaction
+  @type client ::
+          pid | atom | {:global, term} | {:via, module, term} | variant | topic | transaction
 
   @typedoc "A message to produce."
   @type message :: %{
@@ -94,6 +95,12 @@ defmodule Crema do
   @typedoc "Names an asynchronous call until its reports are fetched with `await/2`."
   @type ref :: :crema.ref()
 
+  @typedoc "A producer and one of its topics: see `topic/3`."
+  @type topic :: :crema.topic()
+
+  @typedoc "A message of a topic handle: see `Crema.Topic`."
+  @type topic_message :: %{optional(atom) => term}
+
   @typedoc "A producer with settings of its own: see `variant/2`."
   @type variant :: :crema.variant()
 
@@ -112,7 +119,7 @@ defmodule Crema do
       {:ok, %{partition: partition, offset: offset}} =
         Crema.produce(MyApp.Producer, %{topic: "orders", value: "one espresso"})
   """
-  @spec produce(client, message, produce_options) :: result
+  @spec produce(client, message | topic_message, produce_options) :: result
   def produce(producer, message, opts \\ []) do
     :crema.produce(producer, message, Map.new(opts))
   end
@@ -122,7 +129,7 @@ defmodule Crema do
 
       %{offset: offset} = Crema.produce!(MyApp.Producer, %{topic: "orders", value: "one espresso"})
   """
-  @spec produce!(client, message, produce_options) :: report
+  @spec produce!(client, message | topic_message, produce_options) :: report
   def produce!(producer, message, opts \\ []) do
     producer |> produce(message, opts) |> bang!()
   end
@@ -135,7 +142,8 @@ defmodule Crema do
       {:ok, ref} = Crema.produce_async(MyApp.Producer, %{topic: "orders", value: "one espresso"})
       {:ok, report} = Crema.await(ref)
   """
-  @spec produce_async(client, message, produce_options) :: {:ok, ref} | :ok | error
+  @spec produce_async(client, message | topic_message, produce_options) ::
+          {:ok, ref} | :ok | error
   def produce_async(producer, message, opts \\ []) do
     :crema.produce_async(producer, message, Map.new(opts))
   end
@@ -155,7 +163,8 @@ defmodule Crema do
       Enum.all?(results, &match?({:ok, _report}, &1))
       #=> true
   """
-  @spec produce_many(client, [message], produce_options) :: {:ok, [result]} | error
+  @spec produce_many(client, [message | topic_message], produce_options) ::
+          {:ok, [result]} | error
   def produce_many(producer, messages, opts \\ []) do
     :crema.produce_many(producer, messages, Map.new(opts))
   end
@@ -165,7 +174,8 @@ defmodule Crema do
 
   Returns as `produce_async/3` does; `await/2` gives the results in the order of the messages.
   """
-  @spec produce_many_async(client, [message], produce_options) :: {:ok, ref} | :ok | error
+  @spec produce_many_async(client, [message | topic_message], produce_options) ::
+          {:ok, ref} | :ok | error
   def produce_many_async(producer, messages, opts \\ []) do
     :crema.produce_many_async(producer, messages, Map.new(opts))
   end
@@ -346,6 +356,86 @@ defmodule Crema do
   @doc "A consumer's part in its group, for `send_offsets/3`."
   @spec group_metadata(client) :: {:ok, group_metadata} | error
   def group_metadata(consumer), do: :crema.group_metadata(consumer)
+
+  @doc """
+  Puts a message into the producer's buffer, to be sent when it is flushed: by `flush_buffer/1`, or
+  by itself at a limit (see `Crema.Producer`). Nothing is checked before.
+
+  Waits while a full buffer is being flushed; `{:error, {:buffer_full, _}}` when that fails.
+
+      :ok = Crema.buffer(MyApp.Producer, %{topic: "orders", value: "one espresso"})
+      {:ok, [{:ok, report}]} = Crema.flush_buffer(MyApp.Producer)
+  """
+  @spec buffer(client, message | topic_message) :: :ok | error
+  def buffer(producer, message), do: :crema.buffer(producer, message)
+
+  @doc "Puts messages into the buffer, all of them or none."
+  @spec buffer_many(client, [message | topic_message]) :: :ok | error
+  def buffer_many(producer, messages), do: :crema.buffer_many(producer, messages)
+
+  @doc """
+  Sends what is in the buffer and waits for all reports, in the order of the messages.
+
+  What could not be sent is in the buffer again afterwards, in front and in order, and the error
+  says why; `details.dispatched` has the results of what was sent before it, if anything.
+  """
+  @spec flush_buffer(client) :: {:ok, [result]} | error
+  def flush_buffer(producer), do: :crema.flush_buffer(producer)
+
+  @doc "Like `flush_buffer/1`, for at most `timeout` milliseconds."
+  @spec flush_buffer(client, timeout) :: {:ok, [result]} | error
+  def flush_buffer(producer, timeout), do: :crema.flush_buffer(producer, timeout)
+
+  @doc "Like `flush_buffer/1`, but returns the results and raises `Crema.Error` on failure."
+  @spec flush_buffer!(client) :: [result]
+  def flush_buffer!(producer), do: producer |> flush_buffer() |> bang!()
+
+  @doc "Sends what is in the buffer; `await/2` gives what `flush_buffer/1` would return."
+  @spec flush_buffer_async(client) :: {:ok, ref} | error
+  def flush_buffer_async(producer), do: :crema.flush_buffer_async(producer)
+
+  @doc "How many messages are in the buffer; those that are being sent are not."
+  @spec buffer_size(client) :: non_neg_integer
+  def buffer_size(producer), do: :crema.buffer_size(producer)
+
+  @doc "Drops what is in the buffer, and returns how many messages that were."
+  @spec purge_buffer(client) :: {:ok, non_neg_integer} | error
+  def purge_buffer(producer), do: :crema.purge_buffer(producer)
+
+  @doc """
+  A handle of a producer's topic, usable wherever a producer is; its messages leave out the topic.
+
+      {:ok, orders} = Crema.topic(MyApp.Producer, "orders", serializer: :json)
+      {:ok, report} = Crema.produce(orders, %{key: "42", value: %{drink: "espresso"}})
+
+  `Crema.Topic` tells of the options.
+  """
+  @spec topic(client, iodata | atom, keyword | map) :: {:ok, topic} | error
+  def topic(producer, name, opts \\ []), do: :crema.topic(producer, name, opts)
+
+  @doc """
+  Produces a message by a handle's pipeline and batches; `await/2` gives its result.
+
+  Waits for a place in them, as long as a call waits for one in a full queue.
+  """
+  @spec push(topic, topic_message) :: {:ok, ref} | error
+  def push(topic, message), do: :crema.push(topic, message)
+
+  @doc """
+  Like `push/2`, of a message in two parts: `metadata`, for the handle's serializer, is sent as a
+  header, and `data`, as it is, as the value.
+
+      {:ok, ref} = Crema.push(images, %{camera: 1, format: "png"}, image)
+      {:ok, report} = Crema.await(ref)
+  """
+  @spec push(topic, metadata :: term, data :: iodata | nil) :: {:ok, ref} | error
+  def push(topic, metadata, data), do: :crema.push(topic, metadata, data)
+
+  @doc """
+  Ends the process of a handle that has a pipeline or batches, when all that was pushed is reported.
+  """
+  @spec close_topic(topic, timeout) :: :ok | error
+  def close_topic(topic, timeout), do: :crema.close_topic(topic, timeout)
 
   @doc """
   Acknowledges a consumed message, or its `:token`, from any process.

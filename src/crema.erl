@@ -10,13 +10,18 @@
 -export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
 -export([partition_count/2, variant/2]).
 -export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
+-export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
+-export([buffer_size/1, purge_buffer/1]).
+-export([topic/2, topic/3, push/2, push/3, close_topic/2]).
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
--export_type([variant/0, message/0, report/0, result/0, produce_options/0, ref/0, producer/0]).
+-export_type([message/0, report/0, result/0, produce_options/0, ref/0]).
+-export_type([producer/0, variant/0, topic/0]).
 -export_type([transaction/0, transaction_options/0, offset/0, group_metadata/0]).
 
--type message() :: crema_packet:message().
+%% Those of a topic handle have no topic, and other fields.
+-type message() :: crema_packet:message() | crema_topic:message().
 %% Where a message went. With `acks=0' the offset is -1 or less.
 -type report() :: crema_report:report().
 -type result() :: {ok, report()} | crema_error:error().
@@ -25,8 +30,10 @@
 %% call is reported; `partitioner': who chooses partitions, for this call.
 -type produce_options() :: crema_call:options().
 -opaque variant() :: crema_variant:variant().
+-type topic() :: crema_topic:handle().
 -opaque ref() :: crema_produce:ref().
-%% What can be produced to: a producer, a variant or an open transaction of one.
+%% What can be produced to: a producer, a variant, a topic handle or an open
+%% transaction of one.
 -type producer() :: crema_target:target().
 -opaque transaction() :: crema_transaction:handle().
 %% `timeout' (ms): how long to wait for the turn (the producer's
@@ -222,6 +229,82 @@ send_offsets(Transaction, Consumer, Offsets) ->
 -spec group_metadata(crema_registry:ref()) -> {ok, group_metadata()} | crema_error:error().
 group_metadata(Consumer) ->
     crema_transaction:group_metadata(Consumer).
+
+%% @doc Puts a message into the producer's buffer, where it is neither checked nor
+%% sent until the buffer is flushed: by a call, or by itself at a limit (options
+%% `buffer_messages', `buffer_bytes', `buffer_age'). Waits, up to `full_timeout',
+%% while a full buffer is being flushed; `buffer_full' when that fails.
+-spec buffer(producer(), message()) -> ok | crema_error:error().
+buffer(Producer, Message) ->
+    crema_buffer:add(Producer, [Message]).
+
+%% @doc Puts messages into the buffer, all or none.
+-spec buffer_many(producer(), [message()]) -> ok | crema_error:error().
+buffer_many(Producer, Messages) ->
+    crema_buffer:add(Producer, Messages).
+
+%% @doc Produces what is in the buffer and waits for all reports, up to the
+%% producer's `request_timeout'. An error means that what could not be sent is in
+%% the buffer again, in front and in order; `dispatched' in its details has the
+%% results of the others, if any. Not so for `timeout', as of {@link produce/3}.
+-spec flush_buffer(producer()) -> {ok, [result()]} | crema_error:error().
+flush_buffer(Producer) ->
+    crema_buffer:flush(Producer).
+
+%% @doc The same, for at most so many milliseconds.
+-spec flush_buffer(producer(), timeout()) -> {ok, [result()]} | crema_error:error().
+flush_buffer(Producer, Timeout) ->
+    crema_buffer:flush(Producer, Timeout).
+
+%% @doc Produces what is in the buffer; `await/2' gives what {@link
+%% flush_buffer/2} would.
+-spec flush_buffer_async(producer()) -> {ok, ref()} | crema_error:error().
+flush_buffer_async(Producer) ->
+    crema_buffer:flush_async(Producer).
+
+%% @doc How many messages are in the buffer; those of a flush are not.
+-spec buffer_size(producer()) -> non_neg_integer().
+buffer_size(Producer) ->
+    crema_buffer:size(Producer).
+
+%% @doc Drops what is in the buffer; returns how many messages that were. Those
+%% of a flush are not concerned: see {@link purge/1}.
+-spec purge_buffer(producer()) -> {ok, non_neg_integer()} | crema_error:error().
+purge_buffer(Producer) ->
+    crema_buffer:purge(Producer).
+
+%% @doc A topic handle without options.
+-spec topic(producer(), iodata() | atom()) -> {ok, topic()} | crema_error:error().
+topic(Producer, Name) ->
+    crema_topic:new(Producer, Name, #{}).
+
+%% @doc A topic handle: a producer and a topic, with a validator, a selector of
+%% partitions, a serializer, middleware, a pipeline and batches (the options of
+%% {@link crema_options}, scope `topic'). It is data: keep it where you like.
+-spec topic(producer(), iodata() | atom(), crema_topic:options()) ->
+    {ok, topic()} | crema_error:error().
+topic(Producer, Name, Options) ->
+    crema_topic:new(Producer, Name, Options).
+
+%% @doc Produces a message through a handle, by its pipeline and its batches;
+%% `await/2' gives its result. Waits, up to `full_timeout', for a place in them.
+-spec push(topic(), crema_topic:message()) -> {ok, ref()} | crema_error:error().
+push(Topic, Message) ->
+    crema_topic:push(Topic, Message).
+
+%% @doc The same of a message that has metadata, which the handle's serializer
+%% takes, and data, which is sent as it is.
+-spec push(topic(), Metadata :: term(), Data :: iodata() | undefined | nil) ->
+    {ok, ref()} | crema_error:error().
+push(Topic, Metadata, Data) ->
+    crema_topic:push(Topic, crema_topic:message(Metadata, Data)).
+
+%% @doc Ends the process of a handle that has a pipeline or batches, when all
+%% that was pushed is reported; for handles that are made for a time. It ends
+%% with its producer in any case. Pushing again starts it again.
+-spec close_topic(topic(), timeout()) -> ok | crema_error:error().
+close_topic(Topic, Timeout) ->
+    crema_topic:close(Topic, Timeout).
 
 %% @doc Acknowledges a message, by itself or by its token, from any process and
 %% any node. A second time is `ok'; `stale_assignment' after a rebalance: its

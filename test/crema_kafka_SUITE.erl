@@ -7,7 +7,8 @@
 -include("../src/port/crema_commands.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([producers/1, queues/1, variants/1, pools/1, lives_of_producers/1, ends_of_producers/1]).
+-export([producers/1, queues/1, variants/1, topics/1, pools/1]).
+-export([lives_of_producers/1, ends_of_producers/1]).
 -export([handlers/1, offsets/1, share_cooperative/1, share_range/1, revoked_handlers/1]).
 -export([start_at_a_time/1, unknown_topic/1, no_such_topic_name/1, million/1, stopped_broker/1]).
 -export([statistics/1, events/1]).
@@ -19,9 +20,9 @@ all() -> [{group, side_by_side}, million, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            producers, queues, variants, pools, lives_of_producers, ends_of_producers, handlers,
-            offsets, share_cooperative, share_range, revoked_handlers, statistics, events,
-            start_at_a_time, unknown_topic, no_such_topic_name
+            producers, queues, variants, topics, pools, lives_of_producers,
+            ends_of_producers, handlers, offsets, share_cooperative, share_range, revoked_handlers,
+            statistics, events, start_at_a_time, unknown_topic, no_such_topic_name
         ]}
     ].
 
@@ -66,6 +67,16 @@ pool_cases(Config, Suite, Names) ->
         end
      || Name <- Names
     ].
+
+topics(Config) ->
+    %% What the suites of topic handles, their batches and the buffer prove of
+    %% serializers, order and ends.
+    cases(Config, crema_topic_SUITE, [is_a_producer, serializers, validators]),
+    cases(Config, crema_push_SUITE, [
+        strict_pipeline, dropped_in_turn, full_batches, forced_batches, stopped_producer, closed,
+        many_callers
+    ]),
+    cases(Config, crema_buffer_SUITE, [handles_and_producers, many_callers]).
 
 lives_of_producers(Config) ->
     %% What crema_connect_SUITE and crema_reload_SUITE prove of clients that come

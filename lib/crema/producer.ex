@@ -53,6 +53,10 @@ defmodule Crema.Producer do
     * `:on_reload`, a function of one argument (or `{module, function, args}`), called before a new
       client is made with a map of `:error`, `:attempt` and `:kafka`; it returns `:keep` or
       `{:kafka, properties}`
+    * `:buffer_messages` (10_000) and `:buffer_bytes` (16_777_216), the limits at which the buffer
+      (`Crema.buffer/2`) flushes itself, and `:buffer_age` (0 ms), the age of its first message at
+      which it does, unless 0
+    * `:buffer_report`, a function of the outcome of such a flush, or `{module, function, args}`
 
   Of a producer with a `transactional.id` (see `Crema.transaction/3`):
 

@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, error_name/1, left/2]).
+-export([start_link/0, runtime/0, error_name/1, left/2, leave/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {port :: port(), left :: crema_left:left()}).
@@ -30,7 +30,7 @@ error_name(Code) ->
     command(?CMD_ERROR_NAME, term_to_binary(Code)).
 
 %% @doc The reports of a call of the calling process whose producer has ended.
--spec left(pos_integer(), timeout()) -> {ok, binary()} | error.
+-spec left(pos_integer(), timeout()) -> {ok, binary() | term()} | error.
 left(Call, Timeout) ->
     Wait =
         case Timeout of
@@ -42,6 +42,11 @@ left(Call, Timeout) ->
     catch
         exit:_ -> error
     end.
+
+%% @doc Keeps a verdict for a caller, as the reaper has reports kept.
+-spec leave(Caller :: pid(), Call :: pos_integer(), term()) -> ok.
+leave(Caller, Call, Verdict) ->
+    gen_server:cast(?MODULE, {crema_left, Caller, Call, Verdict}).
 
 -spec command(crema_port:command(), binary()) -> {ok, term()} | crema_error:error().
 command(Command, Data) ->
@@ -73,8 +78,8 @@ handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_, State) ->
-    {noreply, State}.
+handle_cast(Left, State) ->
+    handle_info(Left, State).
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({crema_left, Caller, Call, Reports}, #state{left = Left} = State) ->

@@ -172,6 +172,12 @@ own_hints() ->
         queue_full =>
             <<"Brokers take messages more slowly than they are produced: slow down, wait longer "
                 "(full_timeout) or raise max_queue_messages and max_queue_bytes.">>,
+        buffer_full =>
+            <<"Nothing of the call was buffered: flush the buffer, or purge it of what cannot be "
+                "sent.">>,
+        callback_failed =>
+            <<"A function or module given to crema raised: details have class, reason and "
+                "stacktrace.">>,
         batch_too_large =>
             <<"A call's messages are admitted whole: send fewer in one call or raise "
                 "max_queue_messages and max_queue_bytes.">>,

@@ -3,17 +3,20 @@
 %% forgotten first, and those of a caller with the caller.
 -module(crema_left).
 
--export([new/0, put/4, take/3, ask/4, expired/2, gone/2]).
+-export([new/0, new/1, put/4, take/3, ask/4, expired/2, gone/2, all/1]).
 
 -export_type([left/0]).
 
+%% The driver's packed reports, or verdicts that Erlang processes have made.
+-type reports() :: binary() | term().
 -type key() :: {Caller :: pid(), Call :: pos_integer()}.
 
 -record(left, {
-    reports = #{} :: #{key() => {Age :: integer(), binary()}},
+    most :: pos_integer(),
+    reports = #{} :: #{key() => {Age :: integer(), reports()}},
     ages = gb_trees:empty() :: gb_trees:tree(integer(), key()),
     %% who asks for what the reaper has not left yet
-    askers = #{} :: #{key() => {gen_server:from(), Timer :: reference()}},
+    askers = #{} :: #{key() => {gen_server:from(), Timer :: reference() | none}},
     monitors = #{} :: #{pid() => reference()}
 }).
 -opaque left() :: #left{}.
@@ -22,28 +25,32 @@
 
 -spec new() -> left().
 new() ->
-    #left{}.
+    new(?MOST).
+
+-spec new(Most :: pos_integer()) -> left().
+new(Most) ->
+    #left{most = Most}.
 
 %% @doc Keeps reports, or answers who asked for them already.
--spec put(pid(), pos_integer(), binary(), left()) -> left().
+-spec put(pid(), pos_integer(), reports(), left()) -> left().
 put(Caller, Call, Reports, #left{askers = Askers} = Left) ->
     Key = {Caller, Call},
     case maps:take(Key, Askers) of
         {{From, Timer}, Rest} ->
-            _ = erlang:cancel_timer(Timer),
+            ok = cancel(Timer),
             gen_server:reply(From, {ok, Reports}),
             Left#left{askers = Rest};
         error ->
             keep(Key, Reports, bounded(watched(Caller, Left)))
     end.
 
--spec keep(key(), binary(), left()) -> left().
+-spec keep(key(), reports(), left()) -> left().
 keep(Key, Reports, #left{reports = All, ages = Ages} = Left) ->
     Age = erlang:unique_integer([monotonic]),
     Left#left{reports = All#{Key => {Age, Reports}}, ages = gb_trees:insert(Age, Key, Ages)}.
 
 -spec bounded(left()) -> left().
-bounded(#left{reports = All, ages = Ages} = Left) when map_size(All) >= ?MOST ->
+bounded(#left{most = Most, reports = All, ages = Ages} = Left) when map_size(All) >= Most ->
     {_, Oldest, Rest} = gb_trees:take_smallest(Ages),
     Left#left{reports = maps:remove(Oldest, All), ages = Rest};
 bounded(Left) ->
@@ -56,7 +63,7 @@ watched(Caller, #left{monitors = Monitors} = Left) ->
     Left#left{monitors = Monitors#{Caller => erlang:monitor(process, Caller)}}.
 
 %% @doc Reports that are here; they are then no more.
--spec take(pid(), pos_integer(), left()) -> {binary(), left()} | error.
+-spec take(pid(), pos_integer(), left()) -> {reports(), left()} | error.
 take(Caller, Call, #left{reports = All, ages = Ages} = Left) ->
     case maps:take({Caller, Call}, All) of
         {{Age, Reports}, Rest} ->
@@ -66,10 +73,21 @@ take(Caller, Call, #left{reports = All, ages = Ages} = Left) ->
     end.
 
 %% @doc Somebody waits for reports that the reaper will leave, or not.
--spec ask(key(), gen_server:from(), non_neg_integer(), left()) -> left().
+-spec ask(key(), gen_server:from(), timeout(), left()) -> left().
 ask(Key, From, Timeout, #left{askers = Askers} = Left) ->
-    Timer = erlang:send_after(Timeout, self(), {expired, Key}),
+    Timer =
+        case Timeout of
+            infinity -> none;
+            _ -> erlang:send_after(Timeout, self(), {expired, Key})
+        end,
     Left#left{askers = Askers#{Key => {From, Timer}}}.
+
+-spec cancel(reference() | none) -> ok.
+cancel(none) ->
+    ok;
+cancel(Timer) ->
+    _ = erlang:cancel_timer(Timer),
+    ok.
 
 -spec expired(key(), left()) -> left().
 expired(Key, #left{askers = Askers} = Left) ->
@@ -89,3 +107,8 @@ gone(Caller, #left{reports = All, ages = Ages, monitors = Monitors} = Left) ->
         ages = lists:foldl(fun({_, Age}, Acc) -> gb_trees:delete(Age, Acc) end, Ages, Theirs),
         monitors = maps:remove(Caller, Monitors)
     }.
+
+%% @doc What is kept.
+-spec all(left()) -> [{key(), reports()}].
+all(#left{reports = All}) ->
+    [{Key, Reports} || {Key, {_Age, Reports}} <- maps:to_list(All)].

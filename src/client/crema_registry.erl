@@ -7,15 +7,17 @@
 -export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
+-export([note/3, noted/3, forget/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
 
 -type kind() :: producer | consumer | cluster.
-%% However a process can be named.
-%% A variant is as good as the process whose client it uses.
+%% However a process can be named. A variant is as good as the process whose client
+%% it uses, a topic handle as what it is a handle of.
 -type ref() ::
-    pid() | atom() | {global, term()} | {via, module(), term()} | crema_variant:variant().
+    pid() | atom() | {global, term()} | {via, module(), term()} | crema_variant:variant()
+    | crema_topic:handle().
 
 -define(TABLE, ?MODULE).
 
@@ -76,6 +78,8 @@ lookup(Name) ->
 -spec missing(kind() | client | pool, ref()) -> crema_error:error().
 missing(Kind, {crema_variant, _, _, _, _} = Variant) ->
     missing(Kind, crema_variant:producer(Variant));
+missing(Kind, {crema_topic, _, _} = Handle) ->
+    missing(Kind, crema_topic:producer(Handle));
 missing(Kind, Ref) ->
     {Code, Format, Terms} =
         case {lookup(Ref), whereis_name(Ref)} of
@@ -96,6 +100,7 @@ whereis_name({global, Name}) -> global:whereis_name(Name);
 whereis_name({via, Module, Name}) -> Module:whereis_name(Name);
 whereis_name({local, Name}) -> whereis(Name);
 whereis_name({crema_variant, _, _, _, _} = Variant) -> crema_variant:process(Variant);
+whereis_name({crema_topic, _, _} = Handle) -> whereis_name(crema_topic:producer(Handle));
 whereis_name(_) -> undefined.
 
 -spec status(ref()) -> {ok, map()} | not_started.
@@ -179,6 +184,25 @@ pool(Name) ->
         undefined -> none
     end.
 
+%% @doc Keeps something about a client, by key, as long as its process lives.
+-spec note(pid(), Key :: term(), Value :: term()) -> ok.
+note(Owner, Key, Value) ->
+    true = ets:insert(?TABLE, {{note, Owner, Key}, Value}),
+    ok.
+
+-spec noted(pid() | none, Key :: term(), Default) -> term() | Default.
+noted(Owner, Key, Default) ->
+    try
+        ets:lookup_element(?TABLE, {note, Owner, Key}, 2)
+    catch
+        error:badarg -> Default
+    end.
+
+-spec forget(pid(), Key :: term()) -> ok.
+forget(Owner, Key) ->
+    true = ets:delete(?TABLE, {note, Owner, Key}),
+    ok.
+
 -spec init([]) -> {ok, no_state}.
 init([]) ->
     Pids = [element(1, Row) || Row <- ets:tab2list(?TABLE), is_pid(element(1, Row))],
@@ -202,6 +226,7 @@ handle_info({'DOWN', _, process, Pid, _}, State) ->
     true = ets:delete(?TABLE, {status, Pid}),
     true = ets:delete(?TABLE, {pool, Pid}),
     true = ets:match_delete(?TABLE, {{own, '_', '_'}, Pid}),
+    true = ets:match_delete(?TABLE, {{note, Pid, '_'}, '_'}),
     {noreply, State};
 handle_info(_, State) ->
     {noreply, State}.

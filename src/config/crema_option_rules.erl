@@ -39,7 +39,7 @@ rules(producer) ->
     ];
 rules(consumer) ->
     [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1];
-rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool ->
+rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 
 -spec one_partitioner(map()) -> [finding()].

@@ -16,7 +16,6 @@
     | topic_sizes
     | partitioner
     | topic_partitioners
-    | middleware
     | start
     | deltas
     | timeout
@@ -24,6 +23,10 @@
     | properties
     | codes
     | {function, Arity :: arity()}
+    | middleware
+    | batch
+    %% One of the atoms, a module with that function, or a function of that arity.
+    | {callback, [atom()], {Function :: atom(), arity()}, arity() | none}
     | {integer, Min :: integer(), Max :: integer()}
     | {zero_or, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}
@@ -65,6 +68,12 @@ check({function, _} = Type, {Module, Function, Args} = Value) when
     accept(crema_input:is_proper(Args), Type, Value);
 check({function, Arity} = Type, Value) ->
     accept(is_function(Value, Arity), Type, Value);
+check({callback, _, _, _} = Type, Value) ->
+    callback(Type, Value);
+check(batch, {fixed, Count} = Value) ->
+    accept(is_integer(Count) andalso Count >= 1 andalso Count < 1 bsl 31, batch, Value);
+check(batch, Value) ->
+    accept(Value =:= adaptive orelse Value =:= none, batch, Value);
 check({one_of, Atoms} = Type, Value) ->
     accept(lists:member(Value, Atoms), Type, Value);
 check({some_of, Atoms} = Type, Value) ->
@@ -125,6 +134,8 @@ check(Type, _Value) ->
 -spec shown(type()) -> boolean().
 shown({function, _}) ->
     false;
+shown({callback, _, _, _}) ->
+    false;
 shown(Type) ->
     not lists:member(Type, [servers, handler, properties, topic_config, middleware]).
 
@@ -157,6 +168,19 @@ describe({one_of, Atoms}) ->
     iolist_to_binary(lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms]));
 describe({some_of, Atoms}) ->
     iolist_to_binary(["a list of ", lists:join(" or ", [io_lib:format("~tp", [A]) || A <- Atoms])]);
+describe({callback, Atoms, {Function, Arity}, FunArity}) ->
+    Fun =
+        case FunArity of
+            none -> [];
+            _ -> io_lib:format(", or a function of arity ~b", [FunArity])
+        end,
+    iolist_to_binary([
+        [[atom_to_list(Atom), ", "] || Atom <- Atoms],
+        io_lib:format("Module or {Module, Args}, the module exporting ~s/~b", [Function, Arity]),
+        Fun
+    ]);
+describe(batch) ->
+    <<"none, adaptive or {fixed, N}">>;
 describe(name) ->
     <<"an atom, {local, Atom}, {global, Term} or {via, Module, Term}">>;
 describe(text) ->
@@ -284,6 +308,29 @@ handler({Module, Args}) when is_atom(Module) ->
     end;
 handler(_) ->
     expected(handler).
+
+%% A module alone has `[]' as its arguments.
+-spec callback(type(), term()) -> {ok, term()} | {error, binary()}.
+callback({callback, [], _, _}, Absent) when Absent =:= undefined; Absent =:= nil ->
+    {ok, undefined};
+callback({callback, _, _, Arity} = Type, Fun) when is_function(Fun), is_integer(Arity) ->
+    accept(is_function(Fun, Arity), Type, Fun);
+callback({callback, Atoms, _, _} = Type, Atom) when is_atom(Atom) ->
+    case lists:member(Atom, Atoms) of
+        true -> {ok, Atom};
+        false -> callback(Type, {Atom, []})
+    end;
+callback({callback, _, {Function, Arity}, _} = Type, {Module, _} = Value) when is_atom(Module) ->
+    IsThere =
+        try
+            code:ensure_loaded(Module) =:= {module, Module} andalso
+                erlang:function_exported(Module, Function, Arity)
+        catch
+            _:_ -> false
+        end,
+    accept(IsThere, Type, Value);
+callback(Type, _) ->
+    expected(Type).
 
 %% Said at the start, for otherwise each worker would crash at its first message.
 -spec is_handler(module()) -> true | {false, binary()}.

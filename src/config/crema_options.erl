@@ -9,7 +9,7 @@
 
 -export_type([scope/0, row/0, parsed/0, reason/0]).
 
--type scope() :: producer | consumer | cluster | variant | pool.
+-type scope() :: producer | topic | consumer | cluster | variant | pool.
 
 -type row() :: #{
     name := atom(),
@@ -35,12 +35,13 @@
 -define(MAX_BATCH_BYTES, 1073741824).
 -define(MAX_BROKERS, 100).
 -define(MAX_MEMBERS, 1000).
+-define(MAX_ENCODERS, 1024).
 
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ producer_rows() ++ consumer_rows() ++ cluster_rows() ++ variant_rows() ++
-        pool_rows().
+    client_rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ cluster_rows() ++
+        variant_rows() ++ pool_rows().
 
 -spec client_rows() -> [row()].
 client_rows() ->
@@ -81,7 +82,8 @@ producer_rows() ->
         messages(max_unclaimed, 100000, ?MAX_COUNT,
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
-    ]) ++ scoped(producer, message_rows() ++ event_rows() ++ life_rows() ++ transaction_rows()).
+    ]) ++ scoped(producer, message_rows() ++ event_rows() ++ life_rows() ++
+        transaction_rows() ++ buffer_rows()).
 
 %% What is done to messages before they are sent.
 -spec message_rows() -> [row()].
@@ -149,6 +151,48 @@ life_rows() ->
             <<"called before a new client is made with a map of error, attempt and kafka; returns "
                 "keep or {kafka, Properties}">>)
     ].
+
+%% Its buffer.
+-spec buffer_rows() -> [row()].
+buffer_rows() ->
+    [
+        messages(buffer_messages, 10000, ?MAX_COUNT,
+            <<"messages in the buffer at which it flushes itself; at most max_queue_messages">>),
+        bytes(buffer_bytes, 16777216, ?MAX_BYTES,
+            <<"memory they take at which it does; at most max_queue_bytes">>),
+        time(buffer_age, 0, 0,
+            <<"how long the first of them waits until it does; 0: for ever">>),
+        optional(buffer_report, undefined, {function, 1},
+            <<"called with the outcome when the buffer has flushed itself">>)
+    ].
+
+%% Of a topic handle.
+-spec topic_rows() -> [row()].
+topic_rows() ->
+    scoped(topic, [
+        optional(validator, undefined, {callback, [], {validate, 3}, 2},
+            <<"judges metadata and data before they are serialized (see crema_validator)">>),
+        optional(selector, undefined, {callback, [], {select, 4}, 3},
+            <<"chooses the partition (see crema_selector); without one a requested partition is "
+                "taken modulo their number, and the producer chooses others">>),
+        optional(serializer, raw, {callback, [raw, term, json], {serialize, 2}, none},
+            <<"makes bytes of metadata, or of a value (see crema_serializer)">>),
+        optional(prepend, undefined, middleware,
+            <<"middleware for the message as it is pushed, before the validator">>),
+        optional(append, undefined, middleware,
+            <<"middleware for the message as it will be sent, behind the serializer">>),
+        optional(pipeline, 0, {integer, 0, ?MAX_ENCODERS},
+            <<"processes that do all of this for pushed messages; 0: the process that pushes">>),
+        optional(ordering, strict, {one_of, [strict, loose]},
+            <<"strict: messages leave the pipeline in the order of pushes; loose: as they are "
+                "ready">>),
+        optional(batch, none, batch,
+            <<"{fixed, N}: pushed messages are sent when there are N, or on flush, await or stop; "
+                "adaptive: all that has come together, as soon as a batch may go; none: at once, "
+                "or adaptive with a pipeline">>),
+        optional(max_batches, 2, {integer, 1, ?MAX_COUNT},
+            <<"batches without their reports, at most; then push waits (up to full_timeout)">>)
+    ]).
 
 -spec consumer_rows() -> [row()].
 consumer_rows() ->
@@ -242,8 +286,9 @@ messages(Name, Default, Max, Doc) ->
 bytes(Name, Default, Max, Doc) ->
     (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
 
-%% @doc Checks the options of a producer, a consumer, an embedded cluster, a
-%% variant or a pool (its own, without those of its producers): a map, property list or Elixir keyword list.
+%% @doc Checks the options of a producer, a topic handle, a consumer, an embedded
+%% cluster, a variant or a pool (its own, without those of its producers): a map,
+%% property list or Elixir keyword list.
 %%
 %% On success the map holds every option of the scope, defaults filled in, in
 %% the forms {@link crema_option_type:check/2} and {@link crema_properties:parse/2}
@@ -284,7 +329,12 @@ parse_pairs(Scope, Given, ElementFaults) ->
 
 -spec rows(scope()) -> [row(), ...].
 rows(Scope) when
-    Scope =:= producer; Scope =:= consumer; Scope =:= cluster; Scope =:= variant; Scope =:= pool
+    Scope =:= producer;
+    Scope =:= topic;
+    Scope =:= consumer;
+    Scope =:= cluster;
+    Scope =:= variant;
+    Scope =:= pool
 ->
     [Row || #{scope := Scopes} = Row <- table(), lists:member(Scope, Scopes)].
 

@@ -34,7 +34,7 @@
 -spec table() -> [row()].
 table() ->
     client_events() ++ produce_events() ++ producer_events() ++ transaction_events() ++
-        pool_events() ++ group_events() ++ handler_events().
+        pool_events() ++ buffer_events() ++ group_events() ++ handler_events().
 
 %% @doc The fields of an event of the table.
 -spec fields(crema_events:event_name()) -> [Metadata :: [field()] | Measurements :: [field()]].
@@ -234,6 +234,28 @@ pool() ->
     [
         {pool, pid, <<"the pool">>},
         {name, term, <<"its name in the options, undefined without one">>}
+    ].
+
+-spec buffer_events() -> [row()].
+buffer_events() ->
+    [
+        event([crema, buffer, flushed],
+            <<"Messages of the buffer were sent, and all are reported.">>,
+            [
+                {count, {integer, messages}, <<"messages sent">>},
+                {failed, {integer, messages}, <<"of these not delivered">>}
+            ],
+            client() ++ [
+                {cause, {one_of, [call, limit, age, stop]}, <<"what had the buffer flushed">>}
+            ]),
+        event([crema, buffer, refused],
+            <<"The buffer could not be flushed; what was not sent is in it again.">>,
+            [{count, {integer, messages}, <<"messages in the buffer">>}],
+            client() ++ problem()),
+        event([crema, buffer, lost],
+            <<"The producer ended, or the process of its buffer, with messages in the buffer.">>,
+            [{count, {integer, messages}, <<"messages lost">>}],
+            client() ++ [{reason, term, <<"why: closed when the producer ended">>}])
     ].
 
 -spec group_events() -> [row()].

@@ -37,15 +37,18 @@ is_behaviour(Module) ->
         erlang:function_exported(Module, handle_message, 2).
 
 %% @doc The messages as they come out, in order.
--spec run([middleware()], [crema_packet:message()]) ->
+-spec run([middleware()], [crema_packet:message() | skipped]) ->
     {ok, [crema_packet:message() | skipped]} | crema_error:error().
 run([], Messages) ->
     {ok, Messages};
 run(Chain, Messages) ->
     run(Messages, Chain, 0, []).
 
--spec run([crema_packet:message()], [middleware()], non_neg_integer(), list()) ->
+-spec run([crema_packet:message() | skipped], [middleware()], non_neg_integer(), list()) ->
     {ok, [crema_packet:message() | skipped]} | crema_error:error().
+%% Left out before, by a topic handle's.
+run([skipped | Rest], Chain, Index, Done) ->
+    run(Rest, Chain, Index + 1, [skipped | Done]);
 run([Message | Rest], Chain, Index, Done) ->
     case through(Chain, Message) of
         {ok, New} -> run(Rest, Chain, Index + 1, [New | Done]);

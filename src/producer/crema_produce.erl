@@ -5,12 +5,14 @@
 
 -include("../port/crema_commands.hrl").
 
--export([sync/3, async/3, async_by/4, await/2, flush/2, flush_port/2, purge/1]).
+-export([sync/3, async/3, async_by/4, await/2, flush/2, flush_port/2, purge/1, call_number/0]).
 
 -export_type([ref/0, call/0]).
 
 %% Stays good after a time-out; only the process that made it may await it.
--opaque ref() :: {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}.
+-opaque ref() ::
+    {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}
+    | crema_claims:ref().
 -type call() :: {one | many, [crema_packet:message()]}.
 -type prepared() :: {one | many, [crema_prepare:prepared()]}.
 -type sent() ::
@@ -28,6 +30,11 @@
 %% @doc Produces and waits for the reports.
 -spec sync(crema_target:target(), call(), crema_call:options()) ->
     crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
+sync({crema_topic, _, _} = Handle, {Shape, Messages}, Options) ->
+    case crema_topic:messages(Handle, Messages) of
+        {ok, Encoded} -> sync(crema_topic:producer(Handle), {Shape, Encoded}, Options);
+        {error, _} = Error -> Error
+    end;
 sync(Producer, Call, Options) ->
     call(sync, fun sync_by/4, Producer, Call, Options).
 
@@ -203,6 +210,11 @@ not_final(Port, Call, {Shape, Origins}) ->
 %% and mostly it is the last.
 -spec async(crema_target:target(), call(), crema_call:options()) ->
     ok | {ok, ref()} | crema_error:error().
+async({crema_topic, _, _} = Handle, {Shape, Messages}, Options) ->
+    case crema_topic:messages(Handle, Messages) of
+        {ok, Encoded} -> async(crema_topic:producer(Handle), {Shape, Encoded}, Options);
+        {error, _} = Error -> Error
+    end;
 async(Producer, Call, Options) ->
     call(async, fun async_by/4, Producer, Call, Options).
 
@@ -330,6 +342,8 @@ await({crema_ref, Port, Call, Shape, Origins}, Timeout) ->
         {error, {closed, _}} = Closed -> await_left(Closed, Call, Timeout, {Shape, Origins});
         {error, _} = Error -> Error
     end;
+await({crema_claim, _, _} = Ref, Timeout) ->
+    crema_claims:await(Ref, Timeout);
 await(_, _) ->
     erlang:error(badarg).
 
@@ -343,6 +357,9 @@ await_left(Closed, Call, Timeout, Origins) ->
     end.
 
 -spec flush(crema_target:target(), timeout()) -> ok | crema_error:error().
+flush({crema_topic, _, _} = Handle, Timeout) ->
+    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    crema_topic:flush(Handle, Timeout);
 flush(Producer, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     {_, _, Settings} = Client = crema_target:client(Producer),
@@ -398,7 +415,7 @@ bad_message(many, {Index, Field, Reason}) ->
     Text = io_lib:format("message ~b: ~s ~s", [Index, Field, Reason]),
     crema_error:make(bad_message, Text, #{field => Field, index => Index}).
 
-%% Unique in the VM: more than the driver asks for, which is per process.
+%% @doc Unique in the VM: more than the driver asks for, which is per process.
 -spec call_number() -> pos_integer().
 call_number() ->
     erlang:unique_integer([positive]).

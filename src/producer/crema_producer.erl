@@ -11,7 +11,7 @@
 -module(crema_producer).
 
 -export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1, middleware/2]).
--export([client/3, own_client/3, not_connected/0]).
+-export([client/3, own_client/3, helper/2, not_connected/0]).
 
 -export_type([purpose/0]).
 
@@ -95,6 +95,12 @@ client(Producer, Purpose, Timeout) ->
     {ok, pid()} | crema_error:error().
 own_client(Producer, Config, Timeout) ->
     call_running(Producer, {own_client, Config}, Timeout).
+
+%% @private A process that works for it, started if need be: see crema_helper.
+-spec helper(crema_registry:ref(), {crema_helper:key(), module(), Args :: term()}) ->
+    {ok, pid()} | crema_error:error().
+helper(Producer, Helper) ->
+    call_running(Producer, {helper, Helper}, infinity).
 
 %% One that stops hears of nothing before it has ended.
 -spec call_running(crema_registry:ref(), term(), timeout()) -> term().

@@ -18,6 +18,7 @@
     own :: crema_own:own(),
     %% of a producer with a transactional.id
     transactions = none :: none | pid(),
+    helpers :: crema_helper:helpers(),
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
     %% clients that were disconnected and are being wound up
@@ -41,7 +42,8 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
         client = crema_client:set(#{state => idle}, Client),
         flush_timeout = Timeout,
         transactions = Transactions,
-        own = crema_own:new(Options)
+        own = crema_own:new(Options),
+        helpers = crema_helper:new(Options)
     },
     case When =:= start andalso connect(State) of
         {error, Reason} ->
@@ -72,6 +74,9 @@ handle_call({client, Purpose}, From, State) ->
 handle_call({own_client, Config}, _From, #state{own = Own} = State) ->
     {Reply, New} = crema_own:start(Config, Own),
     {reply, Reply, State#state{own = New}};
+handle_call({helper, Helper}, _From, #state{helpers = Helpers} = State) ->
+    {Reply, New} = crema_helper:start(Helper, Helpers),
+    {reply, Reply, State#state{helpers = New}};
 handle_call(disconnect, _From, State) ->
     {Answer, New} = disconnect(request, State),
     {reply, Answer, New};
@@ -110,8 +115,11 @@ handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
 handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
     %% One that was closed before.
     {noreply, State};
-handle_info({'EXIT', _, Reason}, State) ->
-    {stop, Reason, State};
+handle_info({'EXIT', Pid, Reason}, #state{helpers = Helpers} = State) ->
+    case crema_helper:ended(Pid, Reason, Helpers) of
+        {ok, New} -> {noreply, State#state{helpers = New}};
+        unknown -> {stop, Reason, State}
+    end;
 handle_info({idle, Port, Accepted}, #state{port = Port} = State) ->
     {noreply, idle(Accepted, State)};
 handle_info({reload, Since}, #state{reload = {Since, _}} = State) ->
@@ -172,12 +180,14 @@ all_left(State) ->
 %% Flushes unless the client is beyond it, and hands it to the reaper,
 %% which reports what is left.
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, #state{port = Port, flush_timeout = Timeout, own = Own} = State) ->
+terminate(Reason, #state{flush_timeout = Timeout} = State) ->
+    #state{port = Port, own = Own, helpers = Helpers} = State,
     Since = now_ms(),
     Stopping = set_state(stopping, State),
     event([crema, producer, closing], #{}, #{}, Stopping),
     Deadline = crema_deadline:in(Timeout),
-    ok = crema_own:stop(Timeout, Own),
+    ok = crema_helper:drain(Deadline, Helpers),
+    ok = crema_own:stop(crema_deadline:left(Deadline), Own),
     _ = is_port(Port) andalso flush(Reason, Deadline, State),
     ok = crema_transactions:stop(State#state.transactions, 0),
     _ = is_port(Port) andalso crema_client:close(Port, Deadline),

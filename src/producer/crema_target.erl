@@ -6,11 +6,15 @@
 %% Of a pool its members are remembered, of which each call takes one.
 -module(crema_target).
 
--export([client/1, find/1, again/4, each/2, member/2]).
+-export([client/1, find/1, again/4, each/2, member/2, home/2, at/2]).
 
 -export_type([target/0, client/0, settings/0]).
 
--type target() :: crema_registry:ref() | crema_variant:variant() | crema_transaction:handle().
+-type target() ::
+    crema_registry:ref()
+    | crema_variant:variant()
+    | crema_topic:handle()
+    | crema_transaction:handle().
 -type settings() :: #{
     on_full := wait | error,
     full_timeout := timeout(),
@@ -34,6 +38,8 @@
 %% @doc The client to command. One that is not there has no port: a command is
 %% answered as by one that was closed, and {@link again/4} finds the next.
 -spec client(target()) -> client().
+client({crema_topic, _, _} = Handle) ->
+    client(crema_topic:producer(Handle));
 client({crema_transaction, _, _, _, Client}) ->
     Client;
 client({crema_variant, {crema_transaction, _, _, _, _}, _, _, _} = Variant) ->
@@ -48,12 +54,36 @@ client(Target) ->
         _ -> remembered(Target, Pid)
     end.
 
-%% The process that is called by that name now: of a variant, the producer's.
+%% The process that is called by that name now: of a variant and the like, the
+%% producer's.
 -spec process(target()) -> pid() | undefined.
-process({crema_variant, _, _, _, _} = Variant) ->
-    crema_registry:whereis_name(crema_variant:producer(Variant));
-process(Producer) ->
-    crema_registry:whereis_name(Producer).
+process({crema_variant, _, _, _, _} = Variant) -> process(crema_variant:producer(Variant));
+process({crema_topic, _, _} = Handle) -> process(crema_topic:producer(Handle));
+process({crema_transaction, _, _, _, {Port, _, _}}) -> owner(erlang:port_info(Port, connected));
+process(Producer) -> crema_registry:whereis_name(Producer).
+
+-spec owner({connected, pid()} | undefined) -> pid() | undefined.
+owner({connected, Pid}) -> Pid;
+owner(undefined) -> undefined.
+
+%% @doc The producer beside which what works for a target stands, by that key:
+%% always the same one of a pool's.
+-spec home(target(), crema_helper:key()) -> pid() | none.
+home(Target, Key) ->
+    Pid = process(Target),
+    case is_pid(Pid) andalso crema_registry:pool(Pid) of
+        {ok, _, _, Members} -> element(1 + erlang:phash2(Key, tuple_size(Members)), Members);
+        none -> Pid;
+        false -> none
+    end.
+
+%% @doc A target whose home is that producer, as one that no other producer serves.
+-spec at(target(), pid()) -> target().
+at(Target, Home) ->
+    case process(Target) of
+        Home -> Target;
+        _ -> member(Target, Home)
+    end.
 
 %% The one used last has a key of its own, which is found faster.
 -spec remembered(target(), pid() | undefined) -> client().
@@ -84,6 +114,8 @@ first(_Target, _Pid, {error, _}) ->
 
 %% @doc The client, or why there is none; a pool's that is nearest.
 -spec find(target()) -> {ok, client()} | crema_error:error().
+find({crema_topic, _, _} = Handle) ->
+    find(crema_topic:producer(Handle));
 find({crema_transaction, _, _, _, Client}) ->
     {ok, Client};
 find({crema_variant, {crema_transaction, Pid, _, _, Client}, _, _, shared} = Variant) ->
@@ -135,6 +167,8 @@ no_client() ->
 %% be done for that purpose without one.
 -spec again(target(), client(), crema_producer:purpose(), timeout()) ->
     {ok, client()} | none | crema_error:error().
+again({crema_topic, _, _} = Handle, Client, Purpose, Timeout) ->
+    again(crema_topic:producer(Handle), Client, Purpose, Timeout);
 again({crema_transaction, _, _, _, _}, _Client, _Purpose, _Timeout) ->
     crema_transaction_error:stale();
 again({crema_variant, {crema_transaction, _, _, _, _}, _, _, _}, _Client, _Purpose, _Timeout) ->
@@ -185,6 +219,8 @@ each(Target, Fun) ->
 %% @doc A member of a pool, as the pool or a variant of it uses it.
 -spec member(target(), pid()) -> target().
 member({crema_variant, _, _, _, _} = Variant, Member) -> crema_variant:with_producer(Variant, Member);
+member({crema_topic, Inner, Topic}, Member) -> {crema_topic, member(Inner, Member), Topic};
+member({crema_transaction, _, _, _, _} = Transaction, _Member) -> Transaction;
 member(_Pool, Member) -> Member.
 
 %% Those of a pool that run; none when it is no pool.

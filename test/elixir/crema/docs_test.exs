@@ -4,6 +4,7 @@ defmodule Crema.DocsTest do
 
   for {module, scope} <- [
         {Crema.Producer, :producer},
+        {Crema.Topic, :topic},
         {Crema.Consumer, :consumer},
         {Crema.Cluster, :cluster},
         {Crema.Pool, :pool}
