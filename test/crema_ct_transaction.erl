@@ -2,7 +2,7 @@
 -module(crema_ct_transaction).
 
 -export([producer/1, producer/2, holder/2, let_end/1, ended/1, one_message/2]).
--export([listen/2, heard/2]).
+-export([asks/1, listen/2, heard/2]).
 
 %% @doc A producer with a transactional.id of its own.
 producer(Config) ->
@@ -30,6 +30,13 @@ holder(P, Topic) ->
         {Pid, Tx} -> {Pid, Tx}
     after 10000 -> error(not_begun)
     end.
+
+%% @doc A process that waits for what a function returns.
+asks(Fun) ->
+    Self = self(),
+    Pid = spawn_link(fun() -> Self ! {self(), ended, Fun()} end),
+    crema_ct:await(fun() -> process_info(Pid, status) =:= {status, waiting} end),
+    Pid.
 
 %% @doc Its function ends; what the transaction returned.
 let_end(Pid) ->
