@@ -90,6 +90,8 @@ abort_by_another(Config) ->
             [ok] = crema_ct:spawned([fun() -> crema:abort(Tx, elsewhere) end]),
             {error, {stale_transaction, _}} = crema:produce(Tx, #{topic => Topic}),
             {error, {stale_transaction, _}} = crema:abort(Tx, again),
+            {error, {stale_transaction, _}} = crema:transaction(P, fun(_) -> error(begun) end),
+            {error, {in_transaction, _}} = crema:produce(P, #{topic => Topic}),
             done
         end)
     ).
@@ -302,7 +304,9 @@ plain_call_inside(Config) ->
     P = producer(Config),
     Topic = crema_ct:topic(Config, 1),
     {ok, Answer} = crema:transaction(P, fun(_) -> crema:produce(P, #{topic => Topic}) end),
-    ?assertMatch({error, {in_transaction, _}}, Answer).
+    ?assertMatch({error, {in_transaction, _}}, Answer),
+    ?assertMatch({error, {bad_message, _}}, crema:produce_many(P, [#{topic => Topic} | improper])),
+    ?assertMatch({ok, _}, crema:produce(P, #{topic => Topic})).
 
 refused_message(Config) ->
     %% A message that is refused or not delivered takes its transaction with it;

@@ -158,8 +158,13 @@ alone(Producer, {_, _, #{transactions := Pid}} = Client, Call, Options) ->
     Entered = crema_transactions:enter(Producer, Pid, alone, Wait, default),
     case handle(Entered, Producer, Pid, Client) of
         {ok, {_, _, _, Epoch, Inside} = Handle} ->
-            Accepted = crema_produce:async_by(Inside, Handle, Call, Options),
-            alone_end(Pid, Epoch, Accepted, Deadline);
+            try crema_produce:async_by(Inside, Handle, Call, Options) of
+                Accepted -> alone_end(Pid, Epoch, Accepted, Deadline)
+            catch
+                Class:Reason:Stack ->
+                    _ = crema_transactions:abort(Pid, Epoch),
+                    erlang:raise(Class, Reason, Stack)
+            end;
         {error, _} = Error ->
             Error
     end.

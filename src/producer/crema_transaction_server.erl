@@ -42,7 +42,9 @@
     open = none :: none | #open{},
     command = none :: none | #command{},
     %% transactions that ended before their owner knew
-    ended = #{} :: #{crema_transactions:epoch() => {reference(), crema_transactions:outcome()}},
+    ended = #{} :: #{
+        crema_transactions:epoch() => {pid(), reference(), crema_transactions:outcome()}
+    },
     %% why it is not initialised, or of no use
     trouble = none :: none | crema_error:reason(),
     stopping = none :: none | gen_statem:from(),
@@ -92,7 +94,7 @@ left(Result) -> Result.
 -spec busy(gen_statem:event_type(), term(), data()) -> result().
 busy(info, {Ref, Bytes}, #data{command = #command{ref = Ref} = Command} = Data) ->
     finished(Command, crema_port:answer(Bytes), Data#data{command = none});
-busy({timeout, retry}, now, #data{command = Command} = Data) ->
+busy({timeout, retry}, now, #data{command = #command{ref = none} = Command} = Data) ->
     run(Command, Data);
 busy({timeout, first_report}, now, #data{command = #command{what = first_report} = Command} = Data) ->
     run(Command#command{what = abort}, Data);
@@ -102,12 +104,9 @@ busy({timeout, unheard}, now, #data{command = #command{to = To, outcome = Outcom
     %% An abort that is decided, and goes on.
     Command = Data#data.command,
     {keep_state, Data#data{command = Command#command{to = none}}, [{reply, To, Outcome}]};
-busy({call, _}, Request, _Data) when
-    element(1, Request) =:= finish;
-    element(1, Request) =:= abort;
-    element(1, Request) =:= send_offsets;
-    element(1, Request) =:= is_current
-->
+busy({call, _}, {What, _, _}, _) when What =:= finish; What =:= abort; What =:= send_offsets ->
+    {keep_state_and_data, [postpone]};
+busy({call, _}, {is_current, _}, _Data) ->
     {keep_state_and_data, [postpone]};
 busy({call, From}, {stop, Timeout}, #data{command = #command{what = What}} = Data) ->
     New = Data#data{stopping = From},
@@ -154,9 +153,12 @@ running(Type, Event, Data) ->
 
 -spec any(gen_statem:event_type(), term(), data()) -> result().
 any({call, From}, {enter, Pid, Nested, Wait, AbortWait}, Data) ->
-    enter(From, Pid, Nested, Wait, AbortWait, Data);
-any({call, From}, {is_owner, Pid}, #data{open = Open}) ->
-    {keep_state_and_data, [{reply, From, is_record(Open, open) andalso Open#open.owner =:= Pid}]};
+    case place_of(Pid, Data) of
+        outside -> enter(From, Pid, Wait, AbortWait, Data);
+        Place -> {keep_state_and_data, [{reply, From, nested(Nested, Place, Data)}]}
+    end;
+any({call, From}, {is_owner, Pid}, Data) ->
+    {keep_state_and_data, [{reply, From, place_of(Pid, Data) =:= inside}]};
 any({timeout, {turn, Monitor}}, now, #data{turns = Turns} = Data) ->
     {#{from := From}, Rest} = crema_turns:drop(Monitor, Turns),
     {keep_state, Data#data{turns = Rest}, [{reply, From, no_turn(Data)}]};
@@ -177,7 +179,7 @@ any(_, _, _Data) ->
 forget(Monitor, #data{open = #open{monitor = Monitor} = Open} = Data) ->
     {keep_state, Data#data{open = Open#open{dead = true}}};
 forget(Monitor, #data{turns = Turns, ended = Ended} = Data) ->
-    Left = Data#data{ended = maps:filter(fun(_, {Of, _}) -> Of =/= Monitor end, Ended)},
+    Left = Data#data{ended = maps:filter(fun(_, {_, Of, _}) -> Of =/= Monitor end, Ended)},
     case crema_turns:drop(Monitor, Turns) of
         {_, Rest} -> {keep_state, Left#data{turns = Rest}, [{{timeout, {turn, Monitor}}, cancel}]};
         none -> {keep_state, Left}
@@ -185,26 +187,36 @@ forget(Monitor, #data{turns = Turns, ended = Ended} = Data) ->
 
 %% ---- turns -----------------------------------------------------------------------
 
--spec enter(
-    gen_statem:from(), pid(), join | alone, default | timeout(), default | non_neg_integer(), data()
-) -> result().
-enter(From, Pid, Nested, _, _, #data{port = Port, open = #open{owner = Pid, epoch = Epoch}}) ->
-    Answer =
-        case Nested of
-            join -> {joined, Epoch, Port};
-            alone -> crema_transaction_error:nested()
-        end,
-    {keep_state_and_data, [{reply, From, Answer}]};
-enter(From, _, _, _, _, #data{stopping = Stopping}) when Stopping =/= none ->
+%% Whether a process runs a transaction: one that is open, or that has ended and
+%% it does not know. One that it no longer waits for does not count.
+-spec place_of(pid(), data()) -> inside | ended | outside.
+place_of(Pid, #data{open = #open{owner = Pid}, command = Command}) when
+    Command =:= none; element(#command.what, Command) =:= send_offsets
+->
+    inside;
+place_of(Pid, #data{ended = Ended}) ->
+    case [Epoch || {Epoch, {Of, _, _}} <- maps:to_list(Ended), Of =:= Pid] of
+        [] -> outside;
+        _ -> ended
+    end.
+
+-spec nested(join | alone, inside | ended, data()) ->
+    {joined, crema_transactions:epoch(), port()} | crema_error:error().
+nested(join, inside, #data{port = Port, open = #open{epoch = Epoch}}) -> {joined, Epoch, Port};
+nested(join, ended, _Data) -> crema_transaction_error:stale();
+nested(alone, _, _Data) -> crema_transaction_error:nested().
+
+-spec enter(gen_statem:from(), pid(), Wait, AbortWait, data()) -> result() when
+    Wait :: default | timeout(),
+    AbortWait :: default | non_neg_integer().
+enter(From, _, _, _, #data{stopping = Stopping}) when Stopping =/= none ->
     {keep_state_and_data, [{reply, From, closed()}]};
-enter(From, Pid, _, Wait, AbortWait, #data{turns = Turns, options = Options} = Data) ->
+enter(From, Pid, Wait, AbortWait, #data{turns = Turns, options = Options} = Data) ->
     {Turn, New} = crema_turns:add(From, Pid, default(AbortWait, abort_wait, Options), Turns),
     Timer = {{timeout, {turn, maps:get(monitor, Turn)}}, default(Wait, wait, Options), now},
     case Data of
-        #data{open = none, command = none} ->
-            next(Data#data{turns = New}, [Timer]);
-        _ ->
-            {keep_state, Data#data{turns = New}, [Timer]}
+        #data{open = none, command = none} -> next(Data#data{turns = New}, [Timer]);
+        _ -> {keep_state, Data#data{turns = New}, [Timer]}
     end.
 
 -spec default(default | Value, wait | abort_wait, crema_transactions:options()) -> Value.
@@ -414,8 +426,9 @@ stop_open(Data, Actions) ->
 -spec note_ended(crema_transactions:outcome(), data()) -> data().
 note_ended(_Outcome, #data{open = none} = Data) ->
     Data;
-note_ended(Outcome, #data{open = #open{epoch = Epoch, monitor = Monitor}, ended = Ended} = Data) ->
-    Data#data{ended = Ended#{Epoch => {Monitor, Outcome}}}.
+note_ended(Outcome, #data{open = Open, ended = Ended} = Data) ->
+    #open{epoch = Epoch, owner = Owner, monitor = Monitor} = Open,
+    Data#data{ended = Ended#{Epoch => {Owner, Monitor, Outcome}}}.
 
 %% Why there is no more.
 -spec reason(data()) -> crema_error:error().
@@ -443,7 +456,7 @@ end_open(#data{open = #open{epoch = Epoch, monitor = Monitor, dead = Dead}, ende
 -spec collect(gen_statem:from(), crema_transactions:epoch(), data()) -> result().
 collect(From, Epoch, #data{ended = Ended} = Data) ->
     case maps:take(Epoch, Ended) of
-        {{Monitor, Outcome}, Rest} ->
+        {{_, Monitor, Outcome}, Rest} ->
             true = erlang:demonitor(Monitor, [flush]),
             {keep_state, Data#data{ended = Rest}, [{reply, From, Outcome}]};
         error ->
