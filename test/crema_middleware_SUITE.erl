@@ -7,15 +7,17 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     chain/1, skipped/1, skipped_tags/1, refused/1, raised/1, before_choice/1, run_once/1,
+    started_meanwhile/1,
     changed/1, wrong_changes/1
 ]).
--export([handle_message/2, add/2]).
+-export([handle_message/2, add/2, whereis_name/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
         chain, skipped, skipped_tags, refused, raised, before_choice, run_once,
+        started_meanwhile,
         changed, wrong_changes
     ].
 
@@ -209,3 +211,32 @@ wrong_changes(Config) ->
         ?assertMatch({error, {not_found, _}}, crema_producer:middleware(Other, {append, ?MODULE}))
      || Other <- [Cluster, no_such_name]
     ].
+
+started_meanwhile(Config) ->
+    %% A call that finds no producer, and then one that was started at that very
+    %% moment, goes through its middleware like any other.
+    P = crema_ct:producer(Config, #{middleware => [by(seen)]}),
+    [
+        begin
+            _ = put(?MODULE, {absent_once, P}),
+            ?assertMatch({ok, #{label := [seen]}}, reported(Produce))
+        end
+     || Produce <- [fun crema:produce/2, fun crema:produce_async/2]
+    ].
+
+reported(Produce) ->
+    case Produce({via, ?MODULE, producer}, #{topic => t}) of
+        {ok, Report} when is_map(Report) -> {ok, Report};
+        {ok, Ref} -> crema:await(Ref);
+        Error -> Error
+    end.
+
+%% A name that leads nowhere when it is asked for first.
+whereis_name(producer) ->
+    case get(?MODULE) of
+        {absent_once, P} ->
+            _ = put(?MODULE, {there, P}),
+            undefined;
+        {there, P} ->
+            P
+    end.

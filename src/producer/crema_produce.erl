@@ -100,6 +100,7 @@ chosen(Send, Client, Producer, {Shape, Messages} = Given, Options) ->
     end.
 
 %% The client was closed and has accepted nothing: the call goes on with the next.
+%% Where there was none, what its messages go through was not known either.
 -spec again(
     send(), crema_target:client(), crema_target:target(), prepared(), crema_call:options()
 ) -> sent() | unprepared.
@@ -107,8 +108,14 @@ again(Send, Client, Producer, Given, Options) ->
     Since = erlang:monotonic_time(millisecond),
     Wait = crema_call:wait(Options, Client),
     case crema_target:again(Producer, Client, crema_call:purpose(Options, Client), Wait) of
-        {ok, Next} -> Send(Next, Producer, Given, crema_call:later(Options, Next, Since));
-        {error, _} = Error -> Error
+        {ok, Next} ->
+            Left = crema_call:later(Options, Next, Since),
+            case crema_target:is_known(Client) of
+                true -> Send(Next, Producer, Given, Left);
+                false -> unprepared(Send, Next, Producer, Given, Left)
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 -spec sync_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->

@@ -6,7 +6,7 @@
 %% Of a pool its members are remembered, of which each call takes one.
 -module(crema_target).
 
--export([client/1, find/1, again/4, each/2, member/2, home/2, at/2]).
+-export([client/1, find/1, is_known/1, again/4, each/2, member/2, home/2, at/2]).
 
 -export_type([target/0, client/0, settings/0]).
 
@@ -161,6 +161,10 @@ no_client() ->
         topic_partitioners => #{},
         middleware => undefined
     }}.
+
+%% @doc Whether it is a producer's at all, whose settings hold.
+-spec is_known(client()) -> boolean().
+is_known({_, _, Settings}) -> is_map_key(metadata, Settings).
 
 %% @doc The client to go on with when one was closed before it took the call: the
 %% next, made if need be, and waited for so long. `none' when there is nothing to
