@@ -30,13 +30,15 @@ new({Messages, Bytes}) ->
 add(Items, #queue{most = Most, most_bytes = MostBytes} = Queue) ->
     Count = length(Items),
     Bytes = bytes(Items),
-    #queue{count = Held, bytes = HeldBytes, out = Out, out_bytes = OutBytes} = Queue,
+    #queue{items = Held, count = HeldCount, bytes = HeldBytes} = Queue,
+    #queue{out = Out, out_bytes = OutBytes} = Queue,
     Fits =
-        Held + Count =< Most andalso HeldBytes + Bytes =< MostBytes andalso
-            Out + Held + Count =< 2 * Most andalso OutBytes + HeldBytes + Bytes =< 2 * MostBytes,
+        HeldCount + Count =< Most andalso HeldBytes + Bytes =< MostBytes andalso
+            Out + HeldCount + Count =< 2 * Most andalso
+            OutBytes + HeldBytes + Bytes =< 2 * MostBytes,
     case Count > Most orelse Bytes > MostBytes of
         true -> too_large;
-        false when Fits -> {ok, joined(Queue#queue.items, queue:from_list(Items), Count, Bytes, Queue)};
+        false when Fits -> {ok, more(lists:foldl(fun queue:in/2, Held, Items), Count, Bytes, Queue)};
         false -> full
     end.
 
@@ -55,7 +57,8 @@ take(#queue{items = Items, count = Count, bytes = Bytes} = Queue) ->
 -spec put_back([item()], queue()) -> queue().
 put_back(Items, Queue) ->
     Known = Queue#queue{out = 0, out_bytes = 0},
-    joined(queue:from_list(Items), Queue#queue.items, length(Items), bytes(Items), Known).
+    All = queue:join(queue:from_list(Items), Queue#queue.items),
+    more(All, length(Items), bytes(Items), Known).
 
 %% @doc Drops everything but what was taken.
 -spec clear(queue()) -> queue().
@@ -85,13 +88,9 @@ run(Items, _Target, _Most, _MostBytes) ->
 count(#queue{count = Count}) ->
     Count.
 
--spec joined(
-    queue:queue(item()), queue:queue(item()), non_neg_integer(), non_neg_integer(), queue()
-) -> queue().
-joined(First, Second, Count, Bytes, #queue{count = Held, bytes = HeldBytes} = Queue) ->
-    Queue#queue{
-        items = queue:join(First, Second), count = Held + Count, bytes = HeldBytes + Bytes
-    }.
+-spec more(queue:queue(item()), non_neg_integer(), non_neg_integer(), queue()) -> queue().
+more(Items, Count, Bytes, #queue{count = Held, bytes = HeldBytes} = Queue) ->
+    Queue#queue{items = Items, count = Held + Count, bytes = HeldBytes + Bytes}.
 
 -spec bytes([item()]) -> non_neg_integer().
 bytes(Items) ->

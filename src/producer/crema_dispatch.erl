@@ -28,6 +28,8 @@ hand_over(Producer, Runs, Parent) ->
     {Refs, Refusal} = submit(Pinned, []),
     Accepted = lists:sum([Count || {Count, _} <- Refs]),
     Parent ! {?MODULE, self(), Accepted, Refusal},
+    %% The messages are the driver's now.
+    true = erlang:garbage_collect(),
     exit({?MODULE, lists:append([await(Count, Ref) || {Count, Ref} <- Refs])}).
 
 %% In order; behind a refused run none is sent.

@@ -31,7 +31,7 @@
     %% the batch that is being handed over, and those that are to be reported, by
     %% the monitor of their crema_dispatch
     sending = none :: none | {pid(), reference(), [{crema_batch:seq(), item()}]},
-    reporting = #{} :: #{reference() => [{crema_batch:seq(), item()}]},
+    reporting = #{} :: #{reference() => [{crema_batch:seq(), crema_claims:id()}]},
     %% draining: the producer stops; closing: it ends when it has nothing left;
     %% ended: the producer has ended
     phase = open :: open | draining | closing | ended
@@ -170,9 +170,9 @@ handle_info({'DOWN', Monitor, _, _, Reason}, #state{sending = {_, Monitor, _}} =
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{reporting = Reporting} = State) when
     is_map_key(Monitor, Reporting)
 ->
-    {Items, Rest} = maps:take(Monitor, Reporting),
-    Results = crema_dispatch:results(Reason, length(Items)),
-    go_on({noreply, done(Items, Results, State#state{reporting = Rest})});
+    {Ids, Rest} = maps:take(Monitor, Reporting),
+    Results = crema_dispatch:results(Reason, length(Ids)),
+    go_on({noreply, done(Ids, Results, State#state{reporting = Rest})});
 handle_info({'EXIT', Producer, _}, #state{producer = Producer} = State) ->
     go_on({noreply, abandoned(State)});
 handle_info({timeout, Timer, waited}, #state{waiters = Waiters} = State) ->
@@ -317,24 +317,25 @@ send(#state{batch = Batch, target = Target} = State) ->
 -spec handed_over(crema_dispatch:refusal(), #state{}) -> #state{}.
 handed_over(Refusal, #state{sending = {_, Monitor, Items}, batch = Batch} = State) ->
     Free = State#state{sending = none, batch = crema_batch:accepted(Batch)},
+    Ids = [{Seq, Id} || {Seq, {Id, _}} <- Items],
     case Refusal of
         none ->
-            Free#state{reporting = (State#state.reporting)#{Monitor => Items}};
+            Free#state{reporting = (State#state.reporting)#{Monitor => Ids}};
         {error, _} ->
             true = erlang:demonitor(Monitor, [flush]),
             Topic = State#state.topic,
             Results = [of_message(Refusal, Topic, label(M)) || {_, {_, M}} <- Items],
-            done(Items, Results, Free)
+            done(Ids, Results, Free)
     end.
 
--spec done([{crema_batch:seq(), item()}], [crema_report:result()], #state{}) -> #state{}.
-done(Items, Results, #state{batch = Batch, claims = Claims} = State) ->
+-spec done([{crema_batch:seq(), crema_claims:id()}], [crema_report:result()], #state{}) -> #state{}.
+done(Ids, Results, #state{batch = Batch, claims = Claims} = State) ->
     Settled = lists:foldl(
-        fun({{_, {Id, _}}, Result}, Acc) -> crema_claims:settle(Id, Result, Acc) end,
+        fun({{_, Id}, Result}, Acc) -> crema_claims:settle(Id, Result, Acc) end,
         Claims,
-        lists:zip(Items, Results)
+        lists:zip(Ids, Results)
     ),
-    State#state{batch = crema_batch:done([Seq || {Seq, _} <- Items], Batch), claims = Settled}.
+    State#state{batch = crema_batch:done([Seq || {Seq, _} <- Ids], Batch), claims = Settled}.
 
 %% The producer has ended: what was not handed over is not sent any more.
 -spec abandoned(#state{}) -> #state{}.
@@ -342,9 +343,9 @@ abandoned(#state{claims = Claims, sending = Sending, reporting = Reporting} = St
     Sent =
         case Sending of
             none -> [];
-            {_, _, Items} -> Items
+            {_, _, Items} -> [Id || {_, {Id, _}} <- Items]
         end,
-    Theirs = [Id || {_, {Id, _}} <- lists:append([Sent | maps:values(Reporting)])],
+    Theirs = Sent ++ [Id || {_, Id} <- lists:append(maps:values(Reporting))],
     Settled = lists:foldl(
         fun(Id, Acc) -> crema_claims:settle(Id, closed(), Acc) end,
         Claims,
