@@ -161,7 +161,10 @@ may_succeed(Kind, Command, Bytes) ->
     lists:member(Command, always(Kind)) orelse is_sample(Command, Bytes).
 
 always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME];
-always(producer) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE, ?CMD_TALLIED];
+always(producer) ->
+    [
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE, ?CMD_REPORTER, ?CMD_TALLIED
+    ];
 always(consumer) ->
     [
         ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_COMMIT, ?CMD_RELEASE,
@@ -256,7 +259,9 @@ samples(?CMD_PRODUCE) ->
      || Mode <- [none, keep, wait, send],
         Via <- [<<>>, crema_packet:via(0, 0, 1)],
         M <- message_samples()
-    ];
+    ] ++ [produce(send, crema_packet:to_reporter(<<>>), M) || M <- message_samples()];
+samples(?CMD_REPORTED) -> [<<0:32>>, <<3:32>>];
+samples(?CMD_LOOK) -> [<<7:64>>];
 samples(?CMD_AWAIT) -> [<<7:64, (tag())/binary>>];
 samples(?CMD_CANCEL) -> [<<0, 7:64>>, <<1, (tag())/binary>>, <<2, (tag())/binary>>];
 samples(?CMD_FLUSH) -> [tag()];

@@ -11,7 +11,8 @@ typedef struct cr_waiter {
         TAILQ_ENTRY(cr_waiter) link;
         cr_recipient_t caller;
         cr_tag_t tag;
-        bool silent; /* the tag is the reports': being admitted is no news */
+        bool silent;      /* the tag is the reports': being admitted is no news */
+        uint64_t reports; /* the first tag of what the reporter hears of; 0: nothing */
         uint64_t messages, cost;
         size_t size;
         unsigned char *data; /* the command, copied */
@@ -58,6 +59,7 @@ static bool wait_for_place(cr_client_t *client, const cr_input_t *in, const cr_p
                 return false;
         waiter->caller = in->caller;
         waiter->silent = produce->mode == CR_MODE_WAIT;
+        waiter->reports = produce->to == CR_TO_REPORTER ? produce->call : 0;
         waiter->messages = produce->count;
         waiter->cost = produce->cost;
         waiter->size = in->size;
@@ -72,7 +74,8 @@ static bool wait_for_place(cr_client_t *client, const cr_input_t *in, const cr_p
 }
 
 static bool has_place(const cr_delivery_t *delivery, uint64_t messages, uint64_t cost) {
-        return delivery->messages + messages <= (uint64_t)delivery->options.max_messages &&
+        return delivery->messages + cr_reporter_holds(delivery) + messages <=
+                       (uint64_t)delivery->options.max_messages &&
                delivery->bytes + cost <= (uint64_t)delivery->options.max_bytes;
 }
 
@@ -103,12 +106,25 @@ void cr_admission_serve(cr_client_t *client) {
                 admit(client, first);
 }
 
+/* The caller is dead, but whoever else waits for reports gets them. */
+static void report_dropped(cr_delivery_t *delivery, const cr_waiter_t *waiter) {
+        const cr_entry_t entry = {.error = RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+                                  .status = CR_STATUS_NOT_SENT,
+                                  .partition = RD_KAFKA_PARTITION_UA,
+                                  .offset = RD_KAFKA_OFFSET_INVALID,
+                                  .timestamp = -1};
+        for (uint64_t i = 0; waiter->reports && i < waiter->messages; i++)
+                cr_delivery_group(delivery, &delivery->reporter, waiter->reports + i, &entry);
+}
+
 void cr_admission_drop(cr_client_t *client, cr_recipient_t gone) {
         cr_waiter_t *waiter, *next;
         for (waiter = TAILQ_FIRST(&client->delivery->waiters); waiter; waiter = next) {
                 next = TAILQ_NEXT(waiter, link);
-                if (waiter->caller == gone)
-                        waiter_free(client, waiter);
+                if (waiter->caller != gone)
+                        continue;
+                report_dropped(client->delivery, waiter);
+                waiter_free(client, waiter);
         }
         cr_admission_serve(client);
 }
@@ -165,8 +181,9 @@ static outcome_t admit_or_wait(cr_client_t *client, const cr_input_t *in, cr_pro
                         return ACCEPTED;
                 }
         } else if (produce->policy == CR_POLICY_REFUSE) {
-                cr_error_own(error, "queue_full", "%llu messages are waiting for their reports",
-                             (unsigned long long)delivery->messages);
+                cr_error_own(
+                        error, "queue_full", "%llu messages are waiting for their reports",
+                        (unsigned long long)(delivery->messages + cr_reporter_holds(delivery)));
         } else if (wait_for_place(client, in, produce)) {
                 outcome = WAITING;
         } else {
@@ -186,9 +203,7 @@ void cr_do_PRODUCE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         if (outcome == REFUSED) {
                 cr_answer_error(client, reply, &error);
         } else if (outcome == WAITING) {
-                cr_writer_t out = cr_writer();
-                cr_write_atom(&out, "wait");
-                cr_answer(client, reply, &out);
+                cr_answer_wait(client, reply);
         }
 }
 

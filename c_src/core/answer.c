@@ -39,6 +39,12 @@ void cr_answer_own(cr_client_t *client, cr_reply_t *reply, const char *name, con
         cr_answer_error(client, reply, &error);
 }
 
+void cr_answer_wait(cr_client_t *client, cr_reply_t *reply) {
+        cr_writer_t out = cr_writer();
+        cr_write_atom(&out, "wait");
+        cr_answer(client, reply, &out);
+}
+
 void cr_answer_malformed(cr_client_t *client, cr_reply_t *reply) {
         cr_answer_own(client, reply, "malformed_command",
                       "the command's argument is not of the form the driver expects");

@@ -65,6 +65,7 @@ void cr_client_close(cr_client_t *client) {
                 cr_client_free(client);
                 return;
         }
+        cr_reaper_count();
         (void)cr_lane_submit(&client->life, &client->reap);
 }
 

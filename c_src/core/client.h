@@ -144,7 +144,9 @@ void cr_client_serve_finished(cr_client_t *client);
 unsigned cr_client_serve_news(cr_client_t *client, unsigned budget);
 /* Frees what hangs on the client, and the client. */
 void cr_client_free(cr_client_t *client);
-/* reaper.c: the last job. @locality life lane */
+/* reaper.c: there is one more to be waited for. @locality any */
+void cr_reaper_count(void);
+/* The last job. @locality life lane */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job);
 /* The number of clients that are being reaped. @locality any */
 unsigned cr_reapers_alive(void);
@@ -157,6 +159,8 @@ void cr_tag_clear(cr_tag_t *tag);
 void cr_answer(cr_client_t *client, cr_reply_t *reply, cr_writer_t *out);
 void cr_answer_error(cr_client_t *client, cr_reply_t *reply, const cr_error_t *error);
 void cr_answer_own(cr_client_t *client, cr_reply_t *reply, const char *name, const char *text);
+/* The atom wait: what was asked for is not there yet. */
+void cr_answer_wait(cr_client_t *client, cr_reply_t *reply);
 void cr_answer_malformed(cr_client_t *client, cr_reply_t *reply);
 void cr_answer_no_memory(cr_client_t *client, cr_reply_t *reply);
 

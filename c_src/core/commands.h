@@ -32,6 +32,10 @@
  *                                                     later: ok | {error, _}
  *   TALLIED      (none)                               ok: the owner is ready for the next event
  *                                                     of reports (tally.h)
+ *   REPORTER     (none)                               ok; the caller is the reporter now
+ *   REPORTED     Count:32                             ok | {ok, idle}: the first so many reports
+ *                                                     that were sent to it are done with
+ *   LOOK         Call:64                              ok | wait: whether AWAIT would
  *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
@@ -49,7 +53,7 @@
  *   Mode:8 (0 no report, 1 kept until awaited, 2 waiting, 3 sent)
  *   Policy:8 (0 refuse when full, 1 wait when full; + 2: via follows)
  *   Call:64 (the caller's number for it; sent reports: the first tag)
- *   [To:64 (who hears of it; 0 the caller), Epoch:32 (the transaction; 0 none),
+ *   [To:64 (who hears of it; 0 the caller, 1 the reporter), Epoch:32 (the transaction; 0 none),
  *    Variant:32 (the topics' configuration, of TOPIC_CONFIG; 0 the client's)]  via, else all 0
  *   TagSize:16, Tag/binary (waiting: of the reports; else of the admission)
  *   Count:32, then per message
@@ -71,7 +75,8 @@
  * begin, else 0. From 2 and 3 on no PRODUCE with the transaction's epoch is accepted.
  *
  * A delivery report: Error:16/signed, Status:8, Partition:32/signed,
- * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each.
+ * Offset:64/signed, Timestamp:64/signed. Sent ones have Tag:64 before each; an
+ * empty packet of them tells the reporter that nothing follows.
  *
  * A batch: Count:32, then the messages. A consumed message: Flags:8 (1 key, 2 value, 4 headers,
  * bits 4-5 type of the timestamp), Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32, Key,
@@ -97,6 +102,9 @@
         ROW(FLUSH, 19, PRODUCER, PACKED)                                                           \
         ROW(PURGE, 20, PRODUCER, NONE)                                                             \
         ROW(TALLIED, 28, PRODUCER, NONE)                                                           \
+        ROW(REPORTER, 24, PRODUCER, NONE)                                                          \
+        ROW(REPORTED, 25, PRODUCER, PACKED)                                                        \
+        ROW(LOOK, 26, PRODUCER, PACKED)                                                            \
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
         ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \
@@ -121,6 +129,8 @@
         ROW(POLICY_REFUSE, 0)                                                                      \
         ROW(POLICY_WAIT, 1)                                                                        \
         ROW(POLICY_VIA, 2)                                                                         \
+        ROW(TO_CALLER, 0)                                                                          \
+        ROW(TO_REPORTER, 1)                                                                        \
         ROW(MESSAGE_KEY, 1)                                                                        \
         ROW(MESSAGE_VALUE, 2)                                                                      \
         ROW(MESSAGE_HEADERS, 4)                                                                    \
@@ -144,7 +154,8 @@
         ROW(REPORT_SKIPPED, 32767)                                                                 \
         ROW(STATUS_NOT_PERSISTED, 0)                                                               \
         ROW(STATUS_POSSIBLY_PERSISTED, 1)                                                          \
-        ROW(STATUS_PERSISTED, 2)
+        ROW(STATUS_PERSISTED, 2)                                                                   \
+        ROW(STATUS_NOT_SENT, 3)
 
 #define CR_COMMAND_ENUM(name, number, kinds, form) CR_CMD_##name = number,
 typedef enum cr_command { CR_COMMANDS(CR_COMMAND_ENUM) CR_CMD_MAX } cr_command_t;

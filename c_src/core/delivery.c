@@ -15,6 +15,7 @@ cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         }
         TAILQ_INIT(&delivery->pending);
         TAILQ_INIT(&delivery->kept);
+        LIST_INIT(&delivery->reporter.all);
         TAILQ_INIT(&delivery->waiters);
         LIST_INIT(&delivery->flushes);
         atomic_init(&delivery->flush_stop, false);
@@ -60,6 +61,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
         while ((caller = cr_map_next(&delivery->callers, &at)))
                 caller_free(caller);
         cr_map_clear(&delivery->callers);
+        cr_free(delivery->reporter.grouped);
         cr_topics_destroy(delivery);
         cr_tally_destroy(delivery->tally);
         cr_variants_destroy(delivery);
@@ -217,9 +219,8 @@ void cr_call_release(cr_client_t *client, cr_call_t *call) {
         call_free(call);
 }
 
-/* Adds a report to what its caller gets at the end of the drain. */
-static void group_report(cr_delivery_t *delivery, const cr_call_t *call, const cr_entry_t *entry) {
-        cr_caller_t *caller = call->caller;
+void cr_delivery_group(cr_delivery_t *delivery, cr_caller_t *caller, uint64_t tag,
+                       const cr_entry_t *entry) {
         const size_t size = 8 + CR_REPORT_SIZE;
         unsigned char *to;
         if (caller->grouped_room - caller->grouped_size < size) {
@@ -231,7 +232,7 @@ static void group_report(cr_delivery_t *delivery, const cr_call_t *call, const c
                 caller->grouped_room = room;
         }
         to = caller->grouped + caller->grouped_size;
-        cr_put_uint(&to, call->id + entry->index, 8);
+        cr_put_uint(&to, tag, 8);
         put_report(&to, entry);
         caller->grouped_size += size;
         if (!caller->dirty) {
@@ -268,7 +269,7 @@ static void report_entry(cr_client_t *client, cr_entry_t *entry, rd_kafka_resp_e
         delivery->bytes -= entry->cost;
         delivery->reported++;
         if (call->mode == CR_MODE_SEND && call->caller)
-                group_report(delivery, call, entry);
+                cr_delivery_group(delivery, call->caller, call->id + entry->index, entry);
         cr_call_release(client, call);
 }
 
@@ -278,7 +279,7 @@ static void report_unsent(cr_client_t *client, void *opaque, rd_kafka_resp_err_t
         if (unheard)
                 report_unheard(client, unheard);
         else
-                report_entry(client, opaque, error, CR_STATUS_NOT_PERSISTED, partition,
+                report_entry(client, opaque, error, CR_STATUS_NOT_SENT, partition,
                              RD_KAFKA_OFFSET_INVALID, -1);
 }
 
@@ -340,7 +341,10 @@ void cr_delivery_send_grouped(cr_client_t *client) {
         while ((caller = client->delivery->dirty)) {
                 client->delivery->dirty = caller->next_dirty;
                 caller->dirty = false;
-                send_grouped(client, caller);
+                if (caller == &client->delivery->reporter)
+                        cr_reporter_send(client);
+                else
+                        send_grouped(client, caller);
         }
         if (client->delivery->tally)
                 cr_tally_send(client);
@@ -358,6 +362,7 @@ void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
         cr_call_t *call;
         cr_admission_drop(client, gone);
         cr_flush_drop(client, gone);
+        cr_reporter_gone(delivery, gone);
         /* Who was admitted in its place may have been refused at once. From
          * here on nobody is on the list that this caller might be on. */
         cr_delivery_send_grouped(client);
@@ -413,6 +418,15 @@ void cr_do_AWAIT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 cr_answer_no_memory(client, reply);
         else
                 call->mode = CR_MODE_WAIT;
+}
+
+void cr_do_LOOK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        const cr_call_t *call = find_call(client, in->caller, cr_take_u64(&bytes));
+        if (bytes.failed || bytes.at != bytes.size)
+                cr_answer_malformed(client, reply);
+        else if (call && !call->kept)
+                cr_answer_wait(client, reply);
 }
 
 /* Waiting for reports is given up: they are kept instead. A call that is not

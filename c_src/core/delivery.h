@@ -5,7 +5,8 @@
  * for each. The report of a message is made in cr_delivery_report(), from
  * librdkafka's. What then happens to it was fixed when the call was made:
  * dropped, kept until awaited, sent when the call is complete (waiting), or
- * gathered with others for the same caller and sent at the end of the drain.
+ * gathered with others for the same caller (or for the client's reporter, see
+ * reporter.c) and sent at the end of the drain.
  *
  * Ownership: the delivery owns its calls, callers, waiters and topic handles.
  * A call is freed when its last message is reported and the reports have gone
@@ -102,6 +103,9 @@ typedef struct cr_delivery {
         struct cr_calls kept;    /* complete and unclaimed, oldest first */
         uint64_t kept_count;     /* reports in them */
         cr_map_t callers;        /* by recipient */
+        cr_caller_t reporter;    /* recipient 0: there is none */
+        size_t reporter_done;    /* bytes of what is grouped: done with */
+        size_t reporter_sent;    /* the same: sent, or done with */
         cr_caller_t *dirty;
         struct cr_tally *tally;    /* NULL: the owner did not ask for it */
         cr_map_t topics;           /* by hash of the name */
@@ -142,6 +146,9 @@ void cr_delivery_refuse(cr_client_t *client, rd_kafka_topic_t *rkt, void *opaque
                         rd_kafka_resp_err_t error, int32_t partition);
 /* The message with that opaque is not to be sent, and that is its report. */
 void cr_delivery_skip(cr_client_t *client, void *opaque);
+/* Adds a report to what is sent to that caller at the end of the drain. */
+void cr_delivery_group(cr_delivery_t *delivery, cr_caller_t *caller, uint64_t tag,
+                       const cr_entry_t *entry);
 /* Makes the delivery report of a message that librdkafka reports. */
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
 /* Sends what has been gathered for each caller: at the end of a drain. */
@@ -172,6 +179,13 @@ void cr_admission_drop(cr_client_t *client, cr_recipient_t gone);
 bool cr_admission_cancel(cr_client_t *client, const cr_input_t *in, const void *tag, size_t size);
 /* Refuses everyone who waits: the client is closing. */
 void cr_admission_refuse_all(cr_client_t *client);
+/* reporter.c */
+/* Reports that the reporter has not done with. */
+uint64_t cr_reporter_holds(const cr_delivery_t *delivery);
+void cr_reporter_send(cr_client_t *client);
+void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone);
+/* Tells it that nothing follows. */
+void cr_reporter_end(cr_client_t *client);
 /* flush.c */
 void cr_flush_serve(cr_client_t *client);
 void cr_flush_drop(cr_client_t *client, cr_recipient_t gone);

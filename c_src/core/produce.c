@@ -167,11 +167,23 @@ static void take_costs(cr_delivery_t *delivery, cr_call_t *call, const cr_produc
         delivery->accepted += produce->count;
 }
 
+/* The caller's number is 0 when it died before its command was carried out. */
+static bool is_heard(const cr_produce_t *produce, cr_recipient_t recipient) {
+        return produce->mode != CR_MODE_NONE && (recipient || produce->to == CR_TO_REPORTER);
+}
+
+/* Who hears of it; NULL when there is no memory. */
+static cr_caller_t *hearer(cr_delivery_t *delivery, const cr_produce_t *produce,
+                           cr_recipient_t recipient) {
+        return produce->to == CR_TO_REPORTER ? &delivery->reporter
+                                             : cr_delivery_caller(delivery, recipient);
+}
+
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
                        cr_error_t *error) {
         cr_delivery_t *delivery = client->delivery;
-        bool heard = produce->mode != CR_MODE_NONE && recipient;
-        cr_caller_t *caller = heard ? cr_delivery_caller(delivery, recipient) : NULL;
+        bool heard = is_heard(produce, recipient);
+        cr_caller_t *caller = heard ? hearer(delivery, produce, recipient) : NULL;
         bool idle = !delivery->messages;
         cr_call_t *call;
         if (heard && !caller)

@@ -26,9 +26,9 @@ typedef struct cr_produce {
         uint8_t mode;
         uint8_t policy; /* refuse or wait */
         uint64_t call;
-        cr_recipient_t to; /* who hears of it; 0: the caller */
-        uint32_t epoch;    /* of the transaction; 0: none */
-        uint32_t variant;  /* the topics' configuration; 0: the client's */
+        uint64_t to;      /* who hears of it: CR_TO_... */
+        uint32_t epoch;   /* of the transaction; 0: none */
+        uint32_t variant; /* the topics' configuration; 0: the client's */
         const unsigned char *tag;
         size_t tag_size;
         uint32_t count;

@@ -191,6 +191,12 @@ static void take_via(cr_bytes_t *bytes, cr_produce_t *produce) {
         produce->variant = cr_take_u32(bytes);
 }
 
+/* The reporter is sent its reports: it waits for none, nor fetches them. */
+static bool may_hear(const cr_produce_t *produce) {
+        return produce->to == CR_TO_CALLER ||
+               (produce->to == CR_TO_REPORTER && produce->mode == CR_MODE_SEND);
+}
+
 static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
         uint8_t policy;
         produce->mode = cr_take_u8(bytes);
@@ -204,7 +210,7 @@ static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
         if (!produce->tag)
                 produce->tag_size = 0; /* there is nobody to tell */
         produce->count = cr_take_u32(bytes);
-        return !bytes->failed && produce->mode <= CR_MODE_SEND &&
+        return !bytes->failed && produce->mode <= CR_MODE_SEND && may_hear(produce) &&
                policy <= (CR_POLICY_WAIT | CR_POLICY_VIA) && produce->count > 0 &&
                produce->count <= (bytes->size - bytes->at) / SMALLEST_MESSAGE &&
                (produce->call || produce->mode == CR_MODE_NONE || produce->mode == CR_MODE_SEND) &&

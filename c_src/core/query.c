@@ -210,6 +210,7 @@ void cr_do_INFO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 write_pair(&out, "delivered", delivery->delivered);
                 write_pair(&out, "waiting_callers", delivery->waiting);
                 write_pair(&out, "unclaimed_reports", delivery->kept_count);
+                write_pair(&out, "uncalled_reports", cr_reporter_holds(delivery));
         }
         if (group) {
                 write_pair(&out, "slots", group->slots.count);

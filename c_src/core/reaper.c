@@ -20,6 +20,10 @@
 
 static atomic_uint alive;
 
+void cr_reaper_count(void) {
+        atomic_fetch_add(&alive, 1);
+}
+
 unsigned cr_reapers_alive(void) {
         return atomic_load(&alive);
 }
@@ -38,6 +42,7 @@ static void finish_producer(cr_client_t *client) {
         }
         cr_delivery_send_grouped(client);
         cr_tally_more(client);
+        cr_reporter_end(client);
         cr_delivery_leave_kept(client);
         cr_delivery_destroy(client->delivery);
         client->delivery = NULL;
@@ -98,7 +103,6 @@ static void destroy_kafka(cr_client_t *client) {
 /* @locality life lane, its last job */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         (void)job;
-        atomic_fetch_add(&alive, 1);
         cr_lane_join(&client->group_lane);
         cr_lane_join(&client->flush_lane);
         cr_lane_join(&client->statistics_lane);

@@ -15,6 +15,8 @@ static const char *use_of(const cr_client_t *client) {
                 return "callers wait for a place in the queue";
         if (delivery->messages)
                 return "messages are outstanding";
+        if (cr_reporter_holds(delivery))
+                return "callbacks of reports are running";
         return NULL;
 }
 

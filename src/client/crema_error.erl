@@ -24,6 +24,8 @@
     %% The transaction must be aborted; it may then be repeated.
     abortable => boolean(),
     status => status(),
+    %% The message was refused when it was produced: no broker has seen it.
+    sent => false,
     topic => binary(),
     partition => integer(),
     %% The part of a message or of the options that is wrong.
@@ -126,7 +128,16 @@ advise(Message, <<>>) ->
 advise(Message, Hint) ->
     case binary:longest_common_suffix([Message, Hint]) =:= byte_size(Hint) of
         true -> Message;
-        false -> <<(sentence(string:trim(Message, trailing, ". \n")))/binary, " ", Hint/binary>>
+        false -> <<(sentence(trimmed(Message)))/binary, " ", Hint/binary>>
+    end.
+
+%% string:trim/3 takes ten times as long as all the rest of an error.
+-spec trimmed(binary()) -> binary().
+trimmed(Text) ->
+    Size = byte_size(Text) - 1,
+    case Text of
+        <<Before:Size/binary, C>> when C =:= $.; C =:= $\s; C =:= $\n -> trimmed(Before);
+        _ -> Text
     end.
 
 -spec sentence(binary()) -> binary().

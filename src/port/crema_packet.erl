@@ -5,7 +5,8 @@
 
 -include("crema_commands.hrl").
 
--export([produce/7, via/3, via_variant/2, in_transaction/2, variant/1, topic/1, bytes/1]).
+-export([produce/7, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
+-export([topic/1, bytes/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
 -export([messages/4, count/1]).
 
@@ -317,6 +318,11 @@ variant(<<_To:64, _Epoch:32, Variant:32>>) -> Variant.
 -spec in_transaction(via(), Epoch :: pos_integer()) -> via().
 in_transaction(<<>>, Epoch) -> via(0, Epoch, 0);
 in_transaction(<<To:64, _:32, Variant:32>>, Epoch) -> via(To, Epoch, Variant).
+
+%% @doc The same, but that the client's reporter hears of it.
+-spec to_reporter(via()) -> via().
+to_reporter(<<>>) -> via(?TO_REPORTER, 0, 0);
+to_reporter(<<_:64, Rest/binary>>) -> <<?TO_REPORTER:64, Rest/binary>>.
 
 %% @doc The reports of a call, in the order of its messages.
 -spec reports(binary()) -> [report()].

@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([origin/1, results/2, tagged/1, status/1]).
+-export([origin/1, result/2, results/2, tagged/1, status/1]).
 
 -export_type([origin/0, origins/0, report/0, result/0]).
 
@@ -36,6 +36,7 @@ results(Packed, {one, [Origin]}) ->
 results(Packed, {many, Origins}) ->
     {ok, lists:zipwith(fun result/2, crema_packet:reports(Packed), Origins)}.
 
+%% @doc The result of one message.
 -spec result(crema_packet:report(), origin()) -> result().
 result({0, _Status, Partition, Offset, Timestamp}, Origin) ->
     Report = #{partition => Partition, offset => Offset, timestamp => Timestamp},
@@ -45,8 +46,12 @@ result({?REPORT_SKIPPED, _Status, _Partition, _Offset, _Timestamp}, _Origin) ->
 result({Code, Status, Partition, _Offset, _Timestamp}, {Topic, _} = Origin) ->
     {Name, Text} = error_name(Code),
     ok = doubt(Name, Topic),
-    Details = with_origin(#{partition => Partition, status => status(Status)}, Origin),
-    crema_error:from_kafka(Name, Text, Details).
+    Details = #{partition => Partition, status => status(Status)},
+    crema_error:from_kafka(Name, Text, with_origin(sent(Status, Details), Origin)).
+
+-spec sent(byte(), map()) -> map().
+sent(?STATUS_NOT_SENT, Details) -> Details#{sent => false};
+sent(_Status, Details) -> Details.
 
 %% What says that a topic is not as it was.
 -spec doubt(binary(), term()) -> ok.
@@ -81,6 +86,7 @@ error_name(Code) ->
 
 %% @doc Whether a message that failed is in the log.
 -spec status(byte()) -> not_persisted | possibly_persisted | persisted.
+status(?STATUS_NOT_SENT) -> not_persisted;
 status(?STATUS_NOT_PERSISTED) -> not_persisted;
 status(?STATUS_POSSIBLY_PERSISTED) -> possibly_persisted;
 status(?STATUS_PERSISTED) -> persisted.
