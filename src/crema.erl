@@ -7,7 +7,10 @@
 
 -export([produce/2, produce/3, produce_async/2, produce_async/3]).
 -export([produce_many/2, produce_many/3, produce_many_async/2, produce_many_async/3]).
--export([await/1, await/2, reports/1, flush/2, purge/1, queue_size/1, disconnect/1]).
+-export([tombstone/3, tombstone/4, tombstone_async/3, tombstone_async/4]).
+-export([tombstone_many/2, tombstone_many/3, tombstone_many_async/2, tombstone_many_async/3]).
+-export([await/1, await/2, await_many/2, completed/1, reports/1]).
+-export([flush/2, purge/1, queue_size/1, disconnect/1]).
 -export([partition_count/2, variant/2]).
 -export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
 -export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
@@ -16,7 +19,8 @@
 -export([ack/1]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
--export_type([message/0, report/0, result/0, produce_options/0, ref/0]).
+-export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
+-export_type([produce_options/0, tombstone_options/0]).
 -export_type([producer/0, variant/0, topic/0]).
 -export_type([transaction/0, transaction_options/0, offset/0, group_metadata/0]).
 
@@ -25,13 +29,20 @@
 %% Where a message went. With `acks=0' the offset is -1 or less.
 -type report() :: crema_report:report().
 -type result() :: {ok, report()} | crema_error:error().
+%% A message with a key, and without a value.
+-type tombstone() :: crema_packet:message().
 %% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
 %% what to do when the queue is full; `report' and `tag': how an asynchronous
 %% call is reported; `partitioner': who chooses partitions, for this call.
 -type produce_options() :: crema_call:options().
+%% Those, and of the message: `partition' or `partition_key', `headers',
+%% `timestamp', `label'.
+-type tombstone_options() :: map().
+%% Called with the {@link result()} of a message; `{M, F, A}' as M:F(Result, A...).
+-type callback() :: crema_callbacks:callback().
 -opaque variant() :: crema_variant:variant().
 -type topic() :: crema_topic:handle().
--opaque ref() :: crema_produce:ref().
+-opaque ref() :: crema_await:ref().
 %% What can be produced to: a producer, a variant, a topic handle or an open
 %% transaction of one.
 -type producer() :: crema_target:target().
@@ -63,6 +74,9 @@ produce_async(Producer, Message) ->
 %% @doc The same with options. `report => none': nobody wants to know, returns
 %% `ok'. `report => message': the caller gets messages that {@link reports/1}
 %% reads, in which the message has the number given as `tag'; returns `ok'.
+%% `report => Fun' or `{M, F, A}': called with the result of each message, in the
+%% producer's reporter process, one after another; returns `ok'. Until it has
+%% returned the message keeps its place in the queue. One that raises is logged.
 -spec produce_async(producer(), message(), produce_options()) ->
     ok | {ok, ref()} | crema_error:error().
 produce_async(Producer, Message, Options) ->
@@ -95,16 +109,92 @@ produce_many_async(Producer, Messages) ->
 produce_many_async(Producer, Messages, Options) ->
     crema_produce:async(Producer, {many, Messages}, Options).
 
+%% @doc Tells that a key is gone: produces a message without a value, and waits
+%% for its report. The key must not be null or empty.
+-spec tombstone(producer(), iodata() | atom(), Key :: iodata()) -> result().
+tombstone(Producer, Topic, Key) ->
+    tombstone(Producer, Topic, Key, #{}).
+
+%% @doc The same with options, of the message as well.
+-spec tombstone(producer(), iodata() | atom(), Key :: iodata(), tombstone_options()) ->
+    result().
+tombstone(Producer, Topic, Key, Options) ->
+    case crema_tombstone:one(Topic, Key, Options) of
+        {ok, Call, CallOptions} -> crema_produce:sync(Producer, Call, CallOptions);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc A tombstone as {@link produce_async/2} sends a message.
+-spec tombstone_async(producer(), iodata() | atom(), Key :: iodata()) ->
+    {ok, ref()} | crema_error:error().
+tombstone_async(Producer, Topic, Key) ->
+    tombstone_async(Producer, Topic, Key, #{}).
+
+%% @doc The same with options, of the message as well: see {@link produce_async/3}.
+-spec tombstone_async(
+    producer(), iodata() | atom(), Key :: iodata(), tombstone_options()
+) -> ok | {ok, ref()} | crema_error:error().
+tombstone_async(Producer, Topic, Key, Options) ->
+    case crema_tombstone:one(Topic, Key, Options) of
+        {ok, Call, CallOptions} -> crema_produce:async(Producer, Call, CallOptions);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Tombstones, of any topics, as {@link produce_many/2} sends messages: maps
+%% with a topic and a key, and no value.
+-spec tombstone_many(producer(), [tombstone(), ...]) ->
+    {ok, [result()]} | crema_error:error().
+tombstone_many(Producer, Tombstones) ->
+    tombstone_many(Producer, Tombstones, #{}).
+
+%% @doc The same with options.
+-spec tombstone_many(producer(), [tombstone(), ...], produce_options()) ->
+    {ok, [result()]} | crema_error:error().
+tombstone_many(Producer, Tombstones, Options) ->
+    case crema_tombstone:many(Tombstones) of
+        {ok, Call} -> crema_produce:sync(Producer, Call, Options);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Tombstones as {@link produce_many_async/2} sends messages.
+-spec tombstone_many_async(producer(), [tombstone(), ...]) ->
+    {ok, ref()} | crema_error:error().
+tombstone_many_async(Producer, Tombstones) ->
+    tombstone_many_async(Producer, Tombstones, #{}).
+
+%% @doc The same with options, as {@link produce_many_async/3}.
+-spec tombstone_many_async(producer(), [tombstone(), ...], produce_options()) ->
+    ok | {ok, ref()} | crema_error:error().
+tombstone_many_async(Producer, Tombstones, Options) ->
+    case crema_tombstone:many(Tombstones) of
+        {ok, Call} -> crema_produce:async(Producer, Call, Options);
+        {error, _} = Error -> Error
+    end.
+
 %% @doc Waits for the reports of an asynchronous call, as long as it takes.
 -spec await(ref()) -> result() | {ok, [result()]} | crema_error:error().
 await(Ref) ->
-    crema_produce:await(Ref, infinity).
+    crema_await:await(Ref, infinity).
 
 %% @doc Waits for at most so many milliseconds. After a time-out the reference
 %% is as good as before. Only the process that produced may await.
 -spec await(ref(), timeout()) -> result() | {ok, [result()]} | crema_error:error().
 await(Ref, Timeout) ->
-    crema_produce:await(Ref, Timeout).
+    crema_await:await(Ref, Timeout).
+
+%% @doc Waits for the reports of several asynchronous calls, of any producers, for
+%% at most so many milliseconds for all: for each, in their order, what {@link
+%% await/2} returns. What has not come in time says `{error, {timeout, _}}' in its
+%% place, and its reference stays good.
+-spec await_many([ref()], timeout()) -> [result() | {ok, [result()]} | crema_error:error()].
+await_many(Refs, Timeout) ->
+    crema_await:await_many(Refs, Timeout).
+
+%% @doc Whether {@link await/1} would answer at once; takes nothing and never
+%% waits. A reference that is no longer good is completed too.
+-spec completed(ref()) -> boolean().
+completed(Ref) ->
+    crema_await:completed(Ref).
 
 %% @doc Reads a message that was sent by reason of `report => message': the
 %% results, each with its tag. Any other message is `ignored'.
@@ -348,39 +438,12 @@ info() ->
         {error, _} = Error -> #{error => Error}
     end.
 
-%% @doc About a producer (queue, callers that wait, reports nobody fetched) or a
-%% consumer (its partitions, what is delivered, stored, unacknowledged).
+%% @doc About a producer (queue, callers that wait, reports nobody fetched,
+%% callbacks to be run) or a consumer (its partitions, what is delivered, stored,
+%% unacknowledged).
 -spec info(crema_registry:ref()) -> map().
 info(Client) ->
-    case crema_registry:lookup(Client) of
-        {ok, Kind, Port, _, _} ->
-            maps:merge(status(Client), maps:merge(crema_client:counts(Port), partitions(Kind, Port)));
-        not_started ->
-            crema_pool:info(Client)
-    end.
-
--spec partitions(crema_registry:kind(), port() | none) -> map().
-partitions(consumer, Port) ->
-    case crema_port:command(Port, ?CMD_SLOTS, <<>>) of
-        {ok, Slots} ->
-            #{
-                partitions => [
-                    #{
-                        topic => Topic,
-                        partition => Partition,
-                        delivered => Delivered,
-                        stored => Stored,
-                        unacknowledged => Unacked,
-                        handler => Handler
-                    }
-                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler} <- Slots
-                ]
-            };
-        {error, _} ->
-            #{}
-    end;
-partitions(_, _) ->
-    #{}.
+    crema_info:client(Client).
 
 %% @doc Whether a client is well, without asking anybody: for health probes.
 %% `connected', `fatal', `state'; for consumers `joined' and `assigned'. A member

@@ -7,13 +7,15 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, error_name/1, left/2, leave/3]).
+-export([start_link/0, runtime/0, error_name/1, left/2, has_left/1, leave/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {port :: port(), left :: crema_left:left()}).
 
-%% A reaper reports within moments of its client's end.
+%% A reaper reports within moments of its client's end. Without one alive it has
+%% ended, or is about to begin.
 -define(REAPER_MS, 5000).
+-define(BEGIN_MS, 100).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -32,13 +34,13 @@ error_name(Code) ->
 %% @doc The reports of a call of the calling process whose producer has ended.
 -spec left(pos_integer(), timeout()) -> {ok, binary() | term()} | error.
 left(Call, Timeout) ->
-    Wait =
-        case Timeout of
-            infinity -> ?REAPER_MS;
-            _ -> min(Timeout, ?REAPER_MS)
+    Most =
+        case is_reaping() of
+            true -> ?REAPER_MS;
+            false -> ?BEGIN_MS
         end,
     try
-        gen_server:call(?MODULE, {left, Call, Wait}, infinity)
+        gen_server:call(?MODULE, {left, Call, min(Timeout, Most)}, infinity)
     catch
         exit:_ -> error
     end.
@@ -47,6 +49,22 @@ left(Call, Timeout) ->
 -spec leave(Caller :: pid(), Call :: pos_integer(), term()) -> ok.
 leave(Caller, Call, Verdict) ->
     gen_server:cast(?MODULE, {crema_left, Caller, Call, Verdict}).
+
+%% @doc Whether they are here, or nothing is to come any more.
+-spec has_left(pos_integer()) -> boolean().
+has_left(Call) ->
+    try
+        gen_server:call(?MODULE, {has_left, Call}, infinity) orelse not is_reaping()
+    catch
+        exit:_ -> true
+    end.
+
+-spec is_reaping() -> boolean().
+is_reaping() ->
+    case runtime() of
+        {ok, Runtime} -> lists:keyfind(reapers, 1, Runtime) =/= {reapers, 0};
+        {error, _} -> false
+    end.
 
 -spec command(crema_port:command(), binary()) -> {ok, term()} | crema_error:error().
 command(Command, Data) ->
@@ -74,6 +92,8 @@ handle_call({left, Call, Wait}, {Caller, _} = From, #state{left = Left} = State)
         error ->
             {noreply, State#state{left = crema_left:ask({Caller, Call}, From, Wait, Left)}}
     end;
+handle_call({has_left, Call}, {Caller, _}, #state{left = Left} = State) ->
+    {reply, crema_left:has(Caller, Call, Left), State};
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 

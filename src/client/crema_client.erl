@@ -246,7 +246,8 @@ counts(none) ->
             reported,
             delivered,
             waiting_callers,
-            unclaimed_reports
+            unclaimed_reports,
+            uncalled_reports
         ],
         0
     );

@@ -3,7 +3,7 @@
 %% forgotten first, and those of a caller with the caller.
 -module(crema_left).
 
--export([new/0, new/1, put/4, take/3, ask/4, expired/2, gone/2, all/1]).
+-export([new/0, new/1, put/4, take/3, has/3, ask/4, expired/2, gone/2, all/1]).
 
 -export_type([left/0]).
 
@@ -71,6 +71,10 @@ take(Caller, Call, #left{reports = All, ages = Ages} = Left) ->
         error ->
             error
     end.
+
+-spec has(pid(), pos_integer(), left()) -> boolean().
+has(Caller, Call, #left{reports = All}) ->
+    is_map_key({Caller, Call}, All).
 
 %% @doc Somebody waits for reports that the reaper will leave, or not.
 -spec ask(key(), gen_server:from(), timeout(), left()) -> left().

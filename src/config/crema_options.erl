@@ -69,7 +69,8 @@ producer_rows() ->
                 "others that were in flight anew; loose: a retry may reorder or duplicate, and "
                 "kafka may lower acks">>),
         messages(max_queue_messages, 100000, ?MAX_COUNT,
-            <<"accepted messages without a report yet, at most">>),
+            <<"accepted messages without a report yet, or with a callback that is to be run, at "
+                "most">>),
         bytes(max_queue_bytes, 268435456, ?MAX_BYTES,
             <<"memory those messages keep alive, at most">>),
         optional(on_full, wait, {one_of, [wait, error]},

@@ -166,7 +166,15 @@ producer_events() ->
             [], client()),
         event([crema, producer, closed],
             <<"The producer has stopped.">>,
-            [duration(<<"time it took">>)], client())
+            [duration(<<"time it took">>)], client()),
+        event([crema, producer, callback_crashed],
+            <<"A callback of a delivery report raised; it is not called again.">>,
+            [],
+            client() ++ [
+                {class, {one_of, [error, exit, throw]}, <<"class of the exception">>},
+                {reason, term, <<"its reason">>},
+                {stacktrace, list, <<"where it was raised">>}
+            ])
     ].
 
 -spec duration(binary()) -> field().

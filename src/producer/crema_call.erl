@@ -9,7 +9,8 @@
     timeout => timeout(),
     on_full => wait | error,
     full_timeout => timeout(),
-    report => await | message | none,
+    %% the last when it has been noted, within a call
+    report => await | message | none | crema_callbacks:callback() | crema_callbacks:noting(),
     tag => non_neg_integer(),
     partitioner => crema_partitioner:strategy() | iodata()
 }.
@@ -37,10 +38,17 @@ fault(Options) ->
 is_option(timeout, Time) -> is_timeout(Time);
 is_option(full_timeout, Time) -> is_timeout(Time);
 is_option(on_full, Policy) -> Policy =:= wait orelse Policy =:= error;
-is_option(report, Report) -> lists:member(Report, [await, message, none]);
+is_option(report, Report) -> is_report(Report);
 is_option(tag, Tag) -> is_integer(Tag) andalso Tag >= 0 andalso Tag < 1 bsl 64;
 is_option(partitioner, Given) -> crema_partitioner:strategy(Given) =/= error;
 is_option(_, _) -> false.
+
+-spec is_report(term()) -> boolean().
+is_report(Fun) when is_function(Fun, 1) -> true;
+is_report({Module, Function, Args}) ->
+    is_atom(Module) andalso is_atom(Function) andalso crema_input:is_proper(Args);
+is_report(Report) ->
+    lists:member(Report, [await, message, none]).
 
 %% @doc What `receive' takes.
 -spec is_timeout(term()) -> boolean().

@@ -33,7 +33,7 @@ hand_over(Producer, Runs, Parent) ->
     exit({?MODULE, lists:append([await(Count, Ref) || {Count, Ref} <- Refs])}).
 
 %% In order; behind a refused run none is sent.
--spec submit([run()], Acc) -> {Acc, refusal()} when Acc :: [{pos_integer(), crema_produce:ref()}].
+-spec submit([run()], Acc) -> {Acc, refusal()} when Acc :: [{pos_integer(), crema_await:ref()}].
 submit([{Target, Messages} | Runs], Acc) ->
     case produce(Target, Messages) of
         {ok, Ref} -> submit(Runs, [{length(Messages), Ref} | Acc]);
@@ -43,7 +43,7 @@ submit([], Acc) ->
     {lists:reverse(Acc), none}.
 
 -spec produce(crema_target:target(), [crema_packet:message()]) ->
-    {ok, crema_produce:ref()} | crema_error:error().
+    {ok, crema_await:ref()} | crema_error:error().
 produce(Target, Messages) ->
     try
         crema_produce:async(Target, {many, Messages}, #{})
@@ -59,9 +59,9 @@ crashed(Class, Reason, Stack) ->
         class => Class, reason => Reason, stacktrace => Stack, status => not_persisted
     }).
 
--spec await(pos_integer(), crema_produce:ref()) -> [crema_report:result()].
+-spec await(pos_integer(), crema_await:ref()) -> [crema_report:result()].
 await(Count, Ref) ->
-    case crema_produce:await(Ref, infinity) of
+    case crema_await:await(Ref, infinity) of
         {ok, Results} -> Results;
         {error, _} = Error -> lists:duplicate(Count, Error)
     end.

@@ -20,8 +20,9 @@
 %% ---- in the process of a caller ---------------------------------------------------
 
 %% @doc The port of a producer's client for that configuration, which is started
-%% if it does not run.
--spec find(pid(), crema_topic_config:config(), timeout()) -> {ok, port() | none} | crema_error:error().
+%% if it does not run, and its settings.
+-spec find(pid(), crema_topic_config:config(), timeout()) ->
+    {ok, {port() | none, crema_target:settings()}} | crema_error:error().
 find(Producer, Config, Timeout) ->
     case port(crema_registry:own(Producer, Config)) of
         {ok, _} = Found -> Found;
@@ -29,7 +30,7 @@ find(Producer, Config, Timeout) ->
     end.
 
 -spec ask(pid(), crema_topic_config:config(), timeout()) ->
-    {ok, port() | none} | crema_error:error().
+    {ok, {port() | none, crema_target:settings()}} | crema_error:error().
 ask(Producer, Config, Timeout) ->
     case crema_producer:own_client(Producer, Config, Timeout) of
         {ok, _} = Started ->
@@ -41,10 +42,10 @@ ask(Producer, Config, Timeout) ->
             Error
     end.
 
--spec port({ok, pid()} | none) -> {ok, port() | none} | none.
+-spec port({ok, pid()} | none) -> {ok, {port() | none, crema_target:settings()}} | none.
 port({ok, Pid}) ->
     case crema_registry:lookup(Pid) of
-        {ok, producer, Port, _, _} -> {ok, Port};
+        {ok, producer, Port, Settings, _} -> {ok, {Port, Settings}};
         _ -> none
     end;
 port(none) ->

@@ -5,19 +5,16 @@
 
 -include("../port/crema_commands.hrl").
 
--export([sync/3, async/3, async_by/4, await/2, flush/2, flush_port/2, purge/1, call_number/0]).
+-export([sync/3, async/3, async_by/4, flush/2, flush_port/2, purge/1]).
+-export([bad_message/2, call_number/0]).
 
--export_type([ref/0, call/0]).
+-export_type([call/0]).
 
-%% Stays good after a time-out; only the process that made it may await it.
--opaque ref() ::
-    {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}
-    | crema_claims:ref().
 -type call() :: {one | many, [crema_packet:message()]}.
 -type prepared() :: {one | many, [crema_prepare:prepared()]}.
 -type sent() ::
     ok
-    | {ok, ref()}
+    | {ok, crema_await:ref()}
     | crema_report:result()
     | {ok, [crema_report:result()]}
     | crema_error:error().
@@ -134,7 +131,7 @@ sync_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Opt
             Origins = {Shape, [crema_report:origin(Message) || Message <- Messages]},
             case submit(Port, Data, Behind) of
                 ok when Behind =:= [] ->
-                    wait_reports(Port, Ref, Call, Timeout, Origins);
+                    crema_await:reports(Port, Ref, Call, Timeout, Origins);
                 {error, {closed, _}} ->
                     again(fun sync_by/4, Client, Producer, Given, Options);
                 {error, _} = Error ->
@@ -174,49 +171,14 @@ wait_place(Port, Ref, Tag, Call, {Options, Client}, Origins) ->
     after Full ->
         case cancel_admission(Port, Tag) of
             ok -> queue_full(Full);
-            {error, _} -> wait_reports(Port, Ref, Call, crema_call:less(Timeout, Full), Origins)
+            {error, _} -> crema_await:reports(Port, Ref, Call, crema_call:less(Timeout, Full), Origins)
         end
     end.
-
--spec wait_reports(port(), reference(), pos_integer(), timeout(), crema_report:origins()) ->
-    crema_report:result() | {ok, [crema_report:result()]}.
-wait_reports(Port, Ref, Call, Timeout, Origins) ->
-    receive
-        {Ref, Bytes} -> crema_report:results(Bytes, Origins)
-    after Timeout ->
-        case crema_port:command(Port, ?CMD_CANCEL, <<?CANCEL_REPORTS, Call:64>>) of
-            ok -> not_final(Port, Call, Origins);
-            {error, Reason} -> last_look(Ref, Reason, Port, Call, Origins)
-        end
-    end.
-
-%% Answered meanwhile: the packet is here. Closed meanwhile: the reaper purges,
-%% and what it reports comes soon.
--spec last_look(reference(), crema_error:reason(), port(), pos_integer(), crema_report:origins()) ->
-    crema_report:result() | {ok, [crema_report:result()]}.
-last_look(Ref, {Code, _}, Port, Call, Origins) ->
-    Grace =
-        case Code of
-            closed -> 5000;
-            _ -> 0
-        end,
-    receive
-        {Ref, Bytes} -> crema_report:results(Bytes, Origins)
-    after Grace -> not_final(Port, Call, Origins)
-    end.
-
--spec not_final(port(), pos_integer(), crema_report:origins()) -> crema_error:error().
-not_final(Port, Call, {Shape, Origins}) ->
-    crema_error:make(
-        timeout,
-        "the delivery report has not come yet; await the ref in these details to learn more",
-        #{ref => {crema_ref, Port, Call, Shape, Origins}}
-    ).
 
 %% @doc Produces without waiting for the reports. The first try needs no tag,
 %% and mostly it is the last.
 -spec async(crema_target:target(), call(), crema_call:options()) ->
-    ok | {ok, ref()} | crema_error:error().
+    ok | {ok, crema_await:ref()} | crema_error:error().
 async({crema_topic, _, _} = Handle, {Shape, Messages}, Options) ->
     case crema_topic:messages(Handle, Messages) of
         {ok, Encoded} -> async(crema_topic:producer(Handle), {Shape, Encoded}, Options);
@@ -227,19 +189,23 @@ async(Producer, Call, Options) ->
 
 %% @doc The same by a client that is known.
 -spec async_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
-    ok | {ok, ref()} | crema_error:error() | unprepared.
+    ok | {ok, crema_await:ref()} | crema_error:error() | unprepared.
 async_by({_, _, #{transactions := _}} = Client, Producer, Given, Options) ->
     crema_transaction:async(Producer, Client, Given, Options);
-async_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
+async_by(Client, Producer, Given, #{report := Callback} = Options) when
+    is_function(Callback); is_tuple(Callback)
+->
+    called_back(Client, Producer, Given, Options);
+async_by({Port, Carried, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
     #{max_payload_size := Max} = Settings,
-    {Mode, Call} = mode(Options),
+    {Mode, Call, Via} = mode(Options, Carried),
     case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Max, Messages) of
         {ok, Data, []} ->
             case crema_port:command(Port, ?CMD_PRODUCE, Data) of
                 ok ->
                     accepted(Mode, Port, Call, Shape, Messages);
                 {error, {closed, _}} ->
-                    again(fun async_by/4, Client, Producer, Given, Options);
+                    again(fun async_by/4, Client, Producer, Given, forgotten(Options, Client));
                 {error, {queue_full, _}} = Error ->
                     case crema_call:policy(Options, Client) of
                         wait -> tagged(Client, Producer, Call, Given, Options);
@@ -256,16 +222,45 @@ async_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Op
             bad_message(Shape, Fault)
     end.
 
--spec mode(crema_call:options()) -> {crema_packet:mode(), non_neg_integer()}.
-mode(#{report := none}) -> {none, 0};
-mode(#{report := message} = Options) -> {send, maps:get(tag, Options, 0)};
-mode(_) -> {keep, call_number()}.
+%% The reporter's part is noted before. Of a call that is refused it is forgotten,
+%% and noted anew with the next client, whose reporter is another.
+-spec called_back(
+    crema_target:client(), crema_target:target(), prepared(), crema_call:options()
+) -> ok | crema_error:error() | unprepared.
+called_back({_, _, Settings} = Client, Producer, {_, Messages} = Given, Options) ->
+    #{report := Callback} = Options,
+    Callbacks = maps:get(callbacks, Settings, none),
+    Noted = crema_callbacks:note(Callback, Messages, Callbacks),
+    Noting = Options#{report := #{noted => Noted, callback => Callback}},
+    case async_by(Client, Producer, Given, Noting) of
+        ok ->
+            ok;
+        Refused ->
+            ok = crema_callbacks:forget(Noted, Callbacks),
+            Refused
+    end.
+
+-spec forgotten(crema_call:options(), crema_target:client()) -> crema_call:options().
+forgotten(#{report := #{noted := Noted, callback := Callback}} = Options, {_, _, Settings}) ->
+    ok = crema_callbacks:forget(Noted, maps:get(callbacks, Settings, none)),
+    Options#{report := Callback};
+forgotten(Options, _Client) ->
+    Options.
+
+-spec mode(crema_call:options(), crema_packet:via()) ->
+    {crema_packet:mode(), Call :: non_neg_integer(), crema_packet:via()}.
+mode(#{report := none}, Via) -> {none, 0, Via};
+mode(#{report := message} = Options, Via) -> {send, maps:get(tag, Options, 0), Via};
+mode(#{report := #{noted := {First, _}}}, Via) ->
+    {send, First, crema_packet:to_reporter(Via)};
+mode(_, Via) -> {keep, call_number(), Via}.
 
 -spec accepted(crema_packet:mode(), port(), non_neg_integer(), one | many, [
     crema_prepare:prepared()
-]) -> ok | {ok, ref()}.
+]) -> ok | {ok, crema_await:ref()}.
 accepted(keep, Port, Call, Shape, Messages) ->
-    {ok, {crema_ref, Port, Call, Shape, [crema_report:origin(Message) || Message <- Messages]}};
+    Origins = [crema_report:origin(Message) || Message <- Messages],
+    {ok, crema_await:ref(Port, Call, {Shape, Origins})};
 accepted(_, _Port, _Call, _Shape, _Messages) ->
     ok.
 
@@ -277,13 +272,13 @@ accepted(_, _Port, _Call, _Shape, _Messages) ->
     non_neg_integer(),
     prepared(),
     crema_call:options()
-) -> ok | {ok, ref()} | crema_error:error().
-tagged({Port, Via, Settings} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
+) -> ok | {ok, crema_await:ref()} | crema_error:error().
+tagged({Port, Carried, Settings} = Client, Producer, Call, {Shape, Messages} = Given, Options) ->
     #{max_payload_size := Max} = Settings,
     Since = erlang:monotonic_time(millisecond),
     Ref = make_ref(),
     Tag = term_to_binary(Ref),
-    {Mode, _} = mode(Options),
+    {Mode, _, Via} = mode(Options, Carried),
     Policy = crema_call:policy(Options, Client),
     {ok, Data, Behind} = crema_packet:produce(Mode, Policy, Via, Call, Tag, Max, Messages),
     Answer =
@@ -297,7 +292,7 @@ tagged({Port, Via, Settings} = Client, Producer, Call, {Shape, Messages} = Given
             accepted(Mode, Port, Call, Shape, Messages);
         {error, {closed, _}} ->
             Left = crema_call:later(Options, Client, Since),
-            again(fun async_by/4, Client, Producer, Given, Left);
+            again(fun async_by/4, Client, Producer, Given, forgotten(Left, Client));
         {error, _} ->
             Answer
     end.
@@ -335,33 +330,6 @@ submit(Port, Data, []) ->
     crema_port:command(Port, ?CMD_PRODUCE, Data);
 submit(Port, Data, Behind) ->
     crema_port:send(Port, [<<(iolist_size(Data)):32>>, Data | Behind]).
-
-%% @doc The reports of an asynchronous call.
--spec await(ref(), timeout()) ->
-    crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
-await({crema_ref, Port, Call, Shape, Origins}, Timeout) ->
-    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
-    Ref = make_ref(),
-    Data = [<<Call:64>> | term_to_binary(Ref)],
-    case crema_port:command(Port, ?CMD_AWAIT, Data) of
-        ok -> wait_reports(Port, Ref, Call, Timeout, {Shape, Origins});
-        {packed, Packed} -> crema_report:results(Packed, {Shape, Origins});
-        {error, {closed, _}} = Closed -> await_left(Closed, Call, Timeout, {Shape, Origins});
-        {error, _} = Error -> Error
-    end;
-await({crema_claim, _, _} = Ref, Timeout) ->
-    crema_claims:await(Ref, Timeout);
-await(_, _) ->
-    erlang:error(badarg).
-
-%% The producer has ended; what it reported last was left for us.
--spec await_left(crema_error:error(), pos_integer(), timeout(), crema_report:origins()) ->
-    crema_report:result() | {ok, [crema_report:result()]}.
-await_left(Closed, Call, Timeout, Origins) ->
-    case crema_anchor:left(Call, Timeout) of
-        {ok, Packed} -> crema_report:results(Packed, Origins);
-        error -> Closed
-    end.
 
 -spec flush(crema_target:target(), timeout()) -> ok | crema_error:error().
 flush({crema_topic, _, _} = Handle, Timeout) ->
@@ -415,6 +383,7 @@ purge_by({Port, _, _} = Client, Producer) ->
             Answer
     end.
 
+%% @doc The error of a call with a message that is wrong.
 -spec bad_message(one | many, crema_packet:fault()) -> crema_error:error().
 bad_message(one, {_Index, Field, Reason}) ->
     crema_error:make(bad_message, [atom_to_list(Field), " ", Reason], #{field => Field});

@@ -19,6 +19,9 @@
     %% of a producer with a transactional.id
     transactions = none :: none | pid(),
     helpers :: crema_helper:helpers(),
+    callbacks :: crema_callbacks:callbacks(),
+    %% of this client, and of clients whose callbacks still run
+    reporters = #{} :: #{pid() => port()},
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
     %% clients that were disconnected and are being wound up
@@ -32,10 +35,11 @@
 -spec init(map()) -> {ok, #state{}} | {stop, crema_error:reason()}.
 init(#{connect := When, flush_timeout := Timeout} = Options) ->
     process_flag(trap_exit, true),
+    Callbacks = crema_callbacks:new(),
     Client = crema_client:new(producer, none, Options),
     Transactions = crema_transactions:start_link(crema_client:metadata(Client), Options),
     Known = maps:from_list([{transactions, Pid} || Pid <- [Transactions], is_pid(Pid)]),
-    Settings = maps:merge(settings(Client, Options), Known),
+    Settings = maps:merge(settings(Client, Options), Known#{callbacks => Callbacks}),
     ok = crema_registry:register(producer, none, Settings, #{}),
     State = #state{
         options = Options,
@@ -43,7 +47,8 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
         flush_timeout = Timeout,
         transactions = Transactions,
         own = crema_own:new(Options),
-        helpers = crema_helper:new(Options)
+        helpers = crema_helper:new(Options),
+        callbacks = Callbacks
     },
     case When =:= start andalso connect(State) of
         {error, Reason} ->
@@ -115,6 +120,10 @@ handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
 handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
     %% One that was closed before.
     {noreply, State};
+handle_info({'EXIT', Pid, Reason}, #state{reporters = Reporters} = State) when
+    is_map_key(Pid, Reporters)
+->
+    {noreply, reporter_ended(Pid, Reason, State)};
 handle_info({'EXIT', Pid, Reason}, #state{helpers = Helpers} = State) ->
     case crema_helper:ended(Pid, Reason, Helpers) of
         {ok, New} -> {noreply, State#state{helpers = New}};
@@ -192,6 +201,7 @@ terminate(Reason, #state{flush_timeout = Timeout} = State) ->
     ok = crema_transactions:stop(State#state.transactions, 0),
     _ = is_port(Port) andalso crema_client:close(Port, Deadline),
     ok = crema_own:await(Deadline, Own),
+    ok = finish_callbacks(Deadline, State),
     ok = all_left(Stopping),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
 
@@ -245,7 +255,8 @@ connect(#state{options = Options, client = Client} = State) ->
     case crema_client:open(producer, Properties, Limits) of
         {ok, Port, _} ->
             New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
-            {ok, changed(await_idle(0, State#state{port = Port, client = New}))};
+            Connected = start_reporter(Port, State#state{port = Port, client = New}),
+            {ok, changed(await_idle(0, Connected))};
         {error, _} = Error ->
             Error
     end.
@@ -288,6 +299,33 @@ disconnect(Why, #state{port = Port} = State) ->
         {error, _} = Error ->
             {Error, State}
     end.
+
+%% ---- callbacks ----------------------------------------------------------------------
+
+%% Of a client that is closed nobody can hear any more.
+-spec start_reporter(port(), #state{}) -> #state{}.
+start_reporter(Port, #state{callbacks = Callbacks, reporters = Reporters} = State) ->
+    case crema_reporter:start(Port, name(State), Callbacks) of
+        {ok, Pid} -> State#state{reporters = Reporters#{Pid => Port}};
+        {error, _} -> State
+    end.
+
+%% By itself it ends when its client has. When it died another goes on.
+-spec reporter_ended(pid(), term(), #state{}) -> #state{}.
+reporter_ended(Pid, Reason, #state{reporters = Reporters} = State) ->
+    {Port, Rest} = maps:take(Pid, Reporters),
+    Without = State#state{reporters = Rest},
+    case Reason of
+        normal -> Without;
+        _ -> start_reporter(Port, Without)
+    end.
+
+-spec finish_callbacks(crema_deadline:deadline(), #state{}) -> ok.
+finish_callbacks(Deadline, #state{callbacks = Callbacks, reporters = Reporters} = State) ->
+    crema_reporter:finish(maps:keys(Reporters), name(State), Callbacks, Deadline).
+
+-spec name(#state{}) -> term().
+name(#state{options = #{name := Name}}) -> Name.
 
 %% ---- idle ---------------------------------------------------------------------------
 

@@ -30,7 +30,9 @@
     %% of events; absent where there is no client
     metadata => crema_producer_events:metadata(),
     %% absent unless each call is to tell of itself
-    call_events => true
+    call_events => true,
+    %% not there without a producer
+    callbacks => crema_callbacks:callbacks()
 }.
 %% The port, what its calls carry, and what the producer's options say of calls.
 -type client() :: {port() | none, crema_packet:via(), settings()}.

@@ -130,15 +130,15 @@ abort(_, _) ->
 ) -> crema_report:result() | {ok, [crema_report:result()]} | crema_error:error().
 sync(Producer, Client, Call, Options) ->
     case alone(Producer, Client, Call, Options#{report => await}) of
-        {committed, {ok, Ref}} -> crema_produce:await(Ref, infinity);
-        {failed, {ok, Ref}, Error} -> worst(crema_produce:await(Ref, 0), Error);
+        {committed, {ok, Ref}} -> crema_await:await(Ref, infinity);
+        {failed, {ok, Ref}, Error} -> worst(crema_await:await(Ref, 0), Error);
         {error, _} = Error -> Error
     end.
 
 %% @doc An asynchronous one.
 -spec async(
     crema_target:target(), crema_target:client(), crema_produce:call(), crema_call:options()
-) -> ok | {ok, crema_produce:ref()} | crema_error:error().
+) -> ok | {ok, crema_await:ref()} | crema_error:error().
 async(Producer, Client, Call, Options) ->
     case alone(Producer, Client, Call, Options) of
         {committed, Result} -> Result;
@@ -151,7 +151,7 @@ async(Producer, Client, Call, Options) ->
 ) ->
     {committed, Accepted} | {failed, Accepted, crema_error:error()} | crema_error:error()
 when
-    Accepted :: ok | {ok, crema_produce:ref()}.
+    Accepted :: ok | {ok, crema_await:ref()}.
 alone(Producer, {_, _, #{transactions := Pid}} = Client, Call, Options) ->
     Deadline = crema_deadline:in(crema_call:setting(timeout, Options, Client)),
     Wait = crema_deadline:left(Deadline),
@@ -172,12 +172,12 @@ alone(Producer, {_, _, #{transactions := Pid}} = Client, Call, Options) ->
 -spec alone_end(
     pid(),
     crema_transactions:epoch(),
-    ok | {ok, crema_produce:ref()} | crema_error:error(),
+    ok | {ok, crema_await:ref()} | crema_error:error(),
     crema_deadline:deadline()
 ) ->
     {committed, Accepted} | {failed, Accepted, crema_error:error()} | crema_error:error()
 when
-    Accepted :: ok | {ok, crema_produce:ref()}.
+    Accepted :: ok | {ok, crema_await:ref()}.
 alone_end(Pid, Epoch, {error, _} = Error, _Deadline) ->
     _ = crema_transactions:abort(Pid, Epoch),
     Error;

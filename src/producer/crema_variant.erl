@@ -99,8 +99,10 @@ client({crema_variant, _, Over, Config, own}, Pid, {_, Via, Settings}) ->
     Merged = maps:merge(Settings, Over),
     #{timeout := Timeout, full_timeout := Full} = Merged,
     case crema_own:find(Pid, Config, min(Timeout, Full)) of
-        {ok, Port} -> {ok, {Port, Via, Merged}};
-        {error, _} = Error -> Error
+        {ok, {Port, #{callbacks := Callbacks}}} ->
+            {ok, {Port, Via, Merged#{callbacks => Callbacks}}};
+        {error, _} = Error ->
+            Error
     end.
 
 -spec number(port(), crema_topic_config:config()) ->

@@ -91,7 +91,7 @@ message(Metadata, Data) ->
 
 %% @doc Produces a message as the handle's options have it: through its process
 %% when it has one.
--spec push(handle(), message()) -> {ok, crema_produce:ref()} | crema_error:error().
+-spec push(handle(), message()) -> {ok, crema_await:ref()} | crema_error:error().
 push({crema_topic, _, #{pipeline := 0, batch := none}} = Handle, Message) ->
     crema_produce:async(Handle, {one, [Message]}, #{});
 push({crema_topic, Target, #{pipeline := 0} = Topic}, Message) ->
