@@ -4,6 +4,7 @@ defmodule Crema do
 
   This module holds what is done with a running client. The clients themselves are children of
   your own supervisor: `Crema.Producer`, and `Crema.Consumer` for a member of a consumer group.
+  Messages, and the options of the functions that produce them, are described in `Crema.Message`.
 
       children = [
         {Crema.Producer, name: MyApp.Producer, bootstrap_servers: "localhost:9092"},
@@ -16,40 +17,12 @@ defmodule Crema do
       report.offset
       #=> 0
 
-  ## Messages
-
-  A message to produce is a map:
-
-    * `:topic` (required), a string or an atom
-    * `:value` and `:key`, iodata or `nil`; `nil` is Kafka's null and `""` is empty, two
-      different things
-    * `:partition`, an integer; left out, the producer's partitioner decides by the key
-    * `:partition_key`, iodata by which the partitioner decides instead; it is not sent
-    * `:headers`, a list of `{name, value}` pairs (order and repeats are kept) or a map, in which a
-      name may have a list of values
-    * `:timestamp`, a `DateTime` or milliseconds; left out, it is the time of the call
-    * `:label`, any term, given back in the delivery report
-
-  ## Options of the functions that produce
-
-  Keyword lists or maps:
-
-    * `:timeout`, how long a synchronous call waits for its reports, in milliseconds or
-      `:infinity` (default: the producer's `:request_timeout`)
-    * `:on_full`, `:wait` or `:error`: what a call does while the producer's queue is full
-      (default: the producer's own setting)
-    * `:full_timeout`, how long it waits then, in milliseconds
-    * `:report`, asynchronous calls only: `:await` (the default; see `await/2`), `:message` (the
-      caller is sent messages; see `reports/1`) or `:none`
-    * `:partitioner`, who chooses partitions: as the option of `Crema.Producer`, for this call
-    * `:tag`, with `report: :message`, the number that `reports/1` gives back with the report (0);
-      the messages of one call are numbered from it on
-
   ## Errors
 
   Expected failures are `{:error, {code, details}}`: `code` is an atom, with librdkafka's own
   names in lower case, and `details` a map with at least `:message`. The functions that end in
-  `!` raise `Crema.Error` with the same fields.
+  `!` raise `Crema.Error` with the same fields. Of several messages each has a result of its own,
+  which they return: they raise when there are none.
 
   A time-out while waiting, `{:error, {:timeout, details}}`, is not final: the message may still
   be delivered, and `await/2` of `details.ref` tells. A delivery that failed says in
@@ -62,29 +35,10 @@ defmodule Crema do
           pid | atom | {:global, term} | {:via, module, term} | variant | topic | transaction
 
   @typedoc "A message to produce."
-  @type message :: %{
-          required(:topic) => iodata | atom,
-          optional(:value) => iodata | nil | :undefined,
-          optional(:key) => iodata | nil | :undefined,
-          optional(:partition) => integer,
-          optional(:partition_key) => iodata | nil | :undefined,
-          optional(:headers) =>
-            [{iodata, iodata | nil}] | %{optional(iodata) => iodata | nil | [iodata | nil]},
-          optional(:timestamp) => integer | DateTime.t(),
-          optional(:label) => term
-        }
+  @type message :: Crema.Message.t()
 
-  @typedoc """
-  Where a message went. With `acks=0` nobody knows the offset, and it is negative. Reports that
-  come as messages (`reports/1`) have neither topic nor label: the tag tells whose they are.
-  """
-  @type report :: %{
-          required(:partition) => integer,
-          required(:offset) => integer,
-          required(:timestamp) => integer,
-          optional(:topic) => binary,
-          optional(:label) => term
-        }
+  @typedoc "Where a message went."
+  @type report :: Crema.Message.report()
 
   @typedoc "Why a call or a message failed."
   @type error :: {:error, {code :: atom, details :: map}}
@@ -110,7 +64,7 @@ defmodule Crema do
   @typedoc "A consumer's part in its group, for `send_offsets/3`."
   @type group_metadata :: :crema.group_metadata()
 
-  @typedoc "Options of the functions that produce, as described above."
+  @typedoc "Options of the functions that produce: see `Crema.Message`."
   @type produce_options :: keyword | %{optional(atom) => term}
 
   @doc """
@@ -120,9 +74,8 @@ defmodule Crema do
         Crema.produce(MyApp.Producer, %{topic: "orders", value: "one espresso"})
   """
   @spec produce(client, message | topic_message, produce_options) :: result
-  def produce(producer, message, opts \\ []) do
-    :crema.produce(producer, message, Map.new(opts))
-  end
+  def produce(producer, message, opts \\ []),
+    do: :crema.produce(producer, message, Map.new(opts))
 
   @doc """
   Like `produce/3`, but returns the report itself and raises `Crema.Error` on failure.
@@ -130,9 +83,8 @@ defmodule Crema do
       %{offset: offset} = Crema.produce!(MyApp.Producer, %{topic: "orders", value: "one espresso"})
   """
   @spec produce!(client, message | topic_message, produce_options) :: report
-  def produce!(producer, message, opts \\ []) do
-    producer |> produce(message, opts) |> bang!()
-  end
+  def produce!(producer, message, opts \\ []),
+    do: producer |> produce(message, opts) |> bang!()
 
   @doc """
   Produces one message without waiting for its report.
@@ -144,9 +96,8 @@ defmodule Crema do
   """
   @spec produce_async(client, message | topic_message, produce_options) ::
           {:ok, ref} | :ok | error
-  def produce_async(producer, message, opts \\ []) do
-    :crema.produce_async(producer, message, Map.new(opts))
-  end
+  def produce_async(producer, message, opts \\ []),
+    do: :crema.produce_async(producer, message, Map.new(opts))
 
   @doc """
   Produces several messages with one call, the fastest way there is, and waits for all reports.
@@ -165,9 +116,13 @@ defmodule Crema do
   """
   @spec produce_many(client, [message | topic_message], produce_options) ::
           {:ok, [result]} | error
-  def produce_many(producer, messages, opts \\ []) do
-    :crema.produce_many(producer, messages, Map.new(opts))
-  end
+  def produce_many(producer, messages, opts \\ []),
+    do: :crema.produce_many(producer, messages, Map.new(opts))
+
+  @doc "Like `produce_many/3`, but returns the results and raises when nothing was sent."
+  @spec produce_many!(client, [message | topic_message], produce_options) :: [result]
+  def produce_many!(producer, messages, opts \\ []),
+    do: producer |> produce_many(messages, opts) |> bang!()
 
   @doc """
   Produces several messages with one call, without waiting for their reports.
@@ -176,9 +131,43 @@ defmodule Crema do
   """
   @spec produce_many_async(client, [message | topic_message], produce_options) ::
           {:ok, ref} | :ok | error
-  def produce_many_async(producer, messages, opts \\ []) do
-    :crema.produce_many_async(producer, messages, Map.new(opts))
-  end
+  def produce_many_async(producer, messages, opts \\ []),
+    do: :crema.produce_many_async(producer, messages, Map.new(opts))
+
+  @doc """
+  Tells that a key is gone: produces a message with that key, neither `nil` nor empty, and without
+  a value. Beside the options of calls, `opts` has those of the message: `:partition`,
+  `:partition_key`, `:headers`, `:timestamp` and `:label`.
+  """
+  @spec tombstone(client, iodata | atom, iodata, produce_options) :: result
+  def tombstone(producer, topic, key, opts \\ []),
+    do: :crema.tombstone(producer, topic, key, Map.new(opts))
+
+  @doc "Like `tombstone/4`, but returns the report itself and raises `Crema.Error` on failure."
+  @spec tombstone!(client, iodata | atom, iodata, produce_options) :: report
+  def tombstone!(producer, topic, key, opts \\ []),
+    do: producer |> tombstone(topic, key, opts) |> bang!()
+
+  @doc "Like `tombstone/4`, but does not wait: returns as `produce_async/3` does."
+  @spec tombstone_async(client, iodata | atom, iodata, produce_options) ::
+          {:ok, ref} | :ok | error
+  def tombstone_async(producer, topic, key, opts \\ []),
+    do: :crema.tombstone_async(producer, topic, key, Map.new(opts))
+
+  @doc "Like `produce_many/3`, of messages with a topic and a key, and without a value."
+  @spec tombstone_many(client, [message], produce_options) :: {:ok, [result]} | error
+  def tombstone_many(producer, tombstones, opts \\ []),
+    do: :crema.tombstone_many(producer, tombstones, Map.new(opts))
+
+  @doc "Like `tombstone_many/3`, but returns the results and raises when nothing was sent."
+  @spec tombstone_many!(client, [message], produce_options) :: [result]
+  def tombstone_many!(producer, tombstones, opts \\ []),
+    do: producer |> tombstone_many(tombstones, opts) |> bang!()
+
+  @doc "Like `tombstone_many/3`, but does not wait: returns as `produce_async/3` does."
+  @spec tombstone_many_async(client, [message], produce_options) :: {:ok, ref} | :ok | error
+  def tombstone_many_async(producer, tombstones, opts \\ []),
+    do: :crema.tombstone_many_async(producer, tombstones, Map.new(opts))
 
   @doc """
   Waits for the report of an asynchronous call, as long as it takes.
@@ -208,6 +197,26 @@ defmodule Crema do
   def await!(ref, timeout), do: ref |> await(timeout) |> bang!()
 
   @doc """
+  Waits for the reports of several asynchronous calls, for at most `timeout` milliseconds for all.
+
+  Gives for each reference, in their order, what `await/2` returns. A report that has not come in
+  time is `{:error, {:timeout, _}}` in its place, and its reference stays good.
+  """
+  @spec await_many([ref], timeout) :: [result | {:ok, [result]}]
+  def await_many(refs, timeout), do: :crema.await_many(refs, timeout)
+
+  @doc "Like `await_many/2`, of each what `await!/2` returns; raises for the first that failed."
+  @spec await_many!([ref], timeout) :: [report | [result]]
+  def await_many!(refs, timeout), do: refs |> await_many(timeout) |> Enum.map(&bang!/1)
+
+  @doc """
+  Whether `await/1` would answer at once, also because the reference is no longer good. Takes
+  nothing and never waits.
+  """
+  @spec completed?(ref) :: boolean
+  def completed?(ref), do: :crema.completed(ref)
+
+  @doc """
   Unpacks a message that a producer sent because of `report: :message`.
 
   Gives the reports in it, each with its tag, or `:ignored` for a message of any other origin.
@@ -234,9 +243,8 @@ defmodule Crema do
 
   @doc "Like `flush/2`, but raises `Crema.Error` when the time runs out."
   @spec flush!(client, timeout) :: :ok
-  def flush!(producer, timeout) do
-    with {:error, reason} <- flush(producer, timeout), do: raise(Crema.Error, reason)
-  end
+  def flush!(producer, timeout),
+    do: with({:error, reason} <- flush(producer, timeout), do: raise(Crema.Error, reason))
 
   @doc """
   Gives up what is not delivered yet. Each message is reported, with the status that tells
@@ -295,9 +303,8 @@ defmodule Crema do
 
   @doc "Like `disconnect/1`, but raises `Crema.Error` when the producer is busy."
   @spec disconnect!(client) :: :ok
-  def disconnect!(producer) do
-    with {:error, reason} <- disconnect(producer), do: raise(Crema.Error, reason)
-  end
+  def disconnect!(producer),
+    do: with({:error, reason} <- disconnect(producer), do: raise(Crema.Error, reason))
 
   @doc """
   Runs a function in a transaction of a producer that has a `transactional.id`, and commits it.
@@ -324,9 +331,8 @@ defmodule Crema do
   @spec transaction(client, (transaction -> result), keyword | map) ::
           {:ok, result} | {:aborted, reason :: term} | error
         when result: term
-  def transaction(producer, fun, opts \\ []) do
-    :crema.transaction(producer, fun, Map.new(opts))
-  end
+  def transaction(producer, fun, opts \\ []),
+    do: :crema.transaction(producer, fun, Map.new(opts))
 
   @doc """
   Aborts a transaction, which then returns `{:aborted, reason}`.
@@ -349,9 +355,8 @@ defmodule Crema do
           client | group_metadata,
           [Crema.Consumer.message() | {binary | atom, non_neg_integer, non_neg_integer}]
         ) :: :ok | error
-  def send_offsets(transaction, consumer, offsets) do
-    :crema.send_offsets(transaction, consumer, offsets)
-  end
+  def send_offsets(transaction, consumer, offsets),
+    do: :crema.send_offsets(transaction, consumer, offsets)
 
   @doc "A consumer's part in its group, for `send_offsets/3`."
   @spec group_metadata(client) :: {:ok, group_metadata} | error
