@@ -296,7 +296,8 @@ defmodule Crema do
   @doc """
   Closes the connections of a producer until its next use.
 
-  `{:error, {:busy, _}}`, and nothing is done, while messages are outstanding or callers wait.
+  `{:error, {:busy, _}}`, and nothing is done, while messages are outstanding, callers wait or
+  a transaction is open.
   """
   @spec disconnect(client) :: :ok | error
   def disconnect(producer), do: :crema.disconnect(producer)

@@ -238,9 +238,9 @@ queue_size(Producer) ->
     end.
 
 %% @doc Closes the connections of a producer until its next use, which opens them
-%% again. `busy', and nothing is done, while messages are outstanding or callers
-%% wait: flush first. `ok' when there are none. Reports that nobody has awaited
-%% yet can be awaited afterwards.
+%% again. `busy', and nothing is done, while messages are outstanding, callers
+%% wait or a transaction is open: flush first. `ok' when there are none. Reports
+%% that nobody has awaited yet can be awaited afterwards.
 -spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
 disconnect(Producer) ->
     crema_target:each(Producer, fun crema_producer:disconnect/1).
