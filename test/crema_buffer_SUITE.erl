@@ -10,7 +10,7 @@
     until_flushed/1, checked_when_flushed/1, back_in_front/1, all_or_none/1, asynchronous/1,
     limit_of_messages/1, limit_of_bytes/1, limit_of_age/1, report_function/1,
     full_waits/1, full_refuses/1, full_keeps_deadline/1, purged/1,
-    handles_and_producers/1, stop_flushes/1, stop_loses_aloud/1, killed_producer/1,
+    handles_and_producers/1, stop_flushes/1, stop_of_idle/1, stop_loses_aloud/1, killed_producer/1,
     killed_buffer/1, no_producer/1, many_callers/1
 ]).
 
@@ -21,7 +21,7 @@ all() ->
         until_flushed, checked_when_flushed, back_in_front, all_or_none, asynchronous,
         limit_of_messages, limit_of_bytes, limit_of_age, report_function,
         full_waits, full_refuses, full_keeps_deadline, purged,
-        handles_and_producers, stop_flushes, stop_loses_aloud, killed_producer,
+        handles_and_producers, stop_flushes, stop_of_idle, stop_loses_aloud, killed_producer,
         killed_buffer, no_producer, many_callers
     ].
 
@@ -37,7 +37,7 @@ init_per_testcase(_, Config) ->
         ),
         Test ! {Event, maps:merge(Measurements, Metadata)}
     end,
-    Names = [[crema, buffer, Event] || Event <- [flushed, refused, lost]],
+    Names = [[crema, buffer, Event] || Event <- [purged, flushed, refused, lost]],
     ok = crema_events:attach(?MODULE, Names, Tell, none),
     Config.
 
@@ -72,6 +72,7 @@ checked_when_flushed(Config) ->
     ?assertMatch(#{code := bad_message, count := 3}, event(P, refused)),
     ?assertMatch(#{accepted := 0}, crema:info(P)),
     ?assertEqual({ok, 3}, crema:purge_buffer(P)),
+    ?assertMatch(#{count := 3}, event(P, purged)),
     quiet(P).
 
 back_in_front(_Config) ->
@@ -241,10 +242,17 @@ full_keeps_deadline(_Config) ->
 purged(Config) ->
     %% A purge drops what is there; the producer's own messages stay.
     {P, Topic} = start(Config, #{buffer_age => 50}),
+    Test = self(),
+    Added = fun(_, Measured, #{client := Client}, _) -> Test ! {added, Client, Measured} end,
+    ok = crema_events:attach(added, [crema, buffer, added], Added, none),
     ok = crema:buffer_many(P, [message(Topic, N) || N <- [0, 1, 2]]),
     ?assertEqual({ok, 3}, crema:purge_buffer(P)),
     ?assertEqual({ok, 0}, crema:purge_buffer(P)),
+    ?assertMatch([#{count := 3}, #{count := 0}], [event(P, purged), event(P, purged)]),
     ok = crema:buffer(P, message(Topic, 3)),
+    ok = crema_events:detach(added),
+    receive {added, P, Many} -> ?assertEqual(#{count => 3, size => 3}, Many) end,
+    receive {added, P, One} -> ?assertEqual(#{count => 1, size => 1}, One) end,
     ?assertMatch(#{cause := age, count := 1}, event(P, flushed)),
     quiet(P).
 
@@ -288,6 +296,19 @@ stop_flushes(Config) ->
     ?assertMatch({ok, [{ok, #{offset := 0}}]}, crema:await(Ref, 5000)),
     ?assertMatch({error, _}, crema:buffer(P, message(Topic, 3))),
     quiet(P).
+
+stop_of_idle(Config) ->
+    %% So does one that nobody has used but for its buffer or a batch.
+    Topic = crema_ct:topic(Config, 1),
+    P = crema_ct:producer(Config, #{connect => use}),
+    ok = crema:buffer(P, message(Topic, 0)),
+    ok = crema_producer:stop(P),
+    ?assertMatch(#{cause := stop, count := 1, failed := 0}, event(P, flushed)),
+    Q = crema_ct:producer(Config, #{connect => use}),
+    {ok, Handle} = crema:topic(Q, Topic, #{batch => {fixed, 10}}),
+    {ok, Ref} = crema:push(Handle, #{value => <<>>}),
+    ok = crema_producer:stop(Q),
+    ?assertMatch({ok, #{offset := 1}}, crema:await(Ref, 5000)).
 
 stop_loses_aloud(_Config) ->
     %% What a stop cannot send by its deadline is told of.

@@ -247,11 +247,22 @@ pool() ->
 -spec buffer_events() -> [row()].
 buffer_events() ->
     [
+        event([crema, buffer, added],
+            <<"Messages were put into the buffer.">>,
+            [
+                {count, {integer, messages}, <<"messages added">>},
+                {size, {integer, messages}, <<"messages in the buffer then">>}
+            ],
+            client()),
+        event([crema, buffer, purged],
+            <<"The buffer was purged.">>,
+            [{count, {integer, messages}, <<"messages dropped">>}], client()),
         event([crema, buffer, flushed],
             <<"Messages of the buffer were sent, and all are reported.">>,
             [
                 {count, {integer, messages}, <<"messages sent">>},
-                {failed, {integer, messages}, <<"of these not delivered">>}
+                {failed, {integer, messages}, <<"of these not delivered">>},
+                {duration, {integer, ms}, <<"from the flush to the last report">>}
             ],
             client() ++ [
                 {cause, {one_of, [call, limit, age, stop]}, <<"what had the buffer flushed">>}

@@ -73,6 +73,7 @@ events() ->
             [crema, client, error],
             [crema, client, fatal],
             [crema, client, disconnected],
+            [crema, buffer, lost],
             [crema, consumer, offset_reset],
             [crema, consumer, commit_failed],
             [crema, consumer, handler_crashed],

@@ -14,6 +14,7 @@
 
 %% Who had it flushed: a call that has a claim to the outcome, or one of these.
 -type cause() :: {call, crema_claims:id()} | limit | age | stop.
+-type begun() :: {cause(), Milliseconds :: integer()}.
 -type waiter() :: {gen_server:from(), [crema_buffer_queue:item()], Timer :: reference()}.
 
 -record(state, {
@@ -27,9 +28,9 @@
     %% runs while there is something in the queue
     timer = none :: reference() | none,
     %% what is being handed over
-    sending = none :: none | {pid(), reference(), [crema_buffer_queue:item()], cause()},
+    sending = none :: none | {pid(), reference(), [crema_buffer_queue:item()], begun()},
     %% what is in the producer's queue, by the monitor of its crema_dispatch
-    reporting = #{} :: #{reference() => {cause(), pos_integer(), crema_dispatch:refusal()}},
+    reporting = #{} :: #{reference() => {begun(), pos_integer(), crema_dispatch:refusal()}},
     %% flushes asked for meanwhile, and callers that wait for a place
     flushes = [] :: [cause()],
     waiters = [] :: [waiter()],
@@ -128,7 +129,9 @@ handle_call(flush, {Caller, _} = From, State) ->
     gen_server:reply(From, {ok, Ref}),
     noted(flush_for({call, Id}, State#state{claims = Claims}));
 handle_call(purge, From, #state{queue = Queue} = State) ->
-    gen_server:reply(From, {ok, crema_buffer_queue:count(Queue)}),
+    Count = crema_buffer_queue:count(Queue),
+    gen_server:reply(From, {ok, Count}),
+    ok = event([crema, buffer, purged], #{count => Count}, #{}, State),
     noted(serve(State#state{queue = crema_buffer_queue:clear(Queue)}));
 handle_call(drain, From, State) ->
     noted(drained(flush_for(stop, State#state{drain = From}))).
@@ -157,9 +160,9 @@ handle_info({'DOWN', Monitor, _, _, Reason}, #state{sending = {_, Monitor, _, _}
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{reporting = Reporting} = State) when
     is_map_key(Monitor, Reporting)
 ->
-    {{Cause, Accepted, Refusal}, Rest} = maps:take(Monitor, Reporting),
+    {{Begun, Accepted, Refusal}, Rest} = maps:take(Monitor, Reporting),
     Results = crema_dispatch:results(Reason, Accepted),
-    noted(settle(Cause, Results, Refusal, State#state{reporting = Rest}));
+    noted(settle(Begun, Results, Refusal, State#state{reporting = Rest}));
 handle_info({'EXIT', Producer, _}, #state{producer = Producer, waiters = Waiters} = State) ->
     lists:foreach(fun({From, _, _}) -> gen_server:reply(From, closed()) end, Waiters),
     noted(State#state{ended = true, waiters = []});
@@ -199,8 +202,7 @@ noted(#state{producer = Producer, queue = Queue, age = Age, timer = Timer} = Sta
 add_items(From, Items, #state{queue = Queue, sending = Sending, waiters = Waiters} = State) ->
     case crema_buffer_queue:add(Items, Queue) of
         {ok, New} when Waiters =:= [] ->
-            gen_server:reply(From, ok),
-            due(State#state{queue = New});
+            due(added(From, Items, State#state{queue = New}));
         too_large ->
             gen_server:reply(From, too_large()),
             State;
@@ -210,6 +212,13 @@ add_items(From, Items, #state{queue = Queue, sending = Sending, waiters = Waiter
             Timer = erlang:start_timer(State#state.full_timeout, self(), waited),
             State#state{waiters = Waiters ++ [{From, Items, Timer}]}
     end.
+
+-spec added(gen_server:from(), [crema_buffer_queue:item()], #state{}) -> #state{}.
+added(From, Items, #state{queue = Queue} = State) ->
+    gen_server:reply(From, ok),
+    _ = crema_events:listening([crema, buffer, added]) andalso
+        event([crema, buffer, added], #{count => length(Items), size => crema_buffer_queue:count(Queue)}, #{}, State),
+    State.
 
 -spec due(#state{}) -> #state{}.
 due(#state{queue = Queue} = State) ->
@@ -224,8 +233,7 @@ serve(#state{waiters = [{From, Items, Timer} | Rest], queue = Queue, sending = S
     case crema_buffer_queue:add(Items, Queue) of
         {ok, New} ->
             _ = erlang:cancel_timer(Timer),
-            gen_server:reply(From, ok),
-            serve(State#state{waiters = Rest, queue = New});
+            serve(added(From, Items, State#state{waiters = Rest, queue = New}));
         full when Sending =:= none ->
             serve(flush_for(limit, State));
         full ->
@@ -256,12 +264,12 @@ refuse(Waiters, Refusal) ->
 flush_for(Cause, #state{sending = none, queue = Queue} = State) ->
     case crema_buffer_queue:count(Queue) of
         0 ->
-            settle(Cause, [], none, State);
+            settle(begun(Cause), [], none, State);
         _ ->
             {Items, Empty} = crema_buffer_queue:take(Queue),
             Runs = crema_buffer_queue:runs(Items, Queue),
             {Pid, Monitor} = crema_dispatch:start(State#state.producer, Runs),
-            State#state{queue = Empty, sending = {Pid, Monitor, Items, Cause}}
+            State#state{queue = Empty, sending = {Pid, Monitor, Items, begun(Cause)}}
     end;
 flush_for(Cause, State) when Cause =:= limit; Cause =:= age ->
     State;
@@ -269,16 +277,16 @@ flush_for(Cause, #state{flushes = Flushes} = State) ->
     State#state{flushes = Flushes ++ [Cause]}.
 
 -spec handed_over(non_neg_integer(), crema_dispatch:refusal(), #state{}) -> #state{}.
-handed_over(Accepted, Refusal, #state{sending = {_, Monitor, Items, Cause}} = State) ->
+handed_over(Accepted, Refusal, #state{sending = {_, Monitor, Items, Begun}} = State) ->
     Queue = crema_buffer_queue:put_back(lists:nthtail(Accepted, Items), State#state.queue),
     Free = State#state{sending = none, queue = Queue},
     Next =
         case Accepted of
             0 ->
                 true = erlang:demonitor(Monitor, [flush]),
-                settle(Cause, [], Refusal, Free);
+                settle(Begun, [], Refusal, Free);
             _ ->
-                Reporting = (State#state.reporting)#{Monitor => {Cause, Accepted, Refusal}},
+                Reporting = (State#state.reporting)#{Monitor => {Begun, Accepted, Refusal}},
                 Free#state{reporting = Reporting}
         end,
     drained(go_on(Refusal, Next)).
@@ -293,7 +301,7 @@ go_on(Refusal, #state{flushes = Flushes, waiters = Waiters} = State) ->
     ok = refused(Refusal, State),
     ok = refuse(Waiters, Refusal),
     lists:foldl(
-        fun(Cause, Acc) -> settle(Cause, [], Refusal, Acc) end,
+        fun(Cause, Acc) -> settle(begun(Cause), [], Refusal, Acc) end,
         State#state{flushes = [], waiters = []},
         Flushes
     ).
@@ -306,10 +314,10 @@ drained(State) ->
     State.
 
 %% The outcome of a flush, for whoever asked for it.
--spec settle(cause(), [crema_report:result()], crema_dispatch:refusal(), #state{}) -> #state{}.
-settle(Cause, Results, Refusal, #state{report = Report, claims = Claims} = State) ->
+-spec settle(begun(), [crema_report:result()], crema_dispatch:refusal(), #state{}) -> #state{}.
+settle({Cause, Since}, Results, Refusal, #state{report = Report, claims = Claims} = State) ->
     Outcome = outcome(Results, Refusal),
-    ok = flushed(Cause, Results, State),
+    ok = flushed(Cause, Since, Results, State),
     case Cause of
         {call, Id} ->
             State#state{claims = crema_claims:settle(Id, Outcome, Claims)};
@@ -338,27 +346,34 @@ report(Fun, Outcome) ->
 
 %% ---- what is told --------------------------------------------------------------
 
--spec flushed(cause(), [crema_report:result()], #state{}) -> ok.
-flushed(_Cause, [], _State) ->
+-spec flushed(cause(), integer(), [crema_report:result()], #state{}) -> ok.
+flushed(_Cause, _Since, [], _State) ->
     ok;
-flushed(Cause, Results, #state{producer = Producer, name = Name}) ->
-    crema_events:execute(
-        [crema, buffer, flushed],
-        #{count => length(Results), failed => length([failed || {error, _} <- Results])},
-        #{client => Producer, name => Name, cause => cause(Cause)}
-    ).
+flushed(Cause, Since, Results, State) ->
+    Measured = #{
+        count => length(Results),
+        failed => length([failed || {error, _} <- Results]),
+        duration => erlang:monotonic_time(millisecond) - Since
+    },
+    event([crema, buffer, flushed], Measured, #{cause => cause(Cause)}, State).
+
+-spec event(crema_events:event_name(), map(), map(), #state{}) -> ok.
+event(Name, Measured, Metadata, #state{producer = Producer, name = Given}) ->
+    All = Metadata#{client => Producer, name => Given},
+    crema_events:execute(Name, Measured, All).
+
+-spec begun(cause()) -> begun().
+begun(Cause) ->
+    {Cause, erlang:monotonic_time(millisecond)}.
 
 -spec cause(cause()) -> atom().
 cause({call, _}) -> call;
 cause(Cause) -> Cause.
 
 -spec refused(crema_error:error(), #state{}) -> ok.
-refused({error, {Code, #{message := Message}}}, #state{producer = Producer, name = Name} = State) ->
-    crema_events:execute(
-        [crema, buffer, refused],
-        #{count => crema_buffer_queue:count(State#state.queue)},
-        #{client => Producer, name => Name, code => Code, message => Message}
-    ).
+refused({error, {Code, #{message := Message}}}, #state{queue = Queue} = State) ->
+    Measured = #{count => crema_buffer_queue:count(Queue)},
+    event([crema, buffer, refused], Measured, #{code => Code, message => Message}, State).
 
 -spec lost(non_neg_integer(), pid(), term(), term()) -> ok.
 lost(0, _Producer, _Name, _Reason) ->

@@ -3,7 +3,7 @@
 %% lets it finish when it stops, and outlives its crash.
 -module(crema_helper).
 
--export([new/1, start/2, ended/3, drain/2]).
+-export([new/1, start/2, ended/3, are_none/1, drain/2]).
 -export([link_to/1]).
 -export([call/5, find/2]).
 
@@ -66,6 +66,10 @@ ended(Pid, Reason, #helpers{options = Options, running = Running} = Helpers) ->
         error ->
             unknown
     end.
+
+-spec are_none(helpers()) -> boolean().
+are_none(#helpers{running = Running}) ->
+    map_size(Running) =:= 0.
 
 %% @doc Before the producer flushes: lets every helper hand over what it holds.
 %% What it cannot by the deadline it tells of itself.

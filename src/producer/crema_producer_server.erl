@@ -189,8 +189,8 @@ all_left(State) ->
 %% Flushes unless the client is beyond it, and hands it to the reaper,
 %% which reports what is left.
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, #state{flush_timeout = Timeout} = State) ->
-    #state{port = Port, own = Own, helpers = Helpers} = State,
+terminate(Reason, #state{flush_timeout = Timeout} = Before) ->
+    #state{port = Port, own = Own, helpers = Helpers} = State = with_client(Before),
     Since = now_ms(),
     Stopping = set_state(stopping, State),
     event([crema, producer, closing], #{}, #{}, Stopping),
@@ -204,6 +204,16 @@ terminate(Reason, #state{flush_timeout = Timeout} = State) ->
     ok = finish_callbacks(Deadline, State),
     ok = all_left(Stopping),
     event([crema, producer, closed], #{duration => since(Since)}, #{}, Stopping).
+
+%% What its helpers hold goes out, also when nobody has used the client yet.
+-spec with_client(#state{}) -> #state{}.
+with_client(#state{port = none, reload = none, helpers = Helpers} = State) ->
+    case crema_helper:are_none(Helpers) orelse connect(State) of
+        {ok, Connected} -> Connected;
+        _ -> State
+    end;
+with_client(State) ->
+    State.
 
 -spec flush(term(), crema_deadline:deadline(), #state{}) -> ok | crema_error:error().
 flush(Reason, Deadline, #state{port = Port, transactions = Transactions}) ->
