@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, error_name/1, left/2, has_left/1, leave/3]).
+-export([start_link/0, runtime/0, error_of/2, left/2, has_left/1, leave/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {port :: port(), left :: crema_left:left()}).
@@ -26,10 +26,29 @@ start_link() ->
 runtime() ->
     command(?CMD_RUNTIME, <<>>).
 
-%% @doc Name and description of an error code of librdkafka's.
--spec error_name(integer()) -> {ok, {binary(), binary()}} | crema_error:error().
-error_name(Code) ->
-    command(?CMD_ERROR_NAME, term_to_binary(Code)).
+%% @doc The error for one of librdkafka's codes. What is said of a code is made
+%% once: a hundred thousand messages may fail of the same.
+-spec error_of(integer(), Details :: map()) -> crema_error:error().
+error_of(Code, Details) ->
+    {error, {Known, Said}} =
+        case persistent_term:get({?MODULE, Code}, none) of
+            none -> first_error(Code, command(?CMD_ERROR_NAME, term_to_binary(Code)));
+            Error -> Error
+        end,
+    {error, {Known, maps:merge(Details, Said)}}.
+
+%% A code that librdkafka has no name for is not kept: a broker may send any.
+-spec first_error(integer(), {ok, {binary(), binary()}} | crema_error:error()) ->
+    crema_error:error().
+first_error(Code, {ok, {Name, Text}}) ->
+    Error = crema_error:from_kafka(Name, Text, #{}),
+    case Error of
+        {error, {unknown, _}} -> ok;
+        _ -> persistent_term:put({?MODULE, Code}, Error)
+    end,
+    Error;
+first_error(Code, {error, _}) ->
+    crema_error:from_kafka(<<"UNKNOWN">>, integer_to_binary(Code), #{}).
 
 %% @doc The reports of a call of the calling process whose producer has ended.
 -spec left(pos_integer(), timeout()) -> {ok, binary() | term()} | error.

@@ -201,16 +201,14 @@ question({Topic, Port} = Key, Variant, #state{asked = Asked} = State) ->
 told({ok, {_, [{_, Count}]}}) when Count > 0 ->
     {ok, Count};
 told({ok, {_, [{Topic, Code}]}}) ->
-    case crema_anchor:error_name(-Code) of
-        {ok, {<<"NO_ERROR">>, _}} ->
+    case crema_anchor:error_of(-Code, #{topic => Topic}) of
+        {error, {no_error, _}} ->
             {unknown, crema_error:make(unknown_topic, "it has no partitions", #{topic => Topic})};
-        {ok, {Name, Text}} ->
-            {error, {Known, _}} = Error = crema_error:from_kafka(Name, Text, #{topic => Topic}),
-            case lists:member(Known, [unknown_topic_or_part, leader_not_available]) of
-                true -> {unknown, Error};
-                false -> {refused, Error}
-            end;
-        {error, _} = Error ->
+        {error, {Known, _}} = Error when
+            Known =:= unknown_topic_or_part; Known =:= leader_not_available
+        ->
+            {unknown, Error};
+        Error ->
             {refused, Error}
     end;
 told({error, {closed, _}} = Error) ->

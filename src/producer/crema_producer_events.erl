@@ -104,10 +104,8 @@ reports({reports, Acknowledged, Failures, Unlisted, Listed}, Metadata) ->
 
 -spec code(integer()) -> crema_error:code().
 code(Error) ->
-    case crema_anchor:error_name(Error) of
-        {ok, {Name, _}} -> crema_error:code(Name);
-        {error, _} -> unknown
-    end.
+    {error, {Code, _}} = crema_anchor:error_of(Error, #{}),
+    Code.
 
 -spec sum(#{atom() => non_neg_integer()}) -> non_neg_integer().
 sum(Counts) -> lists:sum(maps:values(Counts)).

@@ -44,27 +44,25 @@ result({0, _Status, Partition, Offset, Timestamp}, Origin) ->
 result({?REPORT_SKIPPED, _Status, _Partition, _Offset, _Timestamp}, _Origin) ->
     {ok, skipped};
 result({Code, Status, Partition, _Offset, _Timestamp}, {Topic, _} = Origin) ->
-    {Name, Text} = error_name(Code),
-    ok = doubt(Name, Topic),
-    Details = #{partition => Partition, status => status(Status)},
-    crema_error:from_kafka(Name, Text, with_origin(sent(Status, Details), Origin)).
+    Details = sent(Status, #{partition => Partition, status => status(Status)}),
+    {error, {Known, _}} = Error = crema_anchor:error_of(Code, with_origin(Details, Origin)),
+    ok = doubt(Known, Topic),
+    Error.
 
 -spec sent(byte(), map()) -> map().
 sent(?STATUS_NOT_SENT, Details) -> Details#{sent => false};
 sent(_Status, Details) -> Details.
 
 %% What says that a topic is not as it was.
--spec doubt(binary(), term()) -> ok.
-doubt(Name, Topic) when
-    Name =:= <<"_UNKNOWN_PARTITION">>;
-    Name =:= <<"_UNKNOWN_TOPIC">>;
-    Name =:= <<"UNKNOWN_TOPIC_OR_PART">>
+-spec doubt(crema_error:code(), term()) -> ok.
+doubt(Code, Topic) when
+    Code =:= unknown_partition; Code =:= unknown_topic; Code =:= unknown_topic_or_part
 ->
     case Topic of
         undefined -> crema_partitions:doubt(any);
         _ -> crema_partitions:doubt(topic(Topic))
     end;
-doubt(_Name, _Topic) ->
+doubt(_Code, _Topic) ->
     ok.
 
 -spec with_origin(map(), origin()) -> map().
@@ -76,13 +74,6 @@ with_origin(Map, {Topic, {label, Label}}) -> Map#{topic => topic(Topic), label =
 topic(Topic) when is_binary(Topic) -> Topic;
 topic(Topic) when is_atom(Topic) -> atom_to_binary(Topic);
 topic(Topic) -> iolist_to_binary(Topic).
-
--spec error_name(integer()) -> {binary(), binary()}.
-error_name(Code) ->
-    case crema_anchor:error_name(Code) of
-        {ok, NameAndText} -> NameAndText;
-        {error, _} -> {<<"UNKNOWN">>, integer_to_binary(Code)}
-    end.
 
 %% @doc Whether a message that failed is in the log.
 -spec status(byte()) -> not_persisted | possibly_persisted | persisted.
