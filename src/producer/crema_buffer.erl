@@ -216,8 +216,8 @@ add_items(From, Items, #state{queue = Queue, sending = Sending, waiters = Waiter
 -spec added(gen_server:from(), [crema_buffer_queue:item()], #state{}) -> #state{}.
 added(From, Items, #state{queue = Queue} = State) ->
     gen_server:reply(From, ok),
-    _ = crema_events:listening([crema, buffer, added]) andalso
-        event([crema, buffer, added], #{count => length(Items), size => crema_buffer_queue:count(Queue)}, #{}, State),
+    Measured = #{count => length(Items), size => crema_buffer_queue:count(Queue)},
+    ok = event([crema, buffer, added], Measured, #{}, State),
     State.
 
 -spec due(#state{}) -> #state{}.
