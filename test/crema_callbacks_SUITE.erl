@@ -8,7 +8,7 @@
 -export([
     called_back/1, called_back_for_each/1, wrong_callbacks/1, crashes/1,
     refused_calls/1, slow_callback/1, callback_that_produces/1, variants/1,
-    transactions/1,
+    topic_handles/1, pools/1, transactions/1,
     many_callers/1, callers_killed/1, waiting_caller_killed/1
 ]).
 -export([tell/3]).
@@ -21,7 +21,7 @@ all() ->
     [
         called_back, called_back_for_each, wrong_callbacks, crashes,
         refused_calls, slow_callback, callback_that_produces, variants,
-        transactions,
+        topic_handles, pools, transactions,
         many_callers, callers_killed, waiting_caller_killed
     ].
 
@@ -258,6 +258,27 @@ waiting_caller_killed(_Config) ->
     ),
     settled(P),
     ?assertMatch(#{accepted := 2, queue_messages := 2}, crema:info(P)).
+
+topic_handles(Config) ->
+    %% The same by a topic handle.
+    P = crema_ct:producer(Config),
+    {ok, Handle} = crema:topic(P, crema_ct:topic(Config, 1), #{serializer => json}),
+    ok = crema:produce_async(Handle, #{value => [1], label => l}, #{report => to(self())}),
+    ?assertMatch({_, {ok, #{label := l}}}, told()),
+    settled(P).
+
+pools(Config) ->
+    %% And by a pool, whose members have a reporter each.
+    {ok, Pool} = crema_pool:start_link(#{bootstrap_servers => crema_ct:bootstrap(Config), size => 3}),
+    Labels = lists:seq(1, 300),
+    [
+        ok = crema:produce_async(Pool, #{topic => t, label => N}, #{report => to(self())})
+     || N <- Labels
+    ],
+    Tolds = tolds(300),
+    ?assertEqual(Labels, lists:sort([N || {_, {ok, #{label := N}}} <- Tolds])),
+    ok = crema_pool:stop(Pool),
+    [?assertNot(is_process_alive(Reporter)) || Reporter <- lists:usort([R || {R, _} <- Tolds])].
 
 transactions(Config) ->
     %% Messages of a transaction are called back for, those of one that is aborted

@@ -61,12 +61,18 @@ stop_without_callbacks(Config) ->
     %% A producer without them has a reporter that costs no time and is gone with
     %% it.
     Before = length(processes()),
-    P = crema_ct:producer(Config),
-    {ok, _} = crema:produce(P, #{topic => t}),
-    Tables = length(ets:all()),
-    {Time, ok} = crema_ct:timed(fun() -> crema_producer:stop(P) end),
-    ?assert(Time < 1000, Time),
-    ?assertEqual(Tables - 1, length(ets:all())),
+    Times = [
+        begin
+            P = crema_ct:producer(Config),
+            {ok, _} = crema:produce(P, #{topic => t}),
+            Tables = length(ets:all()),
+            {Time, ok} = crema_ct:timed(fun() -> crema_producer:stop(P) end),
+            ?assertEqual(Tables - 1, length(ets:all())),
+            Time
+        end
+     || _ <- [1, 2, 3]
+    ],
+    ?assert(lists:min(Times) < 500, Times),
     crema_ct:await(fun() -> length(processes()) =< Before end).
 
 reporter_killed(Config) ->
@@ -120,13 +126,15 @@ port_closed(_Config) ->
     ?assertEqual(#{purge_queue => 20}, crema_ct:results([R || {_, R} <- told_already()])).
 
 next_client(Config) ->
-    %% A client that was lost leaves its callbacks to its reporter, and the next has
-    %% one of its own; a call that waits for the next client is called back for once.
+    %% A client that was lost leaves its callbacks to its reporter, also those of
+    %% callers that are dead, and the next has one of its own; a call that waits for
+    %% the next client is called back for once.
     P = crema_ct:producer(Config, #{on_fatal => reload, reload_backoff => {500, 500}}),
     Self = self(),
     ok = crema:produce_async(P, #{topic => t, label => 0}, #{report => held_callback(Self)}),
     {First, held} = told(),
-    ok = crema:produce_async(P, #{topic => t, label => 1}, #{report => to(Self)}),
+    Caller = fun() -> crema:produce_async(P, #{topic => t, label => 1}, #{report => to(Self)}) end,
+    [ok] = crema_ct:spawned([Caller]),
     crema_ct_life:fatal(P),
     crema_ct:await(fun() -> crema_ct_life:port(P) =:= none end),
     ok = crema:produce_async(P, #{topic => t, label => 2}, #{report => to(Self)}),

@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     await_many/1, await_many_by_deadline/1, await_many_after_the_end/1,
-    completed/1, completed_after_the_end/1, deadlines/1,
+    completed/1, completed_after_the_end/1, verdicts_of_helpers/1, deadlines/1,
     tombstones/1, tombstones_of_many/1, tombstones_that_are_none/1, never_sent/1
 ]).
 
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         await_many, await_many_by_deadline, await_many_after_the_end,
-        completed, completed_after_the_end, deadlines,
+        completed, completed_after_the_end, verdicts_of_helpers, deadlines,
         tombstones, tombstones_of_many, tombstones_that_are_none, never_sent
     ].
 
@@ -111,6 +111,21 @@ completed_after_the_end(_Config) ->
     ?assertMatch({error, {purge_queue, _}}, crema:await(Left, 0)),
     ?assertMatch({error, {closed, _}}, crema:await(Forgotten, 0)).
 
+verdicts_of_helpers(Config) ->
+    %% References of a buffer and of a topic handle are as good as others.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    ok = crema:buffer(P, #{topic => Topic, label => a}),
+    {ok, Buffered} = crema:flush_buffer_async(P),
+    {ok, Handle} = crema:topic(P, Topic, #{serializer => json}),
+    {ok, Pushed} = crema:push(Handle, #{value => [1], label => b}),
+    {ok, Plain} = crema:produce_async(P, #{topic => Topic, label => c}),
+    crema_ct:await(fun() -> lists:all(fun crema:completed/1, [Buffered, Pushed, Plain]) end),
+    ?assertMatch(
+        [{ok, [{ok, #{label := a}}]}, {ok, #{label := b}}, {ok, #{label := c}}],
+        crema:await_many([Buffered, Pushed, Plain], 1000)
+    ).
+
 deadlines(_Config) ->
     %% No call waits beyond its deadline, with nobody at the other end and with
     %% the queue full.
@@ -136,15 +151,18 @@ deadlines(_Config) ->
         {queue_full, fun() -> crema:tombstone_async(P, t, <<"k">>, Back) end},
         {queue_full, fun() -> crema:tombstone_many(P, [Message], Wait) end}
     ],
-    [
-        begin
-            {Time, {error, {Code, _}}} = crema_ct:timed(Call),
-            ?assertEqual(Expected, Code),
-            ?assert(Time >= 200 andalso Time =< 300, {Code, Time})
-        end
-     || {Expected, Call} <- Calls
-    ],
+    [?assertEqual({Expected, in_time}, ended_in_time(Call, 3)) || {Expected, Call} <- Calls],
     crema_ct:quiet().
+
+%% Who is late each time waits too long; once it may be the machine.
+ended_in_time(Call, Tries) ->
+    {Time, {error, {Code, _}}} = crema_ct:timed(Call),
+    ?assert(Time >= 200, {Code, Time}),
+    if
+        Time =< 300 -> {Code, in_time};
+        Tries > 1 -> ended_in_time(Call, Tries - 1);
+        true -> {Code, Time}
+    end.
 
 %% ---- tombstones ----------------------------------------------------------------
 
