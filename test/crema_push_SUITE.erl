@@ -142,9 +142,9 @@ full_batches(Config) ->
     {P, Topic} = start(Config, #{}),
     {ok, Handle} = crema:topic(P, Topic, #{batch => {fixed, 3}, max_batches => 3}),
     Refs = [pushed(Handle, N) || N <- lists:seq(0, 6)],
-    crema_ct:await(fun() -> lists:all(fun crema_claims:completed/1, lists:sublist(Refs, 6)) end),
+    crema_ct:await(fun() -> lists:all(fun crema:completed/1, lists:sublist(Refs, 6)) end),
     ?assertMatch(#{accepted := 6, reported := 6}, crema:info(P)),
-    ?assertNot(crema_claims:completed(lists:last(Refs))),
+    ?assertNot(crema:completed(lists:last(Refs))),
     ?assertEqual(lists:seq(0, 6), offsets(Refs)),
     crema_ct:quiet().
 
@@ -223,14 +223,14 @@ awaited(_Config) ->
     {ok, Handle} = crema:topic(P, <<"t">>, #{batch => {fixed, 10}, max_batches => 1}),
     {ok, Ref} = crema:push(Handle, #{value => <<>>, label => l}),
     {error, {timeout, #{ref := Ref}}} = crema:await(Ref, 0),
-    ?assertNot(crema_claims:completed(Ref)),
+    ?assertNot(crema:completed(Ref)),
     Other = fun() -> crema:await(Ref, 10) end,
     ?assertMatch([{error, {unknown_reference, _}}], crema_ct:spawned([Other])),
     ?assertMatch(
         {error, {msg_timed_out, #{topic := <<"t">>, label := l, status := not_persisted}}},
         crema:await(Ref)
     ),
-    ?assert(crema_claims:completed(Ref)),
+    ?assert(crema:completed(Ref)),
     ?assertMatch({error, {unknown_reference, _}}, crema:await(Ref)),
     ?assertError(badarg, crema:await(Ref, -1)),
     %% Of what nobody awaits the newest are kept; all is dropped with its caller.
@@ -239,7 +239,7 @@ awaited(_Config) ->
     Refs = [pushed(Few, N) || N <- lists:seq(1, 5)],
     crema_ct:await(fun() -> maps:get(accepted, crema:info(Q)) =:= 5 end),
     ok = crema:purge(Q),
-    crema_ct:await(fun() -> lists:all(fun crema_claims:completed/1, Refs) end),
+    crema_ct:await(fun() -> lists:all(fun crema:completed/1, Refs) end),
     Kept = [crema:await(R) || R <- Refs],
     ?assertEqual(#{unknown_reference => 3, purge_queue => 2}, crema_ct:results(Kept)),
     ?assertEqual(#{unknown_reference => 3}, crema_ct:results(lists:sublist(Kept, 3))),
@@ -414,13 +414,7 @@ to_partition({crema_topic, _, #{name := <<"t">>}}) -> #{};
 to_partition(_Handle) -> #{partition => 0}.
 
 offsets(Refs) ->
-    [
-        begin
-            {ok, #{offset := Offset}} = crema:await(Ref, 20000),
-            Offset
-        end
-     || Ref <- Refs
-    ].
+    [Offset || {ok, #{offset := Offset}} <- crema:await_many(Refs, 20000)].
 
 %% A handle whose validator waits to be let go.
 gated(Options) ->
