@@ -12,7 +12,7 @@
     batch_too_large/1, limit_in_bytes/1, what_a_reference_keeps/1,
     woken_in_order/1, nobody_overtakes/1, deadline_of_the_first/1, killed_waiter/1,
     killed_callers_keep_their_places/1, large_values_wait/1, woken_by_reports/1, others_go_on/1,
-    crowd/1, crowd_and_slow_broker/1
+    crowd/1, crowd_and_slow_broker/1, crowd_and_stop/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -23,7 +23,7 @@ all() ->
         batch_too_large, limit_in_bytes, what_a_reference_keeps,
         woken_in_order, nobody_overtakes, deadline_of_the_first, killed_waiter,
         killed_callers_keep_their_places, large_values_wait, woken_by_reports, others_go_on,
-        crowd, crowd_and_slow_broker
+        crowd, crowd_and_slow_broker, crowd_and_stop
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -288,6 +288,16 @@ crowd_and_slow_broker(Config) ->
     end),
     ?assertMatch(#{ok := _, queue_full := _, timeout := _}, Ended),
     all_reported(P).
+
+crowd_and_stop(_Config) ->
+    %% The same when nobody takes messages, and the producer is stopped under them.
+    P = crema_ct:unreachable(#{max_queue_messages => 60, max_queue_bytes => 200000}),
+    Ended = crema_ct_crowd:keeps_deadlines(P, <<"t">>, fun() ->
+        crema_ct:await(fun() -> maps:get(waiting_callers, crema:info(P)) > 50 end),
+        {error, {timeout, _}} = crema:flush(P, 500),
+        ok = crema_producer:stop(P, 0)
+    end),
+    ?assertMatch(#{queue_full := _, closed := _}, Ended).
 
 all_reported(P) ->
     ok = crema:flush(P, 20000),

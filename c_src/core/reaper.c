@@ -2,11 +2,11 @@
  * The end of a client, on its own thread: whatever waits here holds up nobody.
  *
  * The order, and why:
- *   1. the other lanes end, and what they have done is answered;
- *   2. a producer refuses who waits, purges, and serves until each accepted
- *      message is reported; a consumer lets its slots go, answers a rebalance
- *      that is still open, and closes, which commits what is stored and
- *      leaves the group;
+ *   1. a producer refuses who waits, the other lanes end, and what they have
+ *      done is answered;
+ *   2. a producer purges, and serves until each accepted message is reported;
+ *      a consumer lets its slots go, answers a rebalance that is still open,
+ *      and closes, which commits what is stored and leaves the group;
  *   3. a query or a call of transactions that is still under way ends;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
@@ -29,8 +29,6 @@ unsigned cr_reapers_alive(void) {
 }
 
 static void finish_producer(cr_client_t *client) {
-        cr_admission_refuse_all(client);
-        cr_flush_refuse_all(client);
         while (client->delivery->messages) {
                 /* Again each time: a message on its way from one queue of
                  * librdkafka's to another escapes a purge. */
@@ -103,6 +101,11 @@ static void destroy_kafka(cr_client_t *client) {
 /* @locality life lane, its last job */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         (void)job;
+        /* First: a caller whose time is up waits for this. */
+        if (client->delivery) {
+                cr_admission_refuse_all(client);
+                cr_flush_refuse_all(client);
+        }
         cr_lane_join(&client->group_lane);
         cr_lane_join(&client->flush_lane);
         cr_lane_join(&client->statistics_lane);

@@ -9,7 +9,7 @@
 -include("crema_commands.hrl").
 
 -export([open/1, close/1, kill/1]).
--export([command/3, send/2, ask/4, ask_async/3, answer/1, event/1]).
+-export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1]).
 -export([commands/0]).
 
 -export_type([command/0, tag/0]).
@@ -18,6 +18,8 @@
 -type tag() :: reference().
 
 -define(DRIVER, "crema_drv").
+%% A closed client's last answers come within this, mostly at once.
+-define(REAPER_TIME, 5000).
 
 %% @doc Opens a port, owned by the calling process, on a driver of this version.
 -spec open(client | anchor) -> {ok, port()} | crema_error:error().
@@ -110,7 +112,7 @@ ask(Port, Command, Timeout, Cancel) ->
 after_close(Ref) ->
     receive
         {Ref, Bytes} -> answer(Bytes)
-    after 5000 -> closed()
+    after ?REAPER_TIME -> closed()
     end.
 
 -spec give_up(tag(), binary(), none | fun((binary()) -> ok | crema_error:error())) ->
@@ -121,11 +123,26 @@ give_up(Ref, Tag, Cancel) ->
             timeout();
         ok ->
             timeout();
-        {error, _} ->
-            receive
-                {Ref, Bytes} -> answer(Bytes)
-            after 0 -> timeout()
+        {error, Reason} ->
+            case last_answer(Ref, Reason) of
+                {ok, Bytes} -> answer(Bytes);
+                none -> timeout()
             end
+    end.
+
+%% @doc The answer to what could not be cancelled, for this reason. It has come
+%% already, or, if the client was closed meanwhile, comes soon: the reaper gives
+%% one to all who wait. Who did not take it would find it in the mailbox later.
+-spec last_answer(tag(), crema_error:reason()) -> {ok, binary()} | none.
+last_answer(Ref, {Code, _}) ->
+    Soon =
+        case Code of
+            closed -> ?REAPER_TIME;
+            _ -> 0
+        end,
+    receive
+        {Ref, Bytes} -> {ok, Bytes}
+    after Soon -> none
     end.
 
 %% @doc A command that is answered later by `{Ref, Bytes}' in the mailbox: see

@@ -29,19 +29,12 @@ reports(Port, Ref, Call, Timeout, Origins) ->
         end
     end.
 
-%% Answered meanwhile: the packet is here. Closed meanwhile: the reaper purges,
-%% and what it reports comes within moments.
 -spec last_look(reference(), crema_error:reason(), port(), pos_integer(), crema_report:origins()) ->
     crema_report:result() | {ok, [crema_report:result()]}.
-last_look(Ref, {Code, _}, Port, Call, Origins) ->
-    Grace =
-        case Code of
-            closed -> 100;
-            _ -> 0
-        end,
-    receive
-        {Ref, Bytes} -> crema_report:results(Bytes, Origins)
-    after Grace -> not_final(Port, Call, Origins)
+last_look(Ref, Reason, Port, Call, Origins) ->
+    case crema_port:last_answer(Ref, Reason) of
+        {ok, Bytes} -> crema_report:results(Bytes, Origins);
+        none -> not_final(Port, Call, Origins)
     end.
 
 -spec not_final(port(), pos_integer(), crema_report:origins()) -> crema_error:error().

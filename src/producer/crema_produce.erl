@@ -305,10 +305,10 @@ wait_admission(Port, Ref, Tag, Timeout) ->
         case cancel_admission(Port, Tag) of
             ok ->
                 queue_full(Timeout);
-            {error, _} ->
-                receive
-                    {Ref, Bytes} -> crema_port:answer(Bytes)
-                after 0 -> crema_error:make(closed, "the producer was closed", #{})
+            {error, Reason} ->
+                case crema_port:last_answer(Ref, Reason) of
+                    {ok, Bytes} -> crema_port:answer(Bytes);
+                    none -> crema_error:make(closed, "the producer was closed", #{})
                 end
         end
     end.
