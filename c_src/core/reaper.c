@@ -2,11 +2,11 @@
  * The end of a client, on its own thread: whatever waits here holds up nobody.
  *
  * The order, and why:
- *   1. a producer refuses who waits, the other lanes end, and what they have
- *      done is answered;
- *   2. a producer purges, and serves until each accepted message is reported;
- *      a consumer lets its slots go, answers a rebalance that is still open,
- *      and closes, which commits what is stored and leaves the group;
+ *   1. a producer refuses who waits, purges, and serves until each accepted
+ *      message is reported;
+ *   2. the other lanes end, and what they have done is answered; a consumer
+ *      lets its slots go, answers a rebalance that is still open, and closes,
+ *      which commits what is stored and leaves the group;
  *   3. a query or a call of transactions that is still under way ends;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
@@ -28,7 +28,10 @@ unsigned cr_reapers_alive(void) {
         return atomic_load(&alive);
 }
 
-static void finish_producer(cr_client_t *client) {
+/* Nothing is waited for before this: a caller whose time is up waits for it. */
+static void end_messages(cr_client_t *client) {
+        cr_admission_refuse_all(client);
+        cr_flush_refuse_all(client);
         while (client->delivery->messages) {
                 /* Again each time: a message on its way from one queue of
                  * librdkafka's to another escapes a purge. */
@@ -39,6 +42,9 @@ static void finish_producer(cr_client_t *client) {
                 cr_client_drain(client);
         }
         cr_delivery_send_grouped(client);
+}
+
+static void finish_producer(cr_client_t *client) {
         cr_tally_more(client);
         cr_reporter_end(client);
         cr_delivery_leave_kept(client);
@@ -101,11 +107,8 @@ static void destroy_kafka(cr_client_t *client) {
 /* @locality life lane, its last job */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         (void)job;
-        /* First: a caller whose time is up waits for this. */
-        if (client->delivery) {
-                cr_admission_refuse_all(client);
-                cr_flush_refuse_all(client);
-        }
+        if (client->delivery)
+                end_messages(client);
         cr_lane_join(&client->group_lane);
         cr_lane_join(&client->flush_lane);
         cr_lane_join(&client->statistics_lane);
