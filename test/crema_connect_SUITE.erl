@@ -146,25 +146,33 @@ disconnects_under_load(Config) ->
     %% it is accepted before, which refuses the disconnect, or by the next client.
     P = crema_ct:producer(Config),
     Large = binary:copy(<<"x">>, 20000),
-    Caller = fun(Value) ->
-        fun() -> [crema:produce(P, #{topic => t, value => Value}) || _ <- lists:seq(1, 100)] end
-    end,
-    Self = self(),
-    Disconnecter = spawn_link(fun() -> disconnect_until_told(P, Self, 0) end),
-    Results = lists:append(crema_ct:spawned([Caller(V) || V <- [<<"v">>, <<"w">>, Large]])),
-    Disconnecter ! stop,
-    Times = receive {Disconnecter, N} -> N end,
-    ?assertEqual(#{ok => 300}, crema_ct:results(Results)),
-    ?assert(Times > 0).
+    Times = counters:new(1, []),
+    Disconnecter = spawn_link(fun() -> disconnect_for_ever(P, Times) end),
+    Callers = [
+        fun() -> produce_until(P, Value, Times, 100, []) end
+     || Value <- [<<"v">>, <<"w">>, Large]
+    ],
+    Results = lists:append(crema_ct:spawned(Callers)),
+    true = unlink(Disconnecter),
+    true = exit(Disconnecter, kill),
+    Count = length(Results),
+    ?assertEqual(#{ok => Count}, crema_ct:results(Results)).
 
-disconnect_until_told(P, Self, Times) ->
-    receive
-        stop -> Self ! {self(), Times}
-    after 0 ->
-        case crema:disconnect(P) of
-            ok -> disconnect_until_told(P, Self, Times + 1);
-            {error, {busy, _}} -> disconnect_until_told(P, Self, Times)
-        end
+disconnect_for_ever(P, Times) ->
+    case crema:disconnect(P) of
+        ok -> counters:add(Times, 1, 1);
+        {error, {busy, _}} -> ok
+    end,
+    disconnect_for_ever(P, Times).
+
+%% So many messages, and as many more as it takes for some disconnects.
+produce_until(P, Value, Times, Left, Results) ->
+    case Left > 0 orelse counters:get(Times, 1) < 3 of
+        true ->
+            Result = crema:produce(P, #{topic => t, value => Value}),
+            produce_until(P, Value, Times, Left - 1, [Result | Results]);
+        false ->
+            Results
     end.
 
 idle(Config) ->

@@ -74,6 +74,7 @@ examples() ->
         transactions(Bindings),
         lists:foldl(fun run/2, [], fences("docs/topics.md") ++ fences("docs/buffer.md")),
         lists:foldl(fun run/2, [], fences("docs/reports.md")),
+        lists:foldl(fun run/2, [], fences("docs/producer.md")),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),
         {value, Pid} = erl_eval:binding('Cluster', Bindings),
@@ -191,7 +192,8 @@ exists(Text, C) ->
             fun([File]) -> filelib:is_file(path(File)) end},
         {"\\A((?:cr|drv|host|recipients)_\\w+)\\z", fun([Name]) -> contains(C, Name) end},
         {"\\A(CR_\\w+)\\z", fun([Name]) -> contains(C, Name) end},
-        {"\\A(crema\\w*):(\\w+)/(\\d)\\z", fun is_exported/1}
+        {"\\A(crema\\w*):(\\w+)/(\\d)\\z", fun is_exported/1},
+        {"\\A(crema_\\w+_(?:SUITE|tests))(?::([\\w,]+))?\\z", fun are_cases/1}
     ],
     lists:all(
         fun({Pattern, Check}) ->
@@ -206,6 +208,16 @@ exists(Text, C) ->
 is_exported([Module, Function, Arity]) ->
     {module, Loaded} = code:ensure_loaded(binary_to_existing_atom(Module)),
     erlang:function_exported(Loaded, binary_to_atom(Function), binary_to_integer(Arity)).
+
+%% A suite, and cases of it that are run.
+are_cases([Suite]) ->
+    are_cases([Suite, <<>>]);
+are_cases([Suite, Cases]) ->
+    {ok, Source} = file:read_file(path(<<"test/", Suite/binary, ".erl">>)),
+    lists:all(
+        fun(Case) -> re:run(Source, ["(?m)^", Case, "\\("]) =/= nomatch end,
+        string:lexemes(Cases, ",")
+    ).
 
 compact(Name) ->
     iolist_to_binary(io_lib:format("~0p", [Name])).
