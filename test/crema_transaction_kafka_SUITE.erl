@@ -6,7 +6,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([embedded/1, visible/1, plain/1, fencing/1, offsets/1, evicted_member/1]).
--export([abort_at_once/1, commit_unknown/1, two_hundred/1]).
+-export([abort_at_once/1, abort_after_refusal/1, commit_unknown/1, two_hundred/1]).
 
 -import(crema_ct_transaction, [producer/1, producer/2, listen/2]).
 
@@ -15,7 +15,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 all() ->
     [
         embedded, visible, plain, fencing, offsets, evicted_member,
-        abort_at_once, commit_unknown, two_hundred
+        abort_at_once, abort_after_refusal, commit_unknown, two_hundred
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config, crema_ct_kafka:bootstrap()).
@@ -166,6 +166,29 @@ abort_at_once(Config) ->
                 {ok, _} = crema:produce_async(Tx, number(Topic, N)),
                 crema:abort(Tx, N)
             end),
+            {ok, {ok, _}} = crema_ct_transaction:one_message(P, Topic)
+        end
+     || N <- lists:seq(1, 100)
+    ].
+
+abort_after_refusal(Config) ->
+    %% Nor does one when another message was refused at once, which is no proof that
+    %% the broker knows of the transaction; by whatever it is aborted.
+    Topic = crema_ct:topic(Config, 1),
+    P = producer(Config, #{kafka => #{'linger.ms' => 0}}),
+    {ok, _} = crema:partition_count(P, Topic),
+    Run = fun(End) ->
+        crema:transaction(P, fun(Tx) ->
+            {ok, _} = crema:produce_async(Tx, (number(Topic, 1))#{partition => 0}),
+            {ok, _} = crema:produce_async(Tx, (number(Topic, 2))#{partition => 99}),
+            End(Tx)
+        end)
+    end,
+    [
+        begin
+            {error, {inconsistent, _}} = Run(fun(_) -> ok end),
+            {ok, {ok, _}} = crema_ct_transaction:one_message(P, Topic),
+            {aborted, N} = Run(fun(Tx) -> crema:abort(Tx, N) end),
             {ok, {ok, _}} = crema_ct_transaction:one_message(P, Topic)
         end
      || N <- lists:seq(1, 100)

@@ -314,6 +314,7 @@ static uint8_t status_of(const rd_kafka_message_t *message) {
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
         cr_call_t *unheard = unheard_call(message->_private);
         client->delivery->delivered += !message->err;
+        client->delivery->answered++;
         if (client->delivery->tally)
                 cr_tally_add(client->delivery->tally, message, status_of(message));
         if (unheard)

@@ -98,6 +98,7 @@ typedef struct cr_delivery {
         uint64_t messages, bytes;    /* accepted and unreported */
         uint64_t accepted, reported; /* since the client was opened */
         uint64_t delivered;          /* of those reported */
+        uint64_t answered;           /* of those too: what librdkafka did not refuse */
         uint64_t sequence;
         struct cr_calls pending; /* in the order of acceptance */
         struct cr_calls kept;    /* complete and unclaimed, oldest first */

@@ -61,11 +61,11 @@ void cr_transaction_refused(cr_client_t *client) {
 
 /* ---- the first report --------------------------------------------------- */
 
+/* Or there is none to wait for. A message that was refused says nothing of those
+ * that are on their way. */
 static bool has_first_report(const cr_client_t *client) {
-        const cr_transaction_t *transaction = client->transaction;
         const cr_delivery_t *delivery = client->delivery;
-        return delivery->accepted == transaction->accepted ||
-               delivery->reported != transaction->reported;
+        return !delivery->messages || delivery->answered != client->transaction->answered;
 }
 
 void cr_transaction_serve(cr_client_t *client) {
@@ -142,8 +142,7 @@ static void begun(cr_client_t *client, uint32_t epoch) {
                 return; /* the client has come to its end meanwhile */
         transaction->epoch = epoch;
         transaction->refused = false;
-        transaction->accepted = client->delivery->accepted;
-        transaction->reported = client->delivery->reported;
+        transaction->answered = client->delivery->answered;
 }
 
 static void done_transaction(cr_client_t *client, cr_job_t *job) {

@@ -14,11 +14,11 @@
 #include "produce.h"
 
 typedef struct cr_transaction {
-        uint32_t epoch;              /* 0: none takes messages now */
-        uint64_t accepted, reported; /* the delivery's, when it began */
-        cr_tag_t first;              /* who waits for its first report */
-        unsigned jobs;               /* on the lane */
-        bool refused; /* a message was: librdkafka, which has none of it, would commit */
+        uint32_t epoch;    /* 0: none takes messages now */
+        uint64_t answered; /* the delivery's, when it began */
+        cr_tag_t first;    /* who waits for its first report */
+        unsigned jobs;     /* on the lane */
+        bool refused;      /* a message was: librdkafka, which has none of it, would commit */
 } cr_transaction_t;
 
 /* Sets *transaction, to NULL for a producer that has no transactional.id.

@@ -66,18 +66,33 @@ static test_host_t *with_transaction(uint32_t epoch) {
         return host;
 }
 
-/* A message that nobody hears of. */
-static const char *produce(test_host_t *host, uint32_t epoch) {
-        bytes_t plain = {.size = 0}, out = {.size = 0};
-        put_produce(&plain, CR_MODE_NONE, CR_POLICY_VIA, 0, "", 1);
-        memcpy(out.data, plain.data, 10);
+static const char *produce_in(test_host_t *host, uint32_t epoch, const bytes_t *plain) {
+        bytes_t out = {.size = 0};
+        memcpy(out.data, plain->data, 10);
         out.size = 10;
         put_uint(&out, 0, 8);
         put_uint(&out, epoch, 4);
         put_uint(&out, 0, 4);
-        memcpy(out.data + out.size, plain.data + 10, plain.size - 10);
-        out.size += plain.size - 10;
+        memcpy(out.data + out.size, plain->data + 10, plain->size - 10);
+        out.size += plain->size - 10;
         return test_command(host, CR_CMD_PRODUCE, out.data, out.size);
+}
+
+/* A message that nobody hears of. */
+static const char *produce(test_host_t *host, uint32_t epoch) {
+        bytes_t plain = {.size = 0};
+        put_produce(&plain, CR_MODE_NONE, CR_POLICY_VIA, 0, "", 1);
+        return produce_in(host, epoch, &plain);
+}
+
+/* One that is not sent. */
+static const char *produce_none(test_host_t *host, uint32_t epoch) {
+        bytes_t plain = {.size = 0};
+        put_produce(&plain, CR_MODE_NONE, CR_POLICY_VIA, 0, "", 0);
+        plain.data[plain.size - 1] = 1;
+        put_uint(&plain, 0, 1);
+        put_uint(&plain, (uint32_t)CR_PARTITION_SKIP, 4);
+        return produce_in(host, epoch, &plain);
 }
 
 /* The cluster's next answer of that kind comes so many milliseconds late. */
@@ -116,14 +131,28 @@ static void only_the_open_one_takes(void **state) {
         test_host_free(host);
 }
 
+/* Whether a reply with that tag is here already. */
+static bool is_answered(test_host_t *host, const char *tag) {
+        bool found = false;
+        pthread_mutex_lock(&host->lock);
+        for (const packet_t *packet = host->first; packet && !found; packet = packet->next)
+                found = packet->kind == CR_PACKET_REPLY && packet->tag_size == strlen(tag) &&
+                        memcmp(packet->tag, tag, packet->tag_size) == 0;
+        pthread_mutex_unlock(&host->lock);
+        return found;
+}
+
 /* Proves that whoever waits for the first report has it at once when nothing was
- * produced, and else when it comes: here by an abort, since all lingers. */
+ * produced, and else when it comes: here by an abort, since all lingers. What was
+ * not given to librdkafka is none. */
 static void first_report(void **state) {
         test_host_t *host = with_transaction(1);
         (void)state;
         assert_true(succeeds(host, CR_TRANSACT_FIRST_REPORT, 0));
         assert_string_equal(produce(host, 1), "");
+        assert_string_equal(produce_none(host, 1), "");
         assert_string_equal(transact(host, CR_TRANSACT_FIRST_REPORT, 0, "first"), "");
+        assert_false(is_answered(host, "first"));
         assert_true(succeeds(host, CR_TRANSACT_ABORT, 0));
         packet_free(test_host_reply(host, "first"));
         test_host_free(host);

@@ -98,12 +98,11 @@ busy({timeout, retry}, now, #data{command = #command{ref = none} = Command} = Da
     run(Command, Data);
 busy({timeout, first_report}, now, #data{command = #command{what = first_report} = Command} = Data) ->
     run(Command#command{what = abort}, Data);
-busy({timeout, unheard}, now, #data{command = #command{to = To, outcome = Outcome}} = Data) when
-    To =/= none, Outcome =/= none
+busy({timeout, unheard}, now, #data{command = #command{to = To, outcome = Told} = Command} = Data) when
+    To =/= none, Told =/= none
 ->
     %% An abort that is decided, and goes on.
-    Command = Data#data.command,
-    {keep_state, Data#data{command = Command#command{to = none}}, [{reply, To, Outcome}]};
+    {keep_state, Data#data{command = Command#command{to = none}}, [{reply, To, Told}]};
 busy({call, _}, {What, _, _}, _) when What =:= finish; What =:= abort; What =:= send_offsets ->
     {keep_state_and_data, [postpone]};
 busy({call, _}, {is_current, _}, _Data) ->
@@ -273,8 +272,7 @@ give(#data{port = Port, turns = Turns, epoch = Epoch, metadata = Metadata} = Dat
 %% ---- calls of librdkafka -------------------------------------------------------------
 
 -spec run(#command{}, data()) -> result().
-run(Command, Data) ->
-    run(Command, Data, []).
+run(Command, Data) -> run(Command, Data, []).
 
 -spec run(#command{}, data(), [gen_statem:action()]) -> result().
 run(Command, #data{port = Port, epoch = Epoch} = Data, Actions) ->
@@ -328,10 +326,13 @@ troubled(#command{what = abort} = Command, {_, Details}, Data) when
     map_get(retriable, Details); map_get(abortable, Details)
 ->
     try_again(Command, Data);
-troubled(#command{what = What, to = To}, {_, #{abortable := true}} = Reason, Data) ->
+troubled(#command{what = What, to = To}, {Code, #{abortable := true}} = Reason, Data) ->
     tell_end({failed, Reason}, Data),
     Outcome = {error, Reason},
     case What of
+        commit when Code =:= inconsistent ->
+            %% Maybe crema's own: others of its messages may be on their way.
+            abort_open(To, Outcome, error, Data, []);
         commit ->
             run(#command{what = abort, to = To, outcome = Outcome}, Data, [unheard(Data)]);
         send_offsets ->
