@@ -32,12 +32,19 @@ hand_over(Producer, Runs, Parent) ->
     true = erlang:garbage_collect(),
     exit({?MODULE, lists:append([await(Count, Ref) || {Count, Ref} <- Refs])}).
 
-%% In order; behind a refused run none is sent.
--spec submit([run()], Acc) -> {Acc, refusal()} when Acc :: [{pos_integer(), crema_await:ref()}].
+%% In order; behind a refused run none is sent, unless it is one that can never
+%% be: of a transaction that has ended. Its refusal is its report.
+-spec submit([run()], Acc) -> {Acc, refusal()} when
+    Acc :: [{pos_integer(), crema_await:ref() | [crema_report:result()]}].
 submit([{Target, Messages} | Runs], Acc) ->
     case produce(Target, Messages) of
-        {ok, Ref} -> submit(Runs, [{length(Messages), Ref} | Acc]);
-        {error, _} = Refusal -> {lists:reverse(Acc), Refusal}
+        {ok, Ref} ->
+            submit(Runs, [{length(Messages), Ref} | Acc]);
+        {error, {stale_transaction, _}} = Error ->
+            Results = [crema_report:refused(Error, Message) || Message <- Messages],
+            submit(Runs, [{length(Messages), Results} | Acc]);
+        {error, _} = Refusal ->
+            {lists:reverse(Acc), Refusal}
     end;
 submit([], Acc) ->
     {lists:reverse(Acc), none}.
@@ -59,7 +66,10 @@ crashed(Class, Reason, Stack) ->
         class => Class, reason => Reason, stacktrace => Stack, status => not_persisted
     }).
 
--spec await(pos_integer(), crema_await:ref()) -> [crema_report:result()].
+-spec await(pos_integer(), crema_await:ref() | [crema_report:result()]) ->
+    [crema_report:result()].
+await(_Count, Results) when is_list(Results) ->
+    Results;
 await(Count, Ref) ->
     case crema_await:await(Ref, infinity) of
         {ok, Results} -> Results;

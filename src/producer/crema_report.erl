@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([origin/1, result/2, results/2, tagged/1, status/1]).
+-export([origin/1, result/2, results/2, refused/2, tagged/1, status/1]).
 
 -export_type([origin/0, origins/0, report/0, result/0]).
 
@@ -48,6 +48,17 @@ result({Code, Status, Partition, _Offset, _Timestamp}, {Topic, _} = Origin) ->
     {error, {Known, _}} = Error = crema_anchor:error_of(Code, with_origin(Details, Origin)),
     ok = doubt(Known, Topic),
     Error.
+
+%% @doc The result of a message whose call was refused.
+-spec refused(crema_error:error(), crema_packet:message()) -> crema_error:error().
+refused({error, {Code, Details}}, Message) ->
+    Origin =
+        case Message of
+            #{topic := _} -> origin(Message);
+            #{} -> {undefined, none}
+        end,
+    Of = with_origin(#{status => not_persisted, sent => false}, Origin),
+    {error, {Code, maps:merge(Of, Details)}}.
 
 -spec sent(byte(), map()) -> map().
 sent(?STATUS_NOT_SENT, Details) -> Details#{sent => false};
