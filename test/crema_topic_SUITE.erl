@@ -12,7 +12,7 @@
 -export([
     is_a_producer/1, serializers/1, metadata_and_data/1, validators/1, selectors/1,
     middleware/1, wrong_options/1, wrong_messages/1, pushed_plainly/1,
-    in_a_transaction/1, of_a_pool/1
+    in_a_transaction/1, pushed_and_committed/1, of_a_pool/1
 ]).
 -export([validate/3, select/4, serialize/2, deserialize/2, handle_message/2]).
 
@@ -22,7 +22,7 @@ all() ->
     [
         is_a_producer, serializers, metadata_and_data, validators, selectors,
         middleware, wrong_options, wrong_messages, pushed_plainly,
-        in_a_transaction, of_a_pool
+        in_a_transaction, pushed_and_committed, of_a_pool
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -330,6 +330,31 @@ in_a_transaction(Config) ->
         crema:flush_buffer(P)
     ),
     ?assertEqual(0, crema:buffer_size(P)).
+
+pushed_and_committed(Config) ->
+    %% What the function of a transaction has pushed is committed with the rest,
+    %% also what still lies in a batch or with an encoder when it returns.
+    Id = crema_ct:unique(<<"id">>),
+    P = crema_ct:producer(Config, #{kafka => #{'transactional.id' => Id}}),
+    Topic = crema_ct:topic(Config, 1),
+    Run = fun(Of, Options) ->
+        crema:transaction(P, fun(Transaction) ->
+            {ok, Handle} = crema:topic(Of(Transaction), Topic, Options),
+            [pushed(Handle) || _ <- [0, 1, 2]]
+        end)
+    end,
+    Variant = fun(Transaction) ->
+        {ok, Variant} = crema:variant(Transaction, #{timeout => 5000}),
+        Variant
+    end,
+    [
+        begin
+            {ok, Refs} = Run(Of, Options),
+            ?assertMatch([{ok, _}, {ok, _}, {ok, _}], [crema:await(Ref, 0) || Ref <- Refs])
+        end
+     || Of <- [fun(T) -> T end, Variant],
+        Options <- [#{batch => {fixed, 10}}, #{batch => adaptive}, #{pipeline => 2}]
+    ].
 
 of_a_pool(Config) ->
     %% A handle of a pool has one of its producers for its batches, and so has the

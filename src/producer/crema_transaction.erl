@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([run/3, abort/2, send_offsets/3, group_metadata/1]).
+-export([run/3, abort/2, send_offsets/3, group_metadata/1, pushes/2]).
 -export([sync/4, async/4, outside/2]).
 
 -export_type([handle/0, options/0, offset/0, metadata/0]).
@@ -18,6 +18,10 @@
     {Topic :: binary() | atom(), Partition :: non_neg_integer(), Next :: non_neg_integer()}
     | #{topic := binary(), partition := non_neg_integer(), offset := non_neg_integer(), _ => _}.
 -opaque metadata() :: {crema_group_metadata, binary()}.
+
+%% In the dictionary of the process that runs one: the topic handles that it has
+%% pushed to.
+-define(PUSHED(Pid, Epoch), {?MODULE, Pid, Epoch}).
 
 %% What abort/2 throws through the function that runs.
 -define(ABORTED(Epoch), {crema_transaction_aborted, Epoch}).
@@ -97,8 +101,19 @@ handle({error, _} = Error, _Producer, _Pid, _Client) ->
 -spec run_new(handle(), fun((handle()) -> Result)) ->
     {ok, Result} | {aborted, term()} | crema_error:error().
 run_new({crema_transaction, Pid, _, Epoch, _} = Handle, Fun) ->
+    _ = put(?PUSHED(Pid, Epoch), []),
+    try
+        run_open(Handle, Fun)
+    after
+        erase(?PUSHED(Pid, Epoch))
+    end.
+
+-spec run_open(handle(), fun((handle()) -> Result)) ->
+    {ok, Result} | {aborted, term()} | crema_error:error().
+run_open({crema_transaction, Pid, _, Epoch, _} = Handle, Fun) ->
     try Fun(Handle) of
         Result ->
+            ok = hand_over(get(?PUSHED(Pid, Epoch))),
             case crema_transactions:commit(Pid, Epoch, infinity) of
                 ok -> {ok, Result};
                 Other -> Other
@@ -110,6 +125,33 @@ run_new({crema_transaction, Pid, _, Epoch, _} = Handle, Fun) ->
             _ = crema_transactions:abort(Pid, Epoch),
             erlang:raise(Class, Reason, Stack)
     end.
+
+%% What was pushed goes before the commit, or it would be refused behind it.
+-spec hand_over([{crema_target:target(), crema_topic:topic()}] | undefined) -> ok.
+hand_over(undefined) ->
+    ok;
+hand_over(Pushed) ->
+    lists:foreach(fun({Target, Topic}) -> crema_push:hand_over(Target, Topic) end, Pushed).
+
+%% @doc Notes that the calling process pushes to that topic handle, if it is one
+%% of the transaction that the process runs.
+-spec pushes(crema_target:target(), crema_topic:topic()) -> ok.
+pushes({crema_transaction, Pid, _, Epoch, _} = Target, Topic) ->
+    noted(get(?PUSHED(Pid, Epoch)), ?PUSHED(Pid, Epoch), {Target, Topic});
+pushes({crema_variant, {crema_transaction, Pid, _, Epoch, _}, _, _, _} = Target, Topic) ->
+    noted(get(?PUSHED(Pid, Epoch)), ?PUSHED(Pid, Epoch), {Target, Topic});
+pushes({crema_topic, Target, _}, Topic) ->
+    pushes(Target, Topic);
+pushes(_, _) ->
+    ok.
+
+-spec noted(undefined | [Pushed], term(), Pushed) -> ok when
+    Pushed :: {crema_target:target(), crema_topic:topic()}.
+noted(undefined, _Key, _Pushed) ->
+    ok;
+noted(Known, Key, Pushed) ->
+    _ = lists:member(Pushed, Known) orelse put(Key, [Pushed | Known]),
+    ok.
 
 %% @doc Aborts. In the process that runs the transaction it does not return.
 -spec abort(handle(), Reason :: term()) -> ok | crema_error:error().

@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 -behaviour(crema_helper).
 
--export([push/3, flush/3, close/3]).
+-export([push/3, hand_over/2, flush/3, close/3]).
 -export([start/1, crashed/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -42,7 +42,16 @@
 -spec push(crema_target:target(), crema_topic:topic(), body()) ->
     {ok, crema_claims:ref()} | crema_error:error().
 push(Target, #{id := Id} = Topic, Body) ->
+    ok = crema_transaction:pushes(Target, Topic),
     crema_helper:call(Target, Id, ?MODULE, {Target, Topic}, {push, Body}).
+
+%% @doc All that was pushed before is in the producer's queue, or was refused.
+-spec hand_over(crema_target:target(), crema_topic:topic()) -> ok.
+hand_over(Target, #{id := Id}) ->
+    case crema_helper:find(Target, Id) of
+        undefined -> ok;
+        Pid -> until(Pid, sent, infinity)
+    end.
 
 %% @doc All that was pushed before is handed over, then flushed with whatever
 %% else the producer has, then settled here.
