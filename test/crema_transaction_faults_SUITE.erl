@@ -8,7 +8,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([retried/1, slow_start/1, aborted_commit/1, refused_offsets/1, fatal_commit/1]).
 -export([reloaded/1, reload_keeps_turns/1, caller_dies_in_commit/1, stop_in_commit/1]).
--export([killed_in_commit/1, plain_call_gives_up/1, slow_abort/1, no_abort_wait/1]).
+-export([offsets_without_end/1, killed_in_commit/1, plain_call_gives_up/1, slow_abort/1, no_abort_wait/1]).
 
 -import(crema_ct_transaction, [producer/1, producer/2, holder/2, let_end/1, one_message/2]).
 -import(crema_ct_transaction, [listen/2, heard/2]).
@@ -17,7 +17,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [
-        retried, slow_start, aborted_commit, refused_offsets, fatal_commit,
+        retried, slow_start, aborted_commit, refused_offsets, offsets_without_end, fatal_commit,
         reloaded, reload_keeps_turns, caller_dies_in_commit, stop_in_commit,
         killed_in_commit, plain_call_gives_up, slow_abort, no_abort_wait
     ].
@@ -86,6 +86,31 @@ refused_offsets(Config) ->
     fail(Config, txn_offset_commit, [coordinator_load_in_progress]),
     fail(Config, add_offsets_to_txn, [concurrent_transactions]),
     {ok, ok} = crema:transaction(P, fun(Tx) -> crema:send_offsets(Tx, C, [Message]) end).
+
+offsets_without_end(Config) ->
+    %% librdkafka's search for the group's coordinator may not end: the caller learns
+    %% it, and the next transaction has a new client. The old one ends when a
+    %% connection does, here an idle one.
+    Topic = crema_ct_consume:filled(Config, 1),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{commit => transaction}),
+    [{_, Message}] = crema_ct:handled(1),
+    P = producer(Config, #{
+        on_fatal => reload,
+        reload_backoff => {1, 10},
+        kafka => #{
+            'transaction.timeout.ms' => 2000,
+            'socket.timeout.ms' => 1000,
+            'connections.max.idle.ms' => 20000
+        }
+    }),
+    {ok, Metadata} = crema:group_metadata(C),
+    ?assertMatch({ok, {ok, _}}, one_message(P, Topic)),
+    Lost = crema:transaction(P, fun(Tx) ->
+        fail(Config, find_coordinator, [not_coordinator]),
+        {error, {timed_out, #{fatal := true}}} = crema:send_offsets(Tx, Metadata, [Message])
+    end),
+    ?assertMatch({error, {timed_out, #{fatal := true}}}, Lost),
+    {ok, ok} = crema:transaction(P, fun(Tx) -> crema:send_offsets(Tx, Metadata, [Message]) end).
 
 fatal_commit(Config) ->
     %% An error that ends the client reaches the process of the transaction and

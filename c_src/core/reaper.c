@@ -7,16 +7,26 @@
  *   2. the other lanes end, and what they have done is answered; a consumer
  *      lets its slots go, answers a rebalance that is still open, and closes,
  *      which commits what is stored and leaves the group;
- *   3. a query or a call of transactions that is still under way ends;
+ *   3. a query or a call of transactions that is still under way ends; who asked
+ *      for the end does not wait for the latter for ever;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
  *   5. who asked hears of it, and the client is freed.
  */
+#include <time.h>
+
 #include "cluster.h"
 #include "delivery.h"
 #include "group.h"
 #include "rdkafka_compat.h"
 #include "tally.h"
+#include "transaction.h"
+
+/* Longer than any try of a call of transactions, save one: librdkafka's search for
+ * a group's coordinator has no time-out (2.0.2), and where brokers answer it badly
+ * rd_kafka_send_offsets_to_transaction() comes back only when a connection
+ * was lost or made. */
+#define TRANSACTIONS_MS 20000
 
 static atomic_uint alive;
 
@@ -94,6 +104,27 @@ static void finish_consumer(cr_client_t *client) {
                 serve_one(client);
 }
 
+static int64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool has_transaction_calls(const cr_client_t *client) {
+        return client->transaction && client->transaction->jobs;
+}
+
+static void finish_transactions(cr_client_t *client) {
+        int64_t deadline = now_ms() + TRANSACTIONS_MS;
+        while (has_transaction_calls(client) && now_ms() < deadline) {
+                cr_wake_wait(&client->wake, CR_SLICE_MS);
+                cr_client_drain(client);
+        }
+        if (has_transaction_calls(client))
+                cr_reply_ok(client, &client->close_tag);
+        cr_lane_join(&client->transaction_lane);
+}
+
 static void destroy_kafka(cr_client_t *client) {
         rd_kafka_queue_cb_event_enable(client->queue, NULL, NULL);
         rd_kafka_queue_destroy(client->queue);
@@ -119,7 +150,7 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
                 finish_consumer(client);
         /* These may still wait for a broker; nobody's report waits for them, but
          * a commit for the reports. */
-        cr_lane_join(&client->transaction_lane);
+        finish_transactions(client);
         cr_lane_join(&client->query_lane);
         cr_client_serve_finished(client);
         if (client->rk)

@@ -11,6 +11,7 @@
 #include "../core/transaction.h"
 #include "support/test_host.h"
 
+#define FIND_COORDINATOR 10
 #define END_TXN 26
 
 static char bootstrap[64];
@@ -28,13 +29,28 @@ static int stop_cluster(void **state) {
         return (int)test_blocks_alive();
 }
 
-static test_host_t *producer(const char *servers) {
-        const char *const properties[] = {"bootstrap.servers",  servers, "log.queue", "true",
-                                          "transactional.id",   "t",     "linger.ms", "40000",
-                                          "message.timeout.ms", "50000", NULL};
+/* Connections that are idle for so long are closed: 0 never. */
+static test_host_t *idle_producer(const char *servers, const char *idle) {
+        const char *const properties[] = {"bootstrap.servers",
+                                          servers,
+                                          "log.queue",
+                                          "true",
+                                          "transactional.id",
+                                          "t",
+                                          "linger.ms",
+                                          "40000",
+                                          "message.timeout.ms",
+                                          "50000",
+                                          "connections.max.idle.ms",
+                                          idle,
+                                          NULL};
         test_host_t *host = test_host_new();
         assert_string_equal(test_open(host, "producer", properties), "ok");
         return host;
+}
+
+static test_host_t *producer(const char *servers) {
+        return idle_producer(servers, "0");
 }
 
 static const char *transact(test_host_t *host, uint8_t what, uint32_t epoch, const char *tag) {
@@ -59,11 +75,14 @@ static bool succeeds(test_host_t *host, uint8_t what, uint32_t epoch) {
         return strcmp(ok, "ok") == 0;
 }
 
-static test_host_t *with_transaction(uint32_t epoch) {
-        test_host_t *host = producer(bootstrap);
+static test_host_t *begin(test_host_t *host, uint32_t epoch) {
         assert_true(succeeds(host, CR_TRANSACT_INIT, 0));
         assert_true(succeeds(host, CR_TRANSACT_BEGIN, epoch));
         return host;
+}
+
+static test_host_t *with_transaction(uint32_t epoch) {
+        return begin(producer(bootstrap), epoch);
 }
 
 static const char *produce_in(test_host_t *host, uint32_t epoch, const bytes_t *plain) {
@@ -95,14 +114,14 @@ static const char *produce_none(test_host_t *host, uint32_t epoch) {
         return produce_in(host, epoch, &plain);
 }
 
-/* The cluster's next answer of that kind comes so many milliseconds late. */
-static void delay(int api, int millis) {
+/* The cluster's next answer of that kind, so many milliseconds late. */
+static void answer(int api, const char *error, int millis) {
         cr_writer_t out = cr_writer();
         cr_write_tuple(&out, 2);
         cr_write_integer(&out, api);
         cr_write_list(&out, 1);
         cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "no_error");
+        cr_write_atom(&out, error);
         cr_write_integer(&out, millis);
         cr_write_list_end(&out);
         assert_string_equal(
@@ -191,7 +210,7 @@ static void closes_under_way(void **state) {
         assert_string_equal(produce(hosts[1], 1), "");
         assert_string_equal(transact(hosts[1], CR_TRANSACT_COMMIT, 0, "end"), "");
         hosts[2] = with_transaction(1);
-        delay(END_TXN, 60000);
+        answer(END_TXN, "no_error", 60000);
         assert_string_equal(produce(hosts[2], 1), "");
         assert_string_equal(transact(hosts[2], CR_TRANSACT_COMMIT, 0, "end"), "");
         for (int i = 0; i < 3; i++) {
@@ -203,9 +222,52 @@ static void closes_under_way(void **state) {
         assert_true(after.tv_sec - before.tv_sec < 20);
 }
 
+static const char *send_offsets(test_host_t *host, const char *tag) {
+        rd_kafka_consumer_group_metadata_t *metadata = rd_kafka_consumer_group_metadata_new("g");
+        cr_writer_t out = cr_writer();
+        const char *answered;
+        void *bytes;
+        size_t size;
+        assert_null(rd_kafka_consumer_group_metadata_write(metadata, &bytes, &size));
+        cr_write_tuple(&out, 4);
+        cr_write_text(&out, tag);
+        cr_write_binary(&out, bytes, size);
+        cr_write_list(&out, 1);
+        cr_write_tuple(&out, 3);
+        cr_write_text(&out, "t");
+        cr_write_integer(&out, 0);
+        cr_write_integer(&out, 1);
+        cr_write_list_end(&out);
+        cr_write_integer(&out, 1000);
+        answered = test_command(host, CR_CMD_SEND_OFFSETS, out.x.buff, (size_t)out.x.index);
+        ei_x_free(&out.x);
+        rd_kafka_mem_free(NULL, bytes);
+        rd_kafka_consumer_group_metadata_destroy(metadata);
+        return answered;
+}
+
+/* Proves that whoever closes a client hears of the end also while librdkafka does
+ * not come back with offsets, and that the client is freed when it does. */
+static void offsets_without_end(void **state) {
+        test_host_t *host = begin(idle_producer(bootstrap, "28000"), 1);
+        bool told = false;
+        (void)state;
+        answer(FIND_COORDINATOR, "not_coordinator", 0);
+        assert_string_equal(send_offsets(host, "offsets"), "");
+        assert_string_equal(test_command(host, CR_CMD_CLOSE, "close", 5), "");
+        test_host_close(host);
+        for (int i = 0; i < 3 && !told; i++)
+                told = is_told(host, "close");
+        assert_true(told);
+        assert_false(host->gone);
+        assert_true(is_told(host, "offsets"));
+        test_host_free(host);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_the_open_one_takes), cmocka_unit_test(first_report),
-                cmocka_unit_test(open_one_is_kept), cmocka_unit_test(closes_under_way)};
+                cmocka_unit_test(open_one_is_kept), cmocka_unit_test(closes_under_way),
+                cmocka_unit_test(offsets_without_end)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

@@ -2,7 +2,7 @@
 -module(crema_transaction_error).
 
 -export([stale/0, closed/0, nested/0, not_transactional/0, no_turn/0, not_ready/1]).
--export([commit_timeout/0, commit_lost/0, commit_failed/3]).
+-export([commit_timeout/0, commit_lost/0, commit_failed/3, offsets_lost/0]).
 
 %% librdkafka may have sent a commit again that takes longer.
 -define(ONE_TRY_MS, 1000).
@@ -62,3 +62,10 @@ commit_failed({Code, #{message := Text} = Details} = Reason, Began, Attempt) ->
             Extra = (maps:with([fatal], Details))#{cause => Code},
             crema_error:make(commit_unknown, ["the commit failed after a while: ", Text], Extra)
     end.
+
+%% @doc librdkafka is not heard of again: its client is given up.
+-spec offsets_lost() -> crema_error:reason().
+offsets_lost() ->
+    Text = "librdkafka does not come back with the offsets of a transaction",
+    {error, Reason} = crema_error:make(timed_out, Text, #{fatal => true}),
+    Reason.

@@ -74,7 +74,7 @@ gone(cast, {client, Port}, #data{left = false} = Data) when is_port(Port) ->
     run(#command{what = init}, Data#data{port = Port, trouble = none}, []);
 gone(cast, {client, {error, Reason}}, #data{turns = Turns} = Data) ->
     {keep_state, Data#data{turns = crema_turns:clear(Turns), trouble = Reason},
-        refusals(crema_turns:all(Turns), {error, Reason})};
+        crema_turns:refusals(crema_turns:all(Turns), {error, Reason})};
 gone(cast, _, _Data) ->
     keep_state_and_data;
 gone({call, From}, {enter, _, _, _, _}, #data{left = true, trouble = Reason}) ->
@@ -98,6 +98,10 @@ busy({timeout, retry}, now, #data{command = #command{ref = none} = Command} = Da
     run(Command, Data);
 busy({timeout, first_report}, now, #data{command = #command{what = first_report} = Command} = Data) ->
     run(Command#command{what = abort}, Data);
+busy({timeout, offsets}, Ref, #data{command = #command{ref = Ref}, metadata = #{client := Producer}}) ->
+    %% The client is of no use any more: its producer ends it, and tells us.
+    ok = gen_server:cast(Producer, {fatal, crema_transaction_error:offsets_lost()}),
+    keep_state_and_data;
 busy({timeout, unheard}, now, #data{command = #command{to = To, outcome = Told} = Command} = Data) when
     To =/= none, Told =/= none
 ->
@@ -275,9 +279,12 @@ give(#data{port = Port, turns = Turns, epoch = Epoch, metadata = Metadata} = Dat
 run(Command, Data) -> run(Command, Data, []).
 
 -spec run(#command{}, data(), [gen_statem:action()]) -> result().
-run(Command, #data{port = Port, epoch = Epoch} = Data, Actions) ->
-    case crema_transaction_step:ask(Port, step(Command, Epoch)) of
-        {ok, Ref} -> {next_state, busy, Data#data{command = Command#command{ref = Ref}}, Actions};
+run(Command, #data{port = Port, epoch = Epoch, options = Options} = Data, Actions) ->
+    Step = step(Command, Epoch),
+    case crema_transaction_step:ask(Port, Step) of
+        {ok, Ref} ->
+            New = Data#data{command = Command#command{ref = Ref}},
+            {next_state, busy, New, crema_transaction_step:patience(Step, Ref, Options) ++ Actions};
         {error, Reason} -> fail(Command, Reason, Data, Actions)
     end.
 
@@ -366,14 +373,8 @@ refuse_first(Reason, #data{turns = Turns} = Data) ->
             next(Data, []);
         {#{monitor := Monitor} = First, _} ->
             {_, Rest} = crema_turns:drop(Monitor, Turns),
-            next(Data#data{turns = Rest}, refusals([First], {error, Reason}))
+            next(Data#data{turns = Rest}, crema_turns:refusals([First], {error, Reason}))
     end.
-
-%% What they wait for will not come.
--spec refusals([crema_turns:turn()], crema_error:error()) -> [gen_statem:action()].
-refusals(Turns, Error) ->
-    [{{timeout, {turn, Monitor}}, cancel} || #{monitor := Monitor} <- Turns] ++
-        [{reply, From, Error} || #{from := From} <- Turns].
 
 %% The client is of no more use. Who was promised something is told, an owner
 %% when it asks; who waits for a turn waits for the next client.
@@ -481,8 +482,7 @@ shut_down(#data{stopping = From, turns = Turns, command = Command} = Data, Actio
             _ ->
                 {[], Data}
         end,
-    Refused = refusals(crema_turns:all(Turns), reason(Data)),
-    Replies = replies(Actions ++ Asked ++ Refused),
+    Replies = replies(Actions ++ Asked ++ crema_turns:refusals(crema_turns:all(Turns), reason(Data))),
     leave([{reply, From, ok} | Replies], New#data{turns = crema_turns:clear(Turns), command = none}).
 
 -spec replies([gen_statem:action()]) -> [gen_statem:reply_action()].

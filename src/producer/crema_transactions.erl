@@ -12,7 +12,8 @@
     wait := timeout(),
     attempts := pos_integer(),
     backoff := non_neg_integer(),
-    abort_wait := non_neg_integer()
+    abort_wait := non_neg_integer(),
+    offsets_wait := pos_integer()
 }.
 %% What the owner of a transaction that has ended is told.
 -type outcome() :: {aborted, term()} | crema_error:error().
@@ -22,12 +23,13 @@
 %% @doc Called by a producer; without a transactional.id it needs none. `Metadata'
 %% is that of its events.
 -spec start_link(Metadata :: map(), crema_options:parsed()) -> pid() | none.
-start_link(Metadata, #{kafka := #{<<"transactional.id">> := _}} = Options) ->
+start_link(Metadata, #{kafka := #{<<"transactional.id">> := _} = Kafka} = Options) ->
     Own = #{
         wait => maps:get(transaction_wait, Options),
         attempts => maps:get(transaction_attempts, Options),
         backoff => maps:get(transaction_backoff, Options),
-        abort_wait => maps:get(abort_wait, Options)
+        abort_wait => maps:get(abort_wait, Options),
+        offsets_wait => crema_transaction_step:offsets_wait(Kafka)
     },
     {ok, Pid} = gen_statem:start_link(crema_transaction_server, {Metadata, Own}, []),
     Pid;

@@ -2,7 +2,7 @@
 %% the order of arrival. Each is monitored while it waits.
 -module(crema_turns).
 
--export([new/0, add/4, first/1, drop/2, all/1, clear/1]).
+-export([new/0, add/4, first/1, drop/2, all/1, clear/1, refusals/2]).
 
 -export_type([turns/0, turn/0]).
 
@@ -53,3 +53,9 @@ all(Turns) -> Turns.
 clear(Turns) ->
     _ = [erlang:demonitor(Monitor, [flush]) || #{monitor := Monitor} <- Turns],
     new().
+
+%% @doc What they wait for will not come.
+-spec refusals([turn()], crema_error:error()) -> [gen_statem:action()].
+refusals(Turns, Error) ->
+    [{{timeout, {turn, Monitor}}, cancel} || #{monitor := Monitor} <- Turns] ++
+        [{reply, From, Error} || #{from := From} <- Turns].
