@@ -13,12 +13,33 @@
 /* No value of a topic's property is longer. */
 #define VALUE_ROOM 128
 
+/* What a topic may have for itself, and librdkafka's other names for the same. */
+static const struct {
+        const char *name, *alias; /* alias may be NULL */
+} known[] = {{"acks", "request.required.acks"},
+             {"compression.level", NULL},
+             {"compression.type", "compression.codec"},
+             {"message.timeout.ms", "delivery.timeout.ms"},
+             {"partitioner", NULL},
+             {"request.timeout.ms", NULL}};
+#define KNOWN (sizeof(known) / sizeof(known[0]))
+
 typedef struct config {
         rd_kafka_topic_conf_t *own; /* the client's */
         rd_kafka_topic_conf_t *conf;
         char text[256]; /* what differs */
         cr_faults_t faults;
 } config_t;
+
+/* The one name of a property; NULL when it is none of a topic's. */
+static const char *canonical(const char *name) {
+        for (size_t i = 0; i < KNOWN; i++) {
+                if (strcmp(name, known[i].name) == 0 ||
+                    (known[i].alias && strcmp(name, known[i].alias) == 0))
+                        return known[i].name;
+        }
+        return NULL;
+}
 
 const cr_variant_t *cr_variant_find(const cr_delivery_t *delivery, uint32_t number) {
         const cr_variant_t *variant = delivery->variants;
@@ -51,14 +72,19 @@ static const char *topic_value(const rd_kafka_topic_conf_t *conf, const char *na
         return value;
 }
 
-/* In librdkafka's spelling, so that what is the same reads the same: the text
- * tells one configuration from another. */
-static void describe(config_t *config, const char *name) {
+static void describe_one(config_t *config, const char *name) {
         char own[VALUE_ROOM], value[VALUE_ROOM];
         size_t used = strlen(config->text);
         if (strcmp(topic_value(config->own, name, own), topic_value(config->conf, name, value)))
                 snprintf(config->text + used, sizeof(config->text) - used, "%s%s=%s",
                          used ? ", " : "", name, value);
+}
+
+/* In librdkafka's spelling, so that what is the same reads the same: the text
+ * tells one configuration from another. */
+static void describe(config_t *config) {
+        for (size_t i = 0; i < KNOWN; i++)
+                describe_one(config, known[i].name);
 }
 
 /* What librdkafka would find only when a topic is used, and then only log; NULL
@@ -88,23 +114,26 @@ static bool has_all_acks(cr_client_t *client, const char *name) {
 static void set_property(cr_client_t *client, config_t *config, cr_text_t key, cr_text_t value) {
         char text[512];
         const char *fault = NULL;
-        char *name = cr_copy(key.bytes, key.size);
+        char *given = cr_copy(key.bytes, key.size);
+        const char *name = given ? canonical(given) : NULL;
         char *setting = cr_copy(value.bytes, value.size);
-        if (!name || !setting)
+        if (!given || !setting)
                 fault = "there is no memory";
-        else if (strlen(name) != key.size || strlen(setting) != value.size)
+        else if (strlen(given) != key.size || strlen(setting) != value.size)
                 fault = "contains a zero byte";
+        else if (!name)
+                fault = "is not for one topic alone";
         else if (has_all_acks(client, name))
                 fault = "is all for every topic of an idempotent producer";
         else if (rd_kafka_topic_conf_set(config->conf, name, setting, text, sizeof(text)) !=
                  RD_KAFKA_CONF_OK)
                 fault = text;
-        else if (!(fault = unfit(client, config->conf, name)))
-                describe(config, name);
+        else
+                fault = unfit(client, config->conf, name);
         if (fault)
                 cr_faults_add(&config->faults, key, fault);
         cr_free(setting);
-        cr_free(name);
+        cr_free(given);
 }
 
 static bool read_config(cr_client_t *client, config_t *config, const cr_input_t *in) {
@@ -156,7 +185,9 @@ static void answer_number(cr_client_t *client, uint32_t number, cr_reply_t *repl
 /* What does not differ from the client's own configuration is that. */
 static void answer_config(cr_client_t *client, config_t *config, cr_reply_t *reply) {
         cr_delivery_t *delivery = client->delivery;
-        const cr_variant_t *variant = same_as(delivery, config->text);
+        const cr_variant_t *variant;
+        describe(config);
+        variant = same_as(delivery, config->text);
         if (!config->text[0])
                 answer_number(client, 0, reply);
         else if (!variant && delivery->variants && delivery->variants->number >= MOST)

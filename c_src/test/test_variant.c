@@ -34,17 +34,23 @@ static test_host_t *producer(const char *servers, const char *idempotence) {
         return host;
 }
 
-/* TOPIC_CONFIG of one property; its number, or -1 when it was refused. */
-static int64_t config(test_host_t *host, const char *key, const char *value) {
+/* TOPIC_CONFIG of one property, which may come with another value again; its
+ * number, or -1 when it was refused. */
+static int64_t config_twice(test_host_t *host, const char *key, const char *value,
+                            const char *again) {
+        const char *const values[] = {value, again};
+        int count = again ? 2 : 1;
         cr_writer_t out = cr_writer();
         cr_reader_t answer;
         const unsigned char *bytes;
         char ok[8];
         size_t size;
-        cr_write_list(&out, 1);
-        cr_write_tuple(&out, 2);
-        cr_write_text(&out, key);
-        cr_write_text(&out, value);
+        cr_write_list(&out, count);
+        for (int i = 0; i < count; i++) {
+                cr_write_tuple(&out, 2);
+                cr_write_text(&out, key);
+                cr_write_text(&out, values[i]);
+        }
         cr_write_list_end(&out);
         (void)test_command(host, CR_CMD_TOPIC_CONFIG, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
@@ -53,6 +59,10 @@ static int64_t config(test_host_t *host, const char *key, const char *value) {
         cr_read_tuple(&answer, 2);
         cr_read_atom(&answer, ok, sizeof(ok));
         return strcmp(ok, "ok") == 0 ? cr_read_integer(&answer) : -1;
+}
+
+static int64_t config(test_host_t *host, const char *key, const char *value) {
+        return config_twice(host, key, value, NULL);
 }
 
 /* Whether the last answer has that text in it. */
@@ -105,6 +115,31 @@ static void equals_are_one(void **state) {
         assert_int_equal(config(host, "acks", "all"), 0);
         assert_int_equal(config(host, "acks", "-1"), 0);
         assert_int_equal(config(host, "message.timeout.ms", "300000"), 0);
+        test_host_free(host);
+}
+
+/* Proves that names that librdkafka knows for the same are the same here. */
+static void aliases_are_known(void **state) {
+        test_host_t *host = producer("127.0.0.1:1", "false");
+        int64_t one = config(host, "acks", "1");
+        (void)state;
+        assert_int_equal(config(host, "request.required.acks", "1"), one);
+        assert_int_equal(config(host, "delivery.timeout.ms", "300000"), 0);
+        assert_int_equal(config(host, "delivery.timeout.ms", "5"), -1);
+        test_host_free(host);
+        host = producer("127.0.0.1:1", "true");
+        assert_int_equal(config(host, "request.required.acks", "1"), -1);
+        assert_true(told("idempotent"));
+        test_host_free(host);
+}
+
+/* Proves that of a property that comes twice the last one counts, also in what
+ * tells configurations apart. */
+static void the_last_one_counts(void **state) {
+        test_host_t *host = producer("127.0.0.1:1", "false");
+        (void)state;
+        assert_int_equal(config_twice(host, "acks", "1", "all"), 0);
+        assert_int_equal(config_twice(host, "acks", "0", "1"), config(host, "acks", "1"));
         test_host_free(host);
 }
 
@@ -247,6 +282,8 @@ static void configurations_work(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(equals_are_one),
+                                           cmocka_unit_test(aliases_are_known),
+                                           cmocka_unit_test(the_last_one_counts),
                                            cmocka_unit_test(wrong_ones_are_refused),
                                            cmocka_unit_test(there_are_so_many),
                                            cmocka_unit_test(conflicts_are_refused),
