@@ -268,7 +268,9 @@ plain_calls(Config) ->
     heard(Committed, committed),
     {ok, Ref} = crema:produce_async(P, #{topic => Topic, value => binary:copy(<<"v">>, 50000)}),
     heard(Committed, committed),
-    ?assertMatch({ok, #{offset := 11}}, crema:await(Ref, 0)),
+    %% Ten messages are before it, and what some brokers write to end a transaction.
+    {ok, #{offset := Eleventh}} = crema:await(Ref, 0),
+    ?assert(Eleventh >= 11),
     ok = crema:produce_async(P, #{topic => Topic}, #{report => message, tag => 5}),
     ?assertMatch([{5, {ok, _}}], crema_ct:reports(1)),
     heard(Committed, committed),
@@ -290,10 +292,10 @@ plain_call_waits(Config) ->
     Self = self(),
     Plain = spawn_link(fun() -> Self ! {self(), crema:produce(P, #{topic => Topic})} end),
     crema_ct:await(fun() -> process_info(Plain, status) =:= {status, waiting} end),
-    ?assertMatch({ok, #{offset := 1}}, crema:produce(Tx, #{topic => Topic})),
+    {ok, #{offset := Inside}} = crema:produce(Tx, #{topic => Topic}),
     ?assertEqual({ok, ok}, let_end(Pid)),
     receive
-        {Plain, Result} -> ?assertMatch({ok, #{offset := 2}}, Result)
+        {Plain, {ok, #{offset := After}}} -> ?assert(After > Inside)
     after 10000 -> error(no_report)
     end,
     heard(Started, started).
@@ -337,13 +339,13 @@ variants(Config) ->
     Gzip = #{topic_config => #{'compression.type' => gzip}},
     {ok, V} = crema:variant(P, Gzip),
     ?assertMatch({ok, #{offset := 0}}, crema:produce(V, #{topic => One})),
-    {ok, {ok, #{offset := 1}}} = crema:transaction(V, fun(Tx) ->
+    {ok, {ok, _}} = crema:transaction(V, fun(Tx) ->
         crema:produce(Tx, #{topic => One})
     end),
     ?assertMatch({error, {topic_config_conflict, _}}, crema:produce(P, #{topic => One})),
     {ok, Old} = crema:transaction(P, fun(Tx) ->
         {ok, Inside} = crema:variant(Tx, Gzip),
-        {ok, #{offset := 2}} = crema:produce(Inside, #{topic => One}),
+        {ok, _} = crema:produce(Inside, #{topic => One}),
         {ok, #{offset := 0}} = crema:produce(Tx, #{topic => Two}),
         {error, {bad_options, _}} = crema:variant(Tx, Gzip#{client => own}),
         Inside

@@ -219,7 +219,8 @@ plain_call_gives_up(Config) ->
     ?assertMatch({error, {timeout, _}}, Result),
     ?assert(Time < 1500, Time),
     %% It is no longer the caller's: the next call waits for it.
-    ?assertMatch({ok, #{offset := 2}}, crema:produce(P, #{topic => Topic})),
+    {ok, #{offset := Offset}} = crema:produce(P, #{topic => Topic}),
+    ?assert(Offset >= 2),
     [heard(Committed, committed) || _ <- [1, 2]].
 
 slow_abort(Config) ->
