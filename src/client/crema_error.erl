@@ -59,8 +59,8 @@
         "topic: max.message.bytes).">>
 ).
 -define(FENCED,
-    <<"Another client uses the same transactional.id: give each its own. The older one cannot go "
-        "on.">>
+    <<"Another client uses the same transactional.id: give each its own; or a transaction was open "
+        "for longer than transaction.timeout.ms. The older one cannot go on.">>
 ).
 -define(PURGED,
     <<"The client stopped or was purged before a broker acknowledged the message; status tells "
