@@ -292,8 +292,8 @@ transaction(Producer, Fun) ->
 -spec transaction(producer(), fun((transaction()) -> Result), transaction_options()) ->
     {ok, Result} | {aborted, Reason :: term()} | crema_error:error().
 transaction(Producer, Fun, Options) ->
-    crema_pool:on_member(Producer, Options, fun(Member) ->
-        crema_transaction:run(Member, Fun, Options)
+    crema_pool:on_member(Producer, Options, fun(Member, Left) ->
+        crema_transaction:run(Member, Fun, Left)
     end).
 
 %% @doc Aborts a transaction, which then returns `{aborted, Reason}'. In the

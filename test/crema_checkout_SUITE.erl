@@ -7,7 +7,7 @@
 -export([
     checkout/1, waiters_in_order/1, deadline/1, dead_holder/1, dead_waiter/1,
     killed_while_held/1, with_a_member/1, not_the_holder/1, events/1, transactions/1,
-    nested_transactions/1, killed_transaction/1
+    one_deadline/1, nested_transactions/1, killed_transaction/1
 ]).
 
 -import(crema_ct_pool, [pool/2, members/1]).
@@ -17,7 +17,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         checkout, waiters_in_order, deadline, dead_holder, dead_waiter, killed_while_held,
-        with_a_member, not_the_holder, events, transactions, nested_transactions,
+        with_a_member, not_the_holder, events, transactions, one_deadline, nested_transactions,
         killed_transaction
     ].
 
@@ -222,6 +222,31 @@ transactions(Config) ->
     ?assertMatch(#{available := 2}, crema_pool:stats(Pool)),
     %% Who wants none has one for each call, on the member that comes.
     ?assertMatch({ok, _}, crema:produce(Pool, #{topic => Topic})).
+
+one_deadline(Config) ->
+    %% The wait for a member and that for the turn, which somebody may have who uses
+    %% the member without a checkout, have one deadline together.
+    Pool = transactional(Config, 1),
+    Topic = crema_ct:topic(Config, 1),
+    [Member] = crema_ct_pool:members(Pool),
+    {Turn, _} = crema_ct_transaction:holder(Member, Topic),
+    Self = self(),
+    Holder = spawn_link(fun() ->
+        {ok, Member} = crema_pool:checkout(Pool),
+        Self ! held,
+        timer:sleep(600),
+        ok = crema_pool:checkin(Pool, Member)
+    end),
+    receive
+        held -> ok
+    end,
+    {Time, Result} = crema_ct:timed(fun() ->
+        crema:transaction(Pool, fun(_) -> ok end, #{timeout => 1000})
+    end),
+    ?assertMatch({error, {transaction_busy, _}}, Result),
+    ?assert(Time < 1300, Time),
+    ?assertNot(is_process_alive(Holder)),
+    ?assertMatch({ok, _}, crema_ct_transaction:let_end(Turn)).
 
 nested_transactions(Config) ->
     %% A transaction of a pool within one is part of it.

@@ -171,19 +171,30 @@ call(Pool, Request) ->
 
 %% ---- for the facade -------------------------------------------------------------------
 
-%% @private Runs a function with a member of a pool, or with what is no pool.
--spec on_member(crema_target:target(), Options :: map(), fun((crema_target:target()) -> Result)) ->
-    Result | crema_error:error().
+%% @private Runs a function with a member of a pool, or with what is no pool. With
+%% it go the options; the wait for a member comes off their `timeout'.
+-spec on_member(crema_target:target(), Options, fun((crema_target:target(), Options) -> Result)) ->
+    Result | crema_error:error()
+when
+    Options :: map().
 on_member(Target, Options, Fun) ->
     case crema_registry:pool(Target) of
         {ok, _, _, _} ->
-            case with(Target, Fun, maps:with([timeout], Options)) of
+            Since = crema_deadline:now(),
+            Run = fun(Member) -> Fun(Member, later(Options, Since)) end,
+            case with(Target, Run, maps:with([timeout], Options)) of
                 {ok, Result} -> Result;
                 {error, _} = Error -> Error
             end;
         none ->
-            Fun(Target)
+            Fun(Target, Options)
     end.
+
+-spec later(map(), Since :: integer()) -> map().
+later(#{timeout := Timeout} = Options, Since) ->
+    Options#{timeout := crema_call:less(Timeout, crema_deadline:now() - Since)};
+later(Options, _Since) ->
+    Options.
 
 %% @private See `crema:info/1': what its members count, together.
 -spec info(crema_registry:ref()) -> map().
