@@ -224,22 +224,33 @@ plain_call_gives_up(Config) ->
     [heard(Committed, committed) || _ <- [1, 2]].
 
 slow_abort(Config) ->
-    %% An abort is waited for as long as for a turn; then it goes on by itself.
+    %% An abort is waited for as long as for a turn, whoever has said it; then it
+    %% goes on by itself.
     P = producer(Config, #{transaction_wait => 300}),
     Topic = crema_ct:topic(Config, 1),
     ?assertMatch({ok, {ok, _}}, one_message(P, Topic)),
     Aborted = listen(P, aborted),
-    fail(Config, end_txn, [{no_error, 2000}]),
-    {Time, Raised} = crema_ct:timed(fun() ->
-        catch crema:transaction(P, fun(Tx) ->
-            {ok, _} = crema:produce(Tx, #{topic => Topic}),
-            throw(mine)
-        end)
-    end),
-    ?assertEqual(mine, Raised),
-    ?assert(Time < 1800, Time),
-    ?assertMatch(#{cause := exception}, heard(Aborted, aborted)),
-    ?assertMatch({ok, {ok, _}}, one_message(P, Topic)).
+    Other = fun(Tx) -> crema_ct:spawned([fun() -> crema:abort(Tx, theirs) end]) end,
+    [
+        begin
+            fail(Config, end_txn, [{no_error, 2000}]),
+            {Time, Result} = crema_ct:timed(fun() ->
+                catch crema:transaction(P, fun(Tx) ->
+                    {ok, _} = crema:produce(Tx, #{topic => Topic}),
+                    End(Tx)
+                end)
+            end),
+            ?assertEqual({Cause, Expected}, {Cause, Result}),
+            ?assert(Time < 1800, {Cause, Time}),
+            ?assertMatch(#{cause := Cause}, heard(Aborted, aborted)),
+            ?assertMatch({ok, {ok, _}}, one_message(P, Topic))
+        end
+     || {Cause, Expected, End} <- [
+            {exception, mine, fun(_) -> throw(mine) end},
+            {abort, {aborted, mine}, fun(Tx) -> crema:abort(Tx, mine) end},
+            {abort, {aborted, theirs}, Other}
+        ]
+    ].
 
 no_abort_wait(Config) ->
     %% An abort waits for the first report, so long at most; not without messages,

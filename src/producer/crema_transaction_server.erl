@@ -57,9 +57,6 @@
 
 -define(MAX_EPOCH, 16#FFFFFFFF).
 
--spec closed() -> crema_error:error().
-closed() -> crema_transaction_error:closed().
-
 %% ---- states --------------------------------------------------------------------
 
 -spec callback_mode() -> state_functions.
@@ -88,7 +85,7 @@ gone(Type, Event, Data) ->
 
 -spec left(result()) -> result().
 left({keep_state, #data{left = true} = Data}) -> leave([], Data);
-left({keep_state, #data{left = true} = Data, Actions}) -> leave(replies(Actions), Data);
+left({keep_state, #data{left = true} = Data, All}) -> leave([R || {reply, _, _} = R <- All], Data);
 left(Result) -> Result.
 
 -spec busy(gen_statem:event_type(), term(), data()) -> result().
@@ -107,6 +104,12 @@ busy({timeout, unheard}, now, #data{command = #command{to = To, outcome = Told} 
 ->
     %% An abort that is decided, and goes on.
     {keep_state, Data#data{command = Command#command{to = none}}, [{reply, To, Told}]};
+busy({call, From}, {finish, Epoch, _}, #data{ended = Ended, command = Command} = Data) when
+    is_map_key(Epoch, Ended), (Data#data.open)#open.epoch =:= Epoch
+->
+    %% It is being aborted already.
+    Waits = Data#data{command = Command#command{to = From}, ended = maps:remove(Epoch, Ended)},
+    {keep_state, Waits, [unheard(Data)]};
 busy({call, _}, {What, _, _}, _) when What =:= finish; What =:= abort; What =:= send_offsets ->
     {keep_state_and_data, [postpone]};
 busy({call, _}, {is_current, _}, _Data) ->
@@ -167,9 +170,8 @@ any({timeout, {turn, Monitor}}, now, #data{turns = Turns} = Data) ->
     {keep_state, Data#data{turns = Rest}, [{reply, From, no_turn(Data)}]};
 any(cast, {fatal, Reason}, #data{command = Command} = Data) ->
     fail(Command, Reason, Data, []);
-any(cast, {client, none}, #data{command = Command} = Data) ->
-    {error, Reason} = closed(),
-    fail(Command, Reason, Data, []);
+any(cast, {client, none}, Data) ->
+    any(cast, {fatal, element(2, crema_transaction_error:closed())}, Data);
 any({timeout, stop}, now, Data) ->
     shut_down(Data, []);
 any(info, {'DOWN', Monitor, _, _, _}, Data) ->
@@ -213,7 +215,7 @@ nested(alone, _, _Data) -> crema_transaction_error:nested().
     Wait :: default | timeout(),
     AbortWait :: default | non_neg_integer().
 enter(From, _, _, _, #data{stopping = Stopping}) when Stopping =/= none ->
-    {keep_state_and_data, [{reply, From, closed()}]};
+    {keep_state_and_data, [{reply, From, crema_transaction_error:closed()}]};
 enter(From, Pid, Wait, AbortWait, #data{turns = Turns, options = Options} = Data) ->
     {Turn, New} = crema_turns:add(From, Pid, default(AbortWait, abort_wait, Options), Turns),
     Timer = {{timeout, {turn, maps:get(monitor, Turn)}}, default(Wait, wait, Options), now},
@@ -263,7 +265,7 @@ ask_for_client(#data{turns = Turns, metadata = #{client := Producer}}) ->
 give(#data{port = Port, turns = Turns, epoch = Epoch, metadata = Metadata} = Data) ->
     case crema_turns:first(Turns) of
         none ->
-            run(#command{what = abort, outcome = closed()}, Data);
+            run(#command{what = abort, outcome = crema_transaction_error:closed()}, Data);
         {#{from := From, pid := Pid, monitor := Monitor} = First, Rest} ->
             #{abort_wait := AbortWait, since := Since} = First,
             ok = crema_transaction_event:started(Since, Metadata),
@@ -422,7 +424,8 @@ unheard(#data{options = #{wait := Wait}}) ->
 
 -spec stop_open(data(), [gen_statem:action()]) -> result().
 stop_open(Data, Actions) ->
-    abort_open(none, closed(), stop, note_ended(closed(), Data), Actions).
+    Closed = crema_transaction_error:closed(),
+    abort_open(none, Closed, stop, note_ended(Closed, Data), Actions).
 
 %% The owner will ask for the outcome later.
 -spec note_ended(crema_transactions:outcome(), data()) -> data().
@@ -434,7 +437,7 @@ note_ended(Outcome, #data{open = Open, ended = Ended} = Data) ->
 
 %% Why there is no more.
 -spec reason(data()) -> crema_error:error().
-reason(#data{trouble = none}) -> closed();
+reason(#data{trouble = none}) -> crema_transaction_error:closed();
 reason(#data{trouble = Trouble}) -> {error, Trouble}.
 
 -spec tell_end(crema_transaction_event:ending(), data()) -> ok.
@@ -476,18 +479,16 @@ shut_down(#data{stopping = From, turns = Turns, command = Command} = Data, Actio
             #command{what = commit, to = To} ->
                 {[{reply, To, crema_transaction_error:commit_lost()}], Data};
             #command{what = send_offsets, to = To} ->
-                {[{reply, To, closed()}], note_ended(closed(), Data)};
+                Closed = crema_transaction_error:closed(),
+                {[{reply, To, Closed}], note_ended(Closed, Data)};
             #command{to = To, outcome = Outcome} when To =/= none ->
                 {[{reply, To, Outcome}], Data};
             _ ->
                 {[], Data}
         end,
-    Replies = replies(Actions ++ Asked ++ crema_turns:refusals(crema_turns:all(Turns), reason(Data))),
+    All = Actions ++ Asked ++ crema_turns:refusals(crema_turns:all(Turns), reason(Data)),
+    Replies = [Reply || {reply, _, _} = Reply <- All],
     leave([{reply, From, ok} | Replies], New#data{turns = crema_turns:clear(Turns), command = none}).
-
--spec replies([gen_statem:action()]) -> [gen_statem:reply_action()].
-replies(Actions) ->
-    [Reply || {reply, _, _} = Reply <- Actions].
 
 %% Ends when every owner has learnt what became of its transaction, without the
 %% producer if need be.
@@ -496,5 +497,4 @@ leave(Replies, #data{ended = Ended} = Data) when map_size(Ended) =:= 0 ->
     {stop_and_reply, normal, Replies, Data};
 leave(Replies, #data{metadata = #{client := Producer}} = Data) ->
     true = unlink(Producer),
-    {error, Reason} = reason(Data),
-    {next_state, gone, Data#data{trouble = Reason, left = true}, Replies}.
+    {next_state, gone, Data#data{trouble = element(2, reason(Data)), left = true}, Replies}.
