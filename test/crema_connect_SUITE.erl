@@ -9,7 +9,7 @@
     connects_at_first_use/1, every_use_connects/1, what_needs_no_client/1, cannot_connect/1,
     disconnects/1, busy/1, reports_outlive_disconnect/1, disconnects_under_load/1,
     waiters_keep_it/1, idle/1, used_is_not_idle/1, stops_in_every_state/1, stops_itself/1,
-    forced_stop/1, queue_size/1
+    forced_stop/1, queue_size/1, ready_leaves_nothing/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -19,7 +19,7 @@ all() ->
         connects_at_first_use, every_use_connects, what_needs_no_client, cannot_connect,
         disconnects, busy, reports_outlive_disconnect, disconnects_under_load, waiters_keep_it,
         idle, used_is_not_idle, stops_in_every_state, stops_itself, forced_stop,
-        queue_size
+        queue_size, ready_leaves_nothing
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -281,3 +281,25 @@ queue_size(Config) ->
 connected(P) ->
     ok = crema:await_ready(P, 10000),
     crema:status(P).
+
+ready_leaves_nothing(_Config) ->
+    %% An event that happens while the wait ends may still run the wait's handler
+    %% afterwards. The caller gets no message of it.
+    P = crema_ct:unreachable(#{}),
+    Self = self(),
+    Waiter = spawn_link(fun() ->
+        Self ! {waited, crema:await_ready(P, 1000)},
+        receive {look, From} -> From ! process_info(self(), messages) end
+    end),
+    Tell = crema_ct:await(fun handler_of_wait/0),
+    receive {waited, Answer} -> ?assertMatch({error, {timeout, _}}, Answer) end,
+    _ = Tell([crema, client, connected], #{}, #{}, none),
+    Waiter ! {look, Self},
+    ?assertMatch({messages, []}, receive Found -> Found after 5000 -> nothing end),
+    ok = crema_producer:stop(P).
+
+handler_of_wait() ->
+    case [Fun || #{id := {crema_ready, _}, function := Fun} <- crema_events:list_handlers()] of
+        [Fun | _] -> {ok, Fun};
+        [] -> none
+    end.

@@ -6,11 +6,12 @@
 %% @doc Attaches first and looks then, so that nothing comes in between.
 -spec await(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 await(Client, Timeout) ->
-    Ref = make_ref(),
-    Self = self(),
+    %% A handler may still be running when it has been detached: what it sends by
+    %% the alias then is dropped, and never comes to be the caller's.
+    Ref = alias(),
     Handler = {?MODULE, Ref},
     Events = [[crema, client, connected], [crema, consumer, assigned]],
-    Tell = fun(_, _, _, _) -> Self ! {Ref, look} end,
+    Tell = fun(_, _, _, _) -> Ref ! {Ref, look} end,
     ok = crema_events:attach(Handler, Events, Tell, none),
     Monitor = monitor_client(crema_registry:whereis_name(Client), Ref),
     try
@@ -18,6 +19,7 @@ await(Client, Timeout) ->
     after
         true = erlang:demonitor(Monitor, [flush]),
         _ = crema_events:detach(Handler),
+        _ = unalias(Ref),
         flush(Ref)
     end.
 
