@@ -310,7 +310,7 @@ stop_of_idle(Config) ->
     ok = crema_producer:stop(Q),
     ?assertMatch({ok, #{offset := 1}}, crema:await(Ref, 5000)).
 
-stop_loses_aloud(_Config) ->
+stop_loses_aloud(Config) ->
     %% What a stop cannot send by its deadline is told of.
     P = crema_ct:unreachable(#{max_queue_messages => 2}),
     {ok, _} = crema:produce_async(P, #{topic => t}),
@@ -319,7 +319,12 @@ stop_loses_aloud(_Config) ->
     ?assert(Time < 3000),
     ?assertMatch(#{count := 2, client := P, reason := closed}, event(P, lost)),
     ?assertMatch(#{count := 2}, event(P, refused)),
-    quiet(P).
+    quiet(P),
+    %% So is what no flush could send, and why.
+    {Q, Topic} = start(Config, #{}),
+    ok = crema:buffer_many(Q, [message(Topic, 0), #{value => <<"no topic">>}]),
+    ok = crema_producer:stop(Q),
+    ?assertMatch(#{count := 2, client := Q, reason := bad_message}, event(Q, lost)).
 
 killed_producer(_Config) ->
     %% When the producer is killed a flush under way gets its outcome, and what

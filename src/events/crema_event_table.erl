@@ -274,7 +274,8 @@ buffer_events() ->
         event([crema, buffer, lost],
             <<"The producer ended, or the process of its buffer, with messages in the buffer.">>,
             [{count, {integer, messages}, <<"messages lost">>}],
-            client() ++ [{reason, term, <<"why: closed when the producer ended">>}])
+            client() ++
+                [{reason, term, <<"why: closed when the producer ended, or what refused its last flush">>}])
     ].
 
 -spec group_events() -> [row()].

@@ -36,6 +36,8 @@
     waiters = [] :: [waiter()],
     %% the producer that stops and waits
     drain = none :: none | gen_server:from() | answered,
+    %% what the rest is lost of, when there is one at the end
+    why = closed :: crema_error:code(),
     ended = false :: boolean()
 }).
 
@@ -177,8 +179,8 @@ handle_info(Message, #state{claims = Claims} = State) ->
 noted(#state{ended = true, sending = none, reporting = Reporting} = State) when
     map_size(Reporting) =:= 0
 ->
-    #state{producer = Producer, name = Name, queue = Queue, claims = Claims} = State,
-    lost(crema_buffer_queue:count(Queue), Producer, Name, closed),
+    #state{producer = Producer, name = Name, queue = Queue, claims = Claims, why = Why} = State,
+    lost(crema_buffer_queue:count(Queue), Producer, Name, Why),
     ok = crema_claims:leave(Claims),
     {stop, normal, State};
 noted(#state{ended = true} = State) ->
@@ -300,9 +302,15 @@ go_on(none, State) ->
 go_on(Refusal, #state{flushes = Flushes, waiters = Waiters} = State) ->
     ok = refused(Refusal, State),
     ok = refuse(Waiters, Refusal),
+    {error, {Code, _}} = Refusal,
+    Why =
+        case State#state.drain of
+            none -> closed;
+            _ -> Code
+        end,
     lists:foldl(
         fun(Cause, Acc) -> settle(begun(Cause), [], Refusal, Acc) end,
-        State#state{flushes = [], waiters = []},
+        State#state{flushes = [], waiters = [], why = Why},
         Flushes
     ).
 
