@@ -37,7 +37,7 @@ refused_at_once(_Config) ->
     %% can be done; the option of a call counts more than the producer's.
     P = full(3, #{on_full => error}),
     {Time, Result} = crema_ct:timed(fun() -> put_one(P, #{}) end),
-    {error, {queue_full, #{message := Text}}} = Result,
+    {error, {queue_full, #{message := Text, retriable := true}}} = Result,
     ?assert(Time < 1000),
     ?assertMatch({match, _}, re:run(Text, "max_queue_messages")),
     {Waited, {error, {queue_full, _}}} =
@@ -85,7 +85,7 @@ whole_or_not_at_all(_Config) ->
         Messages = [message(I) || I <- lists:seq(1, N)],
         crema:produce_many_async(P, Messages, #{report => none})
     end,
-    ?assertMatch({error, {queue_full, _}}, Many(3)),
+    ?assertMatch({error, {queue_full, #{retriable := true}}}, Many(3)),
     ?assertMatch(#{accepted := 3, queue_messages := 3}, crema:info(P)),
     ?assertEqual(ok, Many(2)),
     ?assertMatch(#{accepted := 5, queue_messages := 5}, crema:info(P)),

@@ -183,9 +183,15 @@ error_or(Other) ->
 %% librdkafka's names are in upper case; crema's own are atoms of its modules.
 -spec driver_error(binary(), binary(), map()) -> crema_error:error().
 driver_error(<<First, _/binary>> = Name, Text, Flags) when First >= $a, First =< $z ->
-    crema_error:make(binary_to_existing_atom(Name), Text, Flags);
+    Code = binary_to_existing_atom(Name),
+    crema_error:make(Code, Text, flags(Code, Flags));
 driver_error(Name, Text, Flags) ->
     crema_error:from_kafka(Name, Text, Flags).
+
+%% The driver knows librdkafka's own only.
+-spec flags(atom(), map()) -> map().
+flags(queue_full, Flags) -> Flags#{retriable => true};
+flags(_, Flags) -> Flags.
 
 -spec bad_properties([{binary(), binary()}]) -> crema_error:error().
 bad_properties(Faults) ->

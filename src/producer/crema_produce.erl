@@ -319,9 +319,8 @@ cancel_admission(Port, Tag) ->
 
 -spec queue_full(timeout()) -> crema_error:error().
 queue_full(Timeout) ->
-    crema_error:make(
-        queue_full, io_lib:format("no place in the queue within ~w ms", [Timeout]), #{}
-    ).
+    Text = io_lib:format("no place in the queue within ~w ms", [Timeout]),
+    crema_error:make(queue_full, Text, #{retriable => true}).
 
 %% Small values are in the command; larger ones come behind it, by reference,
 %% which only a port command can do, whose answer is a packet.
@@ -387,8 +386,11 @@ purge_by({Port, _, _} = Client, Producer) ->
 -spec bad_message(one | many, crema_packet:fault()) -> crema_error:error().
 bad_message(one, {_Index, Field, Reason}) ->
     crema_error:make(bad_message, [atom_to_list(Field), " ", Reason], #{field => Field});
+%% It is not a message that is wrong.
+bad_message(many, {_Index, messages, _} = Fault) ->
+    bad_message(one, Fault);
 bad_message(many, {Index, Field, Reason}) ->
-    Text = io_lib:format("message ~b: ~s ~s", [Index, Field, Reason]),
+    Text = ["message ", integer_to_list(Index), ": ", atom_to_list(Field), " ", Reason],
     crema_error:make(bad_message, Text, #{field => Field, index => Index}).
 
 %% @doc Unique in the VM: more than the driver asks for, which is per process.

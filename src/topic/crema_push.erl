@@ -388,7 +388,8 @@ crashed(Reason) ->
 
 -spec full() -> crema_error:error().
 full() ->
-    crema_error:make(queue_full, "as many of the handle's batches as max_batches are full", #{}).
+    Text = "as many of the handle's batches as max_batches are full",
+    crema_error:make(queue_full, Text, #{retriable => true}).
 
 -spec closed() -> crema_error:error().
 closed() ->
