@@ -54,6 +54,11 @@ wrong_messages(Config) ->
         {message, [{topic, t}]}
     ],
     told_of(crema:produce(P, #{topic => t, value => [99, 8364]}), "unicode:characters_to_binary"),
+    told_of(crema:produce(P, #{<<"topic">> => t}), "the fields of a message are atoms"),
+    told_of(crema:produce(P, #{topic => t, headers => #{size => large}}), "a value \\(of size\\) .*iodata"),
+    {error, {bad_message, None}} = crema:produce_many(P, []),
+    ?assertMatch(#{message := <<"messages must be a list of one message or more", _/binary>>}, None),
+    ?assertNot(is_map_key(index, None)),
     [
         begin
             {error, {bad_message, #{field := Is, message := Text}}} = crema:produce(P, Message),
@@ -128,6 +133,14 @@ no_broker(_Config) ->
     told(Details, "message.timeout.ms"),
     told(Details, "brokers").
 
+%% What a shell says of an argument.
+wrong_argument(Fun, Argument) ->
+    try Fun() of
+        Result -> error({returned, Result})
+    catch
+        error:badarg:Stack -> maps:get(Argument, crema_error:format_error(badarg, Stack))
+    end.
+
 told_of({error, {_, Details}}, Advice) -> told(Details, Advice).
 
 told(#{message := Text}, Advice) ->
@@ -184,6 +197,15 @@ wrong_call_options(Config) ->
             {fun crema:produce_many_async/3, [#{topic => t}]}
         ]
     ],
+    Message = #{topic => t},
+    told_of(crema:produce(P, Message, #{timeout => soon}), "timeout must be .*, not soon"),
+    told_of(crema:produce_async(P, Message, #{report => fun() -> ok end}), "a function of one argument"),
+    told_of(crema:produce(P, Message, #{time_out => 1}), "which are timeout, "),
+    [
+        ?assertMatch({error, {bad_call, #{field := options}}}, Produce(P, Message, Options))
+     || Produce <- [fun crema:produce/3, fun crema:produce_async/3],
+        Options <- [5000, [{timeout, 5000}], fun(_) -> ok end]
+    ],
     ?assertMatch(#{accepted := 0}, crema:info(P)),
     {ok, Ref} = crema:produce_async(P, #{topic => t}),
     ?assertError(badarg, crema:await(Ref, -1)),
@@ -197,6 +219,24 @@ misuse(Config) ->
     P = crema_ct:producer(Config),
     Cluster = proplists:get_value(cluster, Config),
     ?assertError(badarg, crema:await(make_ref())),
+    {ok, Ref} = crema:produce_async(P, #{topic => t}),
+    Reasons = [
+        {fun() -> crema:await({ok, Ref}) end, 1, "match it first"},
+        {fun() -> crema:await(ok) end, 1, "called back"},
+        {fun() -> crema:await(make_ref()) end, 1, "asynchronous call"},
+        {fun() -> crema:await(Ref, -1) end, 2, "infinity"},
+        {fun() -> crema:await_many(Ref, 0) end, 1, "list of references"},
+        {fun() -> crema:await_many([Ref], soon) end, 2, "infinity"},
+        {fun() -> crema:completed({ok, Ref}) end, 1, "match it first"},
+        {fun() -> crema:abort(P, why) end, 1, "handle"},
+        {fun() -> crema:send_offsets(P, P, []) end, 1, "handle"},
+        {fun() -> crema:push(P, #{value => <<>>}) end, 1, "crema:topic/3"}
+    ],
+    [
+        ?assertMatch({{match, _}, _}, {re:run(wrong_argument(Fun, Argument), Part), Part})
+     || {Fun, Argument, Part} <- Reasons
+    ],
+    ?assertMatch({ok, _}, crema:await(Ref)),
     NotFound = [
         crema:produce(no_such_name, #{topic => t}),
         crema:produce_async({global, no_such_name}, #{topic => t, value => binary:copy(<<"x">>, 100000)}),

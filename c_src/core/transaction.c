@@ -188,7 +188,7 @@ static void refuse_commit(cr_client_t *client, const cr_input_t *in, cr_text_t t
                 return;
         }
         cr_error_code(&error, RD_KAFKA_RESP_ERR__INCONSISTENT,
-                      "a message was refused (see its delivery report)");
+                      "a message of it was refused: the result of its call says why");
         error.abortable = true;
         cr_reply_error(client, &tag, &error);
 }

@@ -7,6 +7,7 @@
 -module(crema_error).
 
 -export([make/3, from_kafka/3, code/1, hint/1, hints/0, format/1]).
+-export([badarg/1, format_error/2]).
 
 -export_type([error/0, reason/0, code/0, details/0, status/0]).
 
@@ -76,6 +77,20 @@
 -spec make(code(), Message :: unicode:chardata(), Extra :: map()) -> error().
 make(Code, Message, Extra) when is_atom(Code), is_map(Extra) ->
     {error, {Code, Extra#{message => advise(text(Message), hint(Code))}}}.
+
+%% @doc What `erlang:error(badarg, Args, _)' takes, for shells and Elixir to say
+%% what is wrong with which argument.
+-spec badarg(#{pos_integer() => binary()}) -> [{error_info, map()}].
+badarg(Wrong) ->
+    [{error_info, #{module => ?MODULE, cause => Wrong}}].
+
+%% @private Called by those who show an exception.
+-spec format_error(term(), [tuple()]) -> map().
+format_error(_Reason, [{_, _, _, Location} | _]) ->
+    case lists:keyfind(error_info, 1, Location) of
+        {_, #{cause := Wrong}} -> Wrong;
+        _ -> #{}
+    end.
 
 %% @doc The error for one of librdkafka's: its name (`<<"_MSG_TIMED_OUT">>', as
 %% `rd_kafka_err2name' gives it), and its description.

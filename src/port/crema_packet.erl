@@ -42,6 +42,7 @@
 ).
 %% Kafka's limit.
 -define(MAX_TOPIC, 249).
+-define(TOPIC_NAME, "must be a name of 1 to 249 bytes (letters, digits, dots, dashes and underscores)").
 
 %% @doc The argument of PRODUCE. All messages are checked. The values that are
 %% to go by reference come apart, in order. `Max' is the size of a value, at most.
@@ -91,7 +92,7 @@ pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) ->
 pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
     case topic(Given) of
         error ->
-            fault(topic, "must be a name of 1 to 249 bytes", Index);
+            fault(topic, ?TOPIC_NAME, Index);
         Last ->
             pack_body(Message, 0, <<>>, Rest, Last, Max, Index, Acc, Behind);
         Topic ->
@@ -102,6 +103,10 @@ pack([], _Topic, _Max, Count, Acc, Behind) when Count > 0 ->
     {Count, Acc, lists:reverse(Behind)};
 pack([skipped | Rest], Topic, Max, Index, Acc, Behind) ->
     pack(Rest, Topic, Max, Index + 1, <<Acc/binary, 0, ?PARTITION_SKIP:32>>, Behind);
+pack([Message | _], _Topic, _Max, Index, _Acc, _Behind) when
+    is_map_key(<<"topic">>, Message); is_map_key("topic", Message)
+->
+    fault(topic, "is missing: the fields of a message are atoms, not text", Index);
 pack([Message | _], _Topic, _Max, Index, _Acc, _Behind) when is_map(Message) ->
     fault(topic, "is missing", Index);
 pack([_ | _], _Topic, _Max, Index, _Acc, _Behind) ->
@@ -248,8 +253,12 @@ header({Name, Value}, Index) ->
         {Bytes, Null} when is_binary(Bytes), Null =:= undefined orelse Null =:= nil ->
             <<(byte_size(Bytes)):16, Bytes/binary, -1:32>>;
         {Bytes, _} when is_binary(Bytes) ->
-            {_, Packed} = sized(headers, Value, 0, Index),
-            <<(byte_size(Bytes)):16, Bytes/binary, Packed/binary>>;
+            case bytes(Value) of
+                error ->
+                    fault(headers, ["have a value (of ", Bytes, ") that ", no_iodata(Value)], Index);
+                Packed ->
+                    <<(byte_size(Bytes)):16, Bytes/binary, (byte_size(Packed)):32, Packed/binary>>
+            end;
         _ ->
             fault(headers, "have a name that is not text of at most 65535 bytes without a zero byte", Index)
     end;

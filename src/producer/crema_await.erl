@@ -7,6 +7,8 @@
 
 -export_type([ref/0]).
 
+-define(TIMEOUT, <<"not an integer from 0 to 4294967295 (ms), nor infinity">>).
+
 %% Stays good after a time-out; only the process that made it may await it.
 -opaque ref() ::
     {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}
@@ -54,12 +56,23 @@ await({crema_ref, Port, Call, Shape, Origins} = Awaited, 0) ->
         _ -> do_await(Awaited, 0)
     end;
 await({crema_ref, _, _, _, _} = Awaited, Timeout) ->
-    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    crema_call:is_timeout(Timeout) orelse
+        erlang:error(badarg, [Awaited, Timeout], crema_error:badarg(#{2 => ?TIMEOUT})),
     do_await(Awaited, Timeout);
 await({crema_claim, _, _} = Ref, Timeout) ->
     crema_claims:await(Ref, Timeout);
-await(_, _) ->
-    erlang:error(badarg).
+await(Other, Timeout) ->
+    erlang:error(badarg, [Other, Timeout], crema_error:badarg(#{1 => no_ref(Other)})).
+
+-spec no_ref(term()) -> binary().
+no_ref({ok, Ref}) when element(1, Ref) =:= crema_ref; element(1, Ref) =:= crema_claim ->
+    <<"not a reference, but {ok, Reference}: match it first">>;
+no_ref(ok) ->
+    <<"not a reference: a call whose report is called back, or dropped, has none">>;
+no_ref({error, _}) ->
+    <<"not a reference, but the error of a call">>;
+no_ref(_) ->
+    <<"not the reference of an asynchronous call">>.
 
 -spec look(port(), pos_integer()) -> ok | wait | crema_error:error().
 look(Port, Call) ->
@@ -81,7 +94,10 @@ do_await({crema_ref, Port, Call, Shape, Origins}, Timeout) ->
 -spec await_many([ref()], timeout()) ->
     [crema_report:result() | {ok, [crema_report:result()]} | crema_error:error()].
 await_many(Refs, Timeout) ->
-    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    crema_call:is_timeout(Timeout) orelse
+        erlang:error(badarg, [Refs, Timeout], crema_error:badarg(#{2 => ?TIMEOUT})),
+    crema_input:is_proper(Refs) orelse
+        erlang:error(badarg, [Refs, Timeout], crema_error:badarg(#{1 => <<"not a list of references">>})),
     await_each(Refs, crema_deadline:in(Timeout), []).
 
 %% A producer that has ended is waited for once: what it has left is there then.
@@ -100,9 +116,7 @@ await_each([Ref | Rest], Deadline, Ended) ->
     Result = await(Ref, crema_deadline:left(Deadline)),
     [Result | await_each(Rest, Deadline, Ended)];
 await_each([], _Deadline, _Ended) ->
-    [];
-await_each(_, _, _) ->
-    erlang:error(badarg).
+    [].
 
 %% @doc Whether await would answer at once.
 -spec completed(ref()) -> boolean().
@@ -114,8 +128,8 @@ completed({crema_ref, Port, Call, _, _}) ->
     end;
 completed({crema_claim, _, _} = Ref) ->
     crema_claims:completed(Ref);
-completed(_) ->
-    erlang:error(badarg).
+completed(Other) ->
+    erlang:error(badarg, [Other], crema_error:badarg(#{1 => no_ref(Other)})).
 
 %% The producer has ended; what it reported last was left for us.
 -spec await_left(crema_error:error(), pos_integer(), timeout(), crema_report:origins()) ->

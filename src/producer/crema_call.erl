@@ -17,7 +17,7 @@
 
 %% @doc What is wrong with them. Before anything is sent: a wait that cannot be
 %% would otherwise be found when the message is on its way.
--spec fault(options()) -> none | crema_error:error().
+-spec fault(term()) -> none | crema_error:error().
 fault(Options) when map_size(Options) =:= 0 ->
     none;
 %% The only option of most calls that are in a hurry.
@@ -25,14 +25,38 @@ fault(#{report := Report} = Options) when
     map_size(Options) =:= 1, Report =:= none orelse Report =:= message
 ->
     none;
-fault(Options) ->
+fault(Options) when is_map(Options) ->
     case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
         [] ->
             none;
         [{Key, Value} | _] ->
-            Text = io_lib:format("~0tp => ~0tP is no option of a call", [Key, Value, 5]),
-            crema_error:make(bad_call, Text, #{field => Key})
-    end.
+            crema_error:make(bad_call, fault(Key, takes(Key), Value), #{field => Key})
+    end;
+fault(Options) ->
+    Text = io_lib:format("the options of a call are a map, not ~0tP", [Options, 10]),
+    crema_error:make(bad_call, Text, #{field => options}).
+
+-spec fault(term(), string(), term()) -> iolist().
+fault(Key, "", _Value) ->
+    Known = "timeout, on_full, full_timeout, report, tag and partitioner",
+    io_lib:format("~0tp is no option of a call, which are ~s", [Key, Known]);
+fault(Key, Takes, Value) ->
+    io_lib:format("~s must be ~s, not ~0tP", [Key, Takes, Value, 10]).
+
+%% What {@link is_option/2} asks for.
+-spec takes(term()) -> string().
+takes(Time) when Time =:= timeout; Time =:= full_timeout ->
+    "an integer from 0 to 4294967295 (ms), or infinity";
+takes(on_full) ->
+    "wait or error";
+takes(report) ->
+    "await, message, none, a function of one argument or {Module, Function, Args}";
+takes(tag) ->
+    "an integer from 0 on";
+takes(partitioner) ->
+    "the name of a partitioner, a function of four arguments or {Module, Function, Args}";
+takes(_) ->
+    "".
 
 -spec is_option(term(), term()) -> boolean().
 is_option(timeout, Time) -> is_timeout(Time);

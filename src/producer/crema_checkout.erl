@@ -71,7 +71,8 @@ handle_call({checkin, Member}, {Pid, _}, #state{held = Held} = State) ->
             true = erlang:demonitor(Monitor, [flush]),
             {reply, ok, serve(given_back(Member, State))};
         #{} ->
-            {reply, crema_error:make(not_found, "the caller does not have this member", #{}), State}
+            Text = <<"the caller does not have this member: it was given back, or is another process's">>,
+            {reply, {error, {not_found, #{message => Text}}}, State}
     end;
 handle_call(stats, _From, #state{options = Options, free = Free, held = Held} = State) ->
     Stats = #{

@@ -85,7 +85,7 @@ refused(Text, Reason, Index) ->
 change({remove, Middleware}, Chain) ->
     case lists:member(Middleware, Chain) of
         true -> {ok, lists:delete(Middleware, Chain)};
-        false -> crema_error:make(not_found, "the chain has no such middleware", #{})
+        false -> {error, {not_found, #{message => <<"the chain has no such middleware">>}}}
     end;
 change({Where, Middleware}, Chain) when Where =:= append; Where =:= prepend ->
     case is_middleware(Middleware) of

@@ -27,6 +27,7 @@
 -define(ABORTED(Epoch), {crema_transaction_aborted, Epoch}).
 
 -define(METADATA_MS, 10000).
+-define(NO_HANDLE, <<"not the handle that the function of a transaction is called with">>).
 
 %% @doc Runs a function in a transaction: see `crema:transaction/3'.
 -spec run(crema_target:target(), fun((handle()) -> Result), options()) ->
@@ -71,7 +72,10 @@ fault(Options) when is_map(Options) ->
         [{Key, Value} | _] ->
             Text = io_lib:format("~0tp => ~0tP is no option of a transaction", [Key, Value, 5]),
             crema_error:make(bad_call, Text, #{field => Key})
-    end.
+    end;
+fault(Options) ->
+    Text = io_lib:format("the options of a transaction are a map, not ~0tP", [Options, 10]),
+    crema_error:make(bad_call, Text, #{field => options}).
 
 -spec is_option(term(), term()) -> boolean().
 is_option(timeout, Time) -> crema_call:is_timeout(Time);
@@ -160,8 +164,8 @@ abort({crema_transaction, Pid, Owner, Epoch, _}, Reason) ->
         ok when Owner =:= self() -> throw(?ABORTED(Epoch));
         Answer -> Answer
     end;
-abort(_, _) ->
-    erlang:error(badarg).
+abort(Other, Reason) ->
+    erlang:error(badarg, [Other, Reason], crema_error:badarg(#{1 => ?NO_HANDLE})).
 
 %% ---- calls that are transactions of their own --------------------------------------
 
@@ -278,8 +282,8 @@ send_offsets({crema_transaction, _, _, _, _} = Handle, Consumer, Offsets) ->
         {ok, Metadata} -> send_offsets(Handle, Metadata, Offsets);
         {error, _} = Error -> Error
     end;
-send_offsets(_, _, _) ->
-    erlang:error(badarg).
+send_offsets(Other, Consumer, Offsets) ->
+    erlang:error(badarg, [Other, Consumer, Offsets], crema_error:badarg(#{1 => ?NO_HANDLE})).
 
 %% The furthest of each partition.
 -spec offsets([offset()], #{{binary(), non_neg_integer()} => non_neg_integer()}) ->

@@ -101,7 +101,10 @@ push({crema_topic, Target, #{pipeline := 0} = Topic}, Message) ->
         {error, _} = Error -> Error
     end;
 push({crema_topic, Target, Topic}, Message) ->
-    crema_push:push(Target, Topic, {raw, Message}).
+    crema_push:push(Target, Topic, {raw, Message});
+push(Other, Message) ->
+    NoHandle = <<"not a topic handle: crema:topic/3 makes one, of a producer">>,
+    erlang:error(badarg, [Other, Message], crema_error:badarg(#{1 => NoHandle})).
 
 %% @doc Everything pushed before is sent and reported.
 -spec flush(handle(), timeout()) -> ok | crema_error:error().
