@@ -86,13 +86,14 @@ void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error)
         cr_reply_writer(client, tag, &out);
 }
 
-void cr_send_event(cr_client_t *client, cr_writer_t *out) {
+bool cr_send_event(cr_client_t *client, cr_writer_t *out) {
         size_t size;
         cr_buf_t *buf = cr_writer_finish(out, client->ops, &size);
         cr_packet_t packet = {.kind = CR_PACKET_EVENT, .bytes = buf, .size = size};
         if (!buf)
-                return;
+                return false;
         if (client->owner)
                 client->ops->send(client->host, client->owner, &packet);
         client->ops->buf_release(buf);
+        return true;
 }

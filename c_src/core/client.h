@@ -170,7 +170,8 @@ void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error)
 void cr_reply_writer(cr_client_t *client, cr_tag_t *tag, cr_writer_t *out);
 void cr_reply_buf(cr_client_t *client, cr_tag_t *tag, cr_buf_t *buf, size_t size);
 
-/* Sends an event to the owner. The writer is consumed. */
-void cr_send_event(cr_client_t *client, cr_writer_t *out);
+/* Sends an event to the owner; false when there was no memory for it. The writer is
+ * consumed. */
+bool cr_send_event(cr_client_t *client, cr_writer_t *out);
 
 #endif

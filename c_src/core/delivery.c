@@ -342,11 +342,10 @@ void cr_delivery_send_grouped(cr_client_t *client) {
         while ((caller = client->delivery->dirty)) {
                 client->delivery->dirty = caller->next_dirty;
                 caller->dirty = false;
-                if (caller == &client->delivery->reporter)
-                        cr_reporter_send(client);
-                else
+                if (caller != &client->delivery->reporter)
                         send_grouped(client, caller);
         }
+        cr_reporter_send(client);
         if (client->delivery->tally)
                 cr_tally_send(client);
 }

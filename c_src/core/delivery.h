@@ -183,6 +183,7 @@ void cr_admission_refuse_all(cr_client_t *client);
 /* reporter.c */
 /* Reports that the reporter has not done with. */
 uint64_t cr_reporter_holds(const cr_delivery_t *delivery);
+/* Sends what is not sent yet: for want of memory, that may be from before. */
 void cr_reporter_send(cr_client_t *client);
 void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone);
 /* Tells it that nothing follows. */

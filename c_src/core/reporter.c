@@ -14,15 +14,17 @@ uint64_t cr_reporter_holds(const cr_delivery_t *delivery) {
         return (delivery->reporter.grouped_size - delivery->reporter_done) / REPORT;
 }
 
-static void send_to(cr_client_t *client, const void *bytes, size_t size) {
+/* False when there is no memory. */
+static bool send_to(cr_client_t *client, const void *bytes, size_t size) {
         cr_buf_t *buf = client->ops->buf_new(size);
         cr_packet_t packet = {.kind = CR_PACKET_REPORTS, .bytes = buf, .size = size};
         if (!buf)
-                return;
+                return false;
         if (size)
                 memcpy(client->ops->buf_bytes(buf), bytes, size);
         client->ops->send(client->host, client->delivery->reporter.recipient, &packet);
         client->ops->buf_release(buf);
+        return true;
 }
 
 void cr_reporter_send(cr_client_t *client) {
@@ -31,8 +33,8 @@ void cr_reporter_send(cr_client_t *client) {
         size_t size = reporter->grouped_size - delivery->reporter_sent;
         if (!reporter->recipient || !size)
                 return;
-        send_to(client, reporter->grouped + delivery->reporter_sent, size);
-        delivery->reporter_sent = reporter->grouped_size;
+        if (send_to(client, reporter->grouped + delivery->reporter_sent, size))
+                delivery->reporter_sent = reporter->grouped_size;
 }
 
 /* All that is not done with is for the next. */
@@ -45,7 +47,7 @@ void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone) {
 
 void cr_reporter_end(cr_client_t *client) {
         if (client->delivery->reporter.recipient)
-                send_to(client, NULL, 0);
+                (void)send_to(client, NULL, 0);
 }
 
 /* Cuts off what is done with, now and then: each byte is moved once on average. */

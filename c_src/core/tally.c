@@ -102,7 +102,8 @@ void cr_tally_send(cr_client_t *client) {
         cr_write_list_end(&out);
         cr_write_integer(&out, (int64_t)tally->unlisted);
         cr_write_binary(&out, tally->list, tally->size);
-        cr_send_event(client, &out);
+        if (!cr_send_event(client, &out))
+                return; /* it stays for the next drain */
         clear(tally);
         tally->sent = true;
 }

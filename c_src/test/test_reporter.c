@@ -119,6 +119,24 @@ static void reporter_holds_places(void **state) {
         test_host_free(host);
 }
 
+/* Proves that reports for which there was no memory are sent when there is some. */
+static void memory_runs_out(void **state) {
+        test_host_t *host = small_producer();
+        (void)state;
+        assert_string_equal(test_command_as(host, 7, CR_CMD_REPORTER, NULL, 0), "");
+        test_blocks_run_out(true);
+        assert_string_equal(produce_reported(host, 1, CR_POLICY_REFUSE, 100, 3), "");
+        while (host->client->delivery->messages)
+                cr_client_drain(host->client);
+        assert_string_equal(reported(host, 7, 3), "");
+        assert_int_equal(cr_reporter_holds(host->client->delivery), 3);
+        test_blocks_run_out(false);
+        cr_client_drain(host->client);
+        expect_tags(host, 7, 100, 3);
+        assert_string_equal(reported(host, 7, 3), "ok");
+        test_host_free(host);
+}
+
 /* Proves that the next reporter gets what the last had not done with, and what
  * came while there was none; a death that is heard of late changes nothing. */
 static void next_reporter_gets_the_rest(void **state) {
@@ -238,6 +256,7 @@ static void look_takes_nothing(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(reporter_holds_places),
+                                           cmocka_unit_test(memory_runs_out),
                                            cmocka_unit_test(next_reporter_gets_the_rest),
                                            cmocka_unit_test(reporter_hears_of_the_end),
                                            cmocka_unit_test(reporter_hears_of_the_dead),

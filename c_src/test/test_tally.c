@@ -166,6 +166,20 @@ static void many_errors(void **state) {
         test_host_free(host);
 }
 
+/* Proves that what could not be told for want of memory is told later. */
+static void memory_runs_out(void **state) {
+        test_host_t *host = producer("127.0.0.1:1", 0);
+        const rd_kafka_message_t report = {.err = RD_KAFKA_RESP_ERR__MSG_TIMED_OUT};
+        (void)state;
+        cr_tally_add(host->client->delivery->tally, &report, CR_STATUS_NOT_PERSISTED);
+        test_blocks_run_out(true);
+        cr_client_drain(host->client);
+        test_blocks_run_out(false);
+        cr_client_drain(host->client);
+        assert_int_equal(next(host).failed, 1);
+        test_host_free(host);
+}
+
 /* Proves that a producer whose owner did not ask for it tells nothing. */
 static void nobody_asked(void **state) {
         const char *const properties[] = {"bootstrap.servers", bootstrap, "log.queue", "true",
@@ -183,7 +197,7 @@ static void nobody_asked(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(counts_and_lists), cmocka_unit_test(one_at_a_time),
-                cmocka_unit_test(the_end_is_told), cmocka_unit_test(many_errors),
-                cmocka_unit_test(nobody_asked)};
+                cmocka_unit_test(the_end_is_told),  cmocka_unit_test(many_errors),
+                cmocka_unit_test(nobody_asked),     cmocka_unit_test(memory_runs_out)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

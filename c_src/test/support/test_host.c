@@ -16,6 +16,11 @@ struct cr_buf {
 };
 
 static atomic_long blocks;
+static atomic_bool run_out;
+
+void test_blocks_run_out(bool out) {
+        atomic_store(&run_out, out);
+}
 
 /* No test has a block so large: the core would have believed a size it was told. */
 #define LARGEST_BLOCK ((size_t)1 << 28)
@@ -24,7 +29,7 @@ static cr_buf_t *buf_new(size_t size) {
         cr_buf_t *buf;
         if (size >= LARGEST_BLOCK)
                 abort();
-        buf = malloc(sizeof(*buf) + size);
+        buf = atomic_load(&run_out) ? NULL : malloc(sizeof(*buf) + size);
         if (!buf)
                 return NULL;
         atomic_init(&buf->references, 1);

@@ -39,6 +39,8 @@ void test_host_free(test_host_t *host);
 
 /* Blocks that live: 0 when nothing has leaked. */
 long test_blocks_alive(void);
+/* From now on there is no memory for a block, or again some. */
+void test_blocks_run_out(bool out);
 
 /* The next packet of that kind, drained and waited for; NULL after 10 s. */
 packet_t *test_host_packet(test_host_t *host, cr_packet_kind_t kind);
