@@ -7,7 +7,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     called_back/1, called_back_for_each/1, wrong_callbacks/1, crashes/1,
-    refused_calls/1, slow_callback/1, callback_that_produces/1, variants/1,
+    refused_calls/1, slow_callback/1, callback_that_stops/1,
+    callback_that_produces/1, variants/1,
     topic_handles/1, pools/1, transactions/1,
     many_callers/1, callers_killed/1, waiting_caller_killed/1
 ]).
@@ -20,7 +21,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         called_back, called_back_for_each, wrong_callbacks, crashes,
-        refused_calls, slow_callback, callback_that_produces, variants,
+        refused_calls, slow_callback, callback_that_produces, callback_that_stops, variants,
         topic_handles, pools, transactions,
         many_callers, callers_killed, waiting_caller_killed
     ].
@@ -222,6 +223,31 @@ callback_that_produces(Config) ->
     ok = crema:produce_async(Roomy, #{topic => t}, #{report => Again}),
     ?assertMatch({_, {ok, _}}, told()),
     settled(Roomy).
+
+callback_that_stops(Config) ->
+    %% A callback may stop its producer, which waits for callbacks: it returns at
+    %% once. Nor can one that undoes its links keep the producer from its end.
+    Self = self(),
+    P = crema_ct:producer(Config),
+    Stop = fun(_) -> Self ! {stopped, crema_producer:stop(P)} end,
+    {Time, down} = crema_ct:timed(fun() -> down(P, Stop) end),
+    ?assert(Time < 5000),
+    ?assertEqual(ok, receive {stopped, Result} -> Result after 0 -> nothing end),
+    Q = crema_ct:producer(Config),
+    Hold = fun(_) ->
+        true = unlink(Q),
+        ok = crema_producer:stop(Q, 300),
+        receive never -> ok end
+    end,
+    ?assertEqual(down, down(Q, Hold)).
+
+down(P, Callback) ->
+    Monitor = erlang:monitor(process, P),
+    ok = crema:produce_async(P, #{topic => t}, #{report => Callback}),
+    receive
+        {'DOWN', Monitor, process, P, _} -> down
+    after 10000 -> up
+    end.
 
 variants(Config) ->
     %% A variant's calls are called back for like its producer's, also where it has

@@ -2,7 +2,8 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([start_link/3, spec/5, child_id/2, stop/2, shown_name/1, shown_client/1, log_warnings/1]).
+-export([start_link/3, spec/5, child_id/2, works_for/1, stop/2]).
+-export([shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
 %% was asked to stop.
@@ -58,13 +59,20 @@ spec(Scope, Module, Type, Options, Shutdown) ->
 child_id(Module, undefined) -> Module;
 child_id(_Module, Name) -> shown_name(Name).
 
+%% @doc The calling process is one that the owner waits for when it stops.
+-spec works_for(Owner :: pid()) -> ok.
+works_for(Owner) ->
+    _ = put(?MODULE, Owner),
+    ok.
+
 %% @doc Stops the process of a client, and waits for it. The owner keeps the
 %% deadline; it is not this process's business.
 -spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Ref, Timeout) ->
+    Employer = get(?MODULE),
     case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
-        {{ok, _, _, _, Owner}, _} when Owner =:= self() ->
-            %% In an event handler: it cannot wait for itself.
+        {{ok, _, _, _, Owner}, _} when Owner =:= self(); Owner =:= Employer ->
+            %% In an event handler or a callback: it cannot wait for itself.
             gen_server:cast(Owner, {stop, Timeout});
         {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->
             Monitor = erlang:monitor(process, Pid),

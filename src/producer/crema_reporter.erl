@@ -51,24 +51,26 @@ finish(Pids, Name, Callbacks, Deadline) ->
             _ -> max(?LEAST_MS, crema_deadline:left(Deadline))
         end,
     Until = crema_deadline:in(Wait),
-    Late = [Pid || Pid <- Pids, not has_ended(Pid, crema_deadline:left(Until))],
+    %% Not by links: a callback may have undone them.
+    Monitors = [{Pid, erlang:monitor(process, Pid)} || Pid <- Pids],
+    Late = [One || {_, M} = One <- Monitors, not has_ended(M, crema_deadline:left(Until))],
     Left = crema_callbacks:count(Callbacks),
     Late =/= [] andalso Left > 0 andalso
         logger:warning("crema producer ~0p: stopped before ~b callbacks were run", [
             crema_child:shown_client(Name), Left
         ]),
     lists:foreach(
-        fun(Pid) ->
+        fun({Pid, Monitor}) ->
             true = exit(Pid, kill),
-            true = has_ended(Pid, infinity)
+            true = has_ended(Monitor, infinity)
         end,
         Late
     ).
 
--spec has_ended(pid(), timeout()) -> boolean().
-has_ended(Pid, Timeout) ->
+-spec has_ended(reference(), timeout()) -> boolean().
+has_ended(Monitor, Timeout) ->
     receive
-        {'EXIT', Pid, _} -> true
+        {'DOWN', Monitor, process, _, _} -> true
     after Timeout -> false
     end.
 
@@ -80,6 +82,7 @@ init({Producer, Port, Name, Callbacks}) ->
     case crema_port:command(Port, ?CMD_REPORTER, <<>>) of
         ok ->
             true = link(Producer),
+            ok = crema_child:works_for(Producer),
             {ok, #state{
                 producer = Producer,
                 port = Port,
