@@ -9,9 +9,14 @@ await(Client, Timeout) ->
     %% A handler may still be running when it has been detached: what it sends by
     %% the alias then is dropped, and never comes to be the caller's.
     Ref = alias(),
+    Self = self(),
     Handler = {?MODULE, Ref},
     Events = [[crema, client, connected], [crema, consumer, assigned]],
-    Tell = fun(_, _, _, _) -> Ref ! {Ref, look} end,
+    Tell = fun(_, _, _, _) ->
+        %% Who was killed meanwhile could not detach it.
+        _ = is_process_alive(Self) orelse crema_events:detach(Handler),
+        Ref ! {Ref, look}
+    end,
     ok = crema_events:attach(Handler, Events, Tell, none),
     Monitor = monitor_client(crema_registry:whereis_name(Client), Ref),
     try

@@ -4,7 +4,8 @@
 -module(crema_registry).
 -behaviour(gen_server).
 
--export([new_table/0, start_link/0, register/4, alias/2, lookup/1, missing/2, whereis_name/1]).
+-export([new_table/0, is_there/0, start_link/0, register/4, alias/2]).
+-export([lookup/1, missing/2, whereis_name/1]).
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
 -export([note/3, noted/3, forget/2]).
@@ -27,6 +28,11 @@
 new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
+
+%% @doc Whether the application runs.
+-spec is_there() -> boolean().
+is_there() ->
+    ets:whereis(?TABLE) =/= undefined.
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -187,8 +193,13 @@ pool(Name) ->
 %% @doc Keeps something about a client, by key, as long as its process lives.
 -spec note(pid(), Key :: term(), Value :: term()) -> ok.
 note(Owner, Key, Value) ->
-    true = ets:insert(?TABLE, {{note, Owner, Key}, Value}),
-    ok.
+    try
+        true = ets:insert(?TABLE, {{note, Owner, Key}, Value}),
+        ok
+    catch
+        %% The application is stopping under its users.
+        error:badarg -> ok
+    end.
 
 -spec noted(pid() | none, Key :: term(), Default) -> term() | Default.
 noted(Owner, Key, Default) ->
@@ -200,12 +211,17 @@ noted(Owner, Key, Default) ->
 
 -spec forget(pid(), Key :: term()) -> ok.
 forget(Owner, Key) ->
-    true = ets:delete(?TABLE, {note, Owner, Key}),
-    ok.
+    try
+        true = ets:delete(?TABLE, {note, Owner, Key}),
+        ok
+    catch
+        error:badarg -> ok
+    end.
 
 -spec init([]) -> {ok, no_state}.
 init([]) ->
-    Pids = [element(1, Row) || Row <- ets:tab2list(?TABLE), is_pid(element(1, Row))],
+    Rows = ets:tab2list(?TABLE),
+    Pids = [Pid || {Pid, _, _, _} <- Rows] ++ [Pid || {{pool, Pid}, _, _} <- Rows],
     _ = [erlang:monitor(process, Pid) || Pid <- Pids],
     {ok, no_state}.
 

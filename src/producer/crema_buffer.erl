@@ -46,9 +46,14 @@
 %% @doc Messages for a target, all or none.
 -spec add(crema_target:target(), [crema_packet:message()]) -> ok | crema_error:error().
 add(Target, Messages) ->
-    %% Judged when they are sent; any term has this size.
-    Items = [{Target, Message, erlang:external_size(Message)} || Message <- Messages],
-    call(Target, {add, Items}).
+    case crema_input:is_proper(Messages) of
+        true ->
+            %% Judged when they are sent; any term has this size.
+            Items = [{Target, Message, erlang:external_size(Message)} || Message <- Messages],
+            call(Target, {add, Items});
+        false ->
+            crema_error:make(bad_message, "messages must be a list", #{field => messages})
+    end.
 
 %% @doc Sends what is there and waits for its reports.
 -spec flush(crema_target:target()) -> {ok, [crema_report:result()]} | crema_error:error().
@@ -181,6 +186,8 @@ noted(#state{ended = true, sending = none, reporting = Reporting} = State) when
 ->
     #state{producer = Producer, name = Name, queue = Queue, claims = Claims, why = Why} = State,
     lost(crema_buffer_queue:count(Queue), Producer, Name, Why),
+    %% It may have been noted after the producer's end.
+    ok = crema_registry:forget(Producer, buffered),
     ok = crema_claims:leave(Claims),
     {stop, normal, State};
 noted(#state{ended = true} = State) ->

@@ -10,6 +10,9 @@
 
 -export_type([target/0, client/0, settings/0]).
 
+%% So many at a time, at most; then they are looked up anew.
+-define(REMEMBERED, 200).
+
 -type target() ::
     crema_registry:ref()
     | crema_variant:variant()
@@ -104,15 +107,38 @@ remembered(Target, Pid) ->
     target(), pid() | undefined, {ok, client()} | {pool, tuple()} | crema_error:error()
 ) -> client().
 first(Target, Pid, {pool, Members} = Pool) ->
-    _ = put({?MODULE, Target}, {Target, Pid, Pool}),
+    ok = remember({Target, Pid, Pool}),
     of_pool(Members);
 first(_Target, _Pid, {ok, {none, _, _} = Client}) ->
     Client;
 first(Target, Pid, {ok, Client}) ->
-    _ = put({?MODULE, Target}, {Target, Pid, Client}),
+    ok = remember({Target, Pid, Client}),
     Client;
 first(_Target, _Pid, {error, _}) ->
     no_client().
+
+%% What has ended would be remembered as long as the process lives.
+-spec remember({target(), pid() | undefined, client() | {pool, tuple()}}) -> ok.
+remember({Target, _, _} = Known) ->
+    Others = lists:delete(Target, targets()),
+    Kept =
+        case length(Others) < ?REMEMBERED of
+            true ->
+                Others;
+            false ->
+                lists:foreach(fun forget/1, Others),
+                []
+        end,
+    _ = put({?MODULE}, [Target | Kept]),
+    _ = put({?MODULE, Target}, Known),
+    ok.
+
+-spec targets() -> [target()].
+targets() ->
+    case get({?MODULE}) of
+        undefined -> [];
+        Targets -> Targets
+    end.
 
 %% @doc The client, or why there is none; a pool's that is nearest.
 -spec find(target()) -> {ok, client()} | crema_error:error().

@@ -3,7 +3,7 @@
 %% must trap exits: one that crashes is replaced, and its item failed.
 -module(crema_encoders).
 
--export([new/2, submit/3, handle/2]).
+-export([new/2, submit/3, handle/2, stop/1]).
 
 -export_type([encoders/0, outcome/0]).
 
@@ -40,6 +40,12 @@ submit(Tag, Item, #encoders{free = [Pid | Free], busy = Busy} = Encoders) ->
     Encoders#encoders{free = Free, busy = Busy#{Pid => Tag}};
 submit(Tag, Item, #encoders{free = [], backlog = Backlog} = Encoders) ->
     Encoders#encoders{backlog = queue:in({Tag, Item}, Backlog)}.
+
+%% @doc Ends them: their links would not, when the process that has them ends
+%% normally.
+-spec stop(encoders()) -> ok.
+stop(#encoders{free = Free, busy = Busy}) ->
+    lists:foreach(fun(Pid) -> exit(Pid, kill) end, Free ++ maps:keys(Busy)).
 
 %% @doc Takes what is theirs from the mailbox.
 -spec handle(term(), encoders()) -> {Tag :: term(), outcome(), encoders()} | {none, encoders()} | unknown.

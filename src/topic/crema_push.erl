@@ -10,7 +10,7 @@
 
 -export([push/3, hand_over/2, flush/3, close/3]).
 -export([start/1, crashed/3]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -type body() :: {raw, crema_topic:message()} | {encoded, crema_packet:message()} | skipped.
 %% What was admitted: its claim, and what its verdict says of it.
@@ -93,6 +93,7 @@ until(Pid, Kind, Deadline) ->
 
 -spec close(crema_target:target(), crema_topic:topic(), timeout()) -> ok | crema_error:error().
 close(Target, #{id := Id}, Timeout) ->
+    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case crema_helper:find(Target, Id) of
         undefined -> ok;
         Pid -> until(Pid, close, crema_deadline:in(Timeout))
@@ -208,6 +209,10 @@ to_claims(Message, #state{claims = Claims} = State) ->
         {ok, New} -> {noreply, State#state{claims = New}};
         unknown -> {noreply, State}
     end.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{encoders = none}) -> ok;
+terminate(_Reason, #state{encoders = Encoders}) -> crema_encoders:stop(Encoders).
 
 %% After a change: those who wait are admitted, what is due is sent, and who
 %% waits for it is told.
