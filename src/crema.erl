@@ -480,6 +480,7 @@ statistics(Client) ->
 %% A producer that is idle or disconnected connects.
 -spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 await_ready(Client, Timeout) ->
+    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     Deadline = crema_deadline:in(Timeout),
     crema_target:each(Client, fun(Each) ->
         crema_ready:await(Each, crema_deadline:left(Deadline))

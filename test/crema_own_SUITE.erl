@@ -144,5 +144,6 @@ own_client_keeps_ending(Config) ->
         after 20 -> Kill()
         end
     end,
-    ?assertEqual(shutdown, Kill()),
+    %% Not `shutdown', after which none would start it again.
+    ?assertEqual({own_clients, shutdown}, Kill()),
     ?assertMatch([{_, {ok, _}}], crema_ct:reports(1)).

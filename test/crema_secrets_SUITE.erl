@@ -267,7 +267,7 @@ without_the_application(Config) ->
         begin
             process_flag(trap_exit, true),
             Result = (catch Module:start_link(good(Module, Config))),
-            ?assertMatch({Module, {error, _}}, {Module, Result}),
+            ?assertMatch({Module, {error, {not_started, _}}}, {Module, Result}),
             no_leak(Module, [Result, child(Module, good(Module, Config))], Config)
         end
      || Module <- [crema_producer, crema_consumer]

@@ -2,7 +2,7 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([start_link/3, spec/5, child_id/2, works_for/1, stop/2]).
+-export([start_link/3, restarts/2, spec/5, child_id/2, works_for/1, works_for_one/1, stop/2]).
 -export([shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
@@ -12,14 +12,42 @@
 %% @doc Starts a gen_server or a supervisor under the name that parsed options
 %% have.
 -spec start_link(gen_server | supervisor, module(), map()) -> {ok, pid()} | {error, term()}.
-start_link(gen_server, Module, #{name := undefined} = Options) ->
-    gen_server:start_link(Module, Options, []);
-start_link(gen_server, Module, #{name := Name} = Options) ->
-    gen_server:start_link(Name, Module, Options, []);
-start_link(supervisor, Module, #{name := undefined} = Options) ->
-    supervisor:start_link(Module, Options);
-start_link(supervisor, Module, #{name := Name} = Options) ->
-    supervisor:start_link(Name, Module, Options).
+start_link(Behaviour, Module, #{name := Name} = Options) ->
+    case {crema_registry:is_there(), Behaviour, Name} of
+        {false, _, _} ->
+            Text = "crema's application is not running: see application:ensure_all_started(crema)",
+            crema_error:make(not_started, Text, #{});
+        {true, gen_server, undefined} ->
+            gen_server:start_link(Module, Options, []);
+        {true, gen_server, _} ->
+            gen_server:start_link(Name, Module, Options, []);
+        {true, supervisor, undefined} ->
+            supervisor:start_link(Module, Options);
+        {true, supervisor, _} ->
+            supervisor:start_link(Name, Module, Options)
+    end.
+
+%% @doc Called in a supervisor that starts its children, for the first of them: when
+%% that is the next start after so many within so many seconds, it crashes. If it
+%% gave up by itself it would end with `shutdown', as after a stop, and whoever
+%% supervises it would not start it again. All children have ended by then.
+-spec restarts(Most :: pos_integer(), Seconds :: pos_integer()) -> ok.
+restarts(Most, Seconds) ->
+    Now = erlang:monotonic_time(second),
+    Before =
+        case get({?MODULE, starts}) of
+            undefined -> [];
+            Starts -> [Start || Start <- Starts, Now - Start =< Seconds]
+        end,
+    case length(Before) > Most of
+        true ->
+            logger:error("crema: ~p has crashed too often and ends", [self()]),
+            true = exit(self(), kill);
+        false ->
+            ok
+    end,
+    _ = put({?MODULE, starts}, [Now | Before]),
+    ok.
 
 %% @doc A parsed name as its user wrote it.
 -spec shown_name(term()) -> term().
@@ -59,41 +87,51 @@ spec(Scope, Module, Type, Options, Shutdown) ->
 child_id(Module, undefined) -> Module;
 child_id(_Module, Name) -> shown_name(Name).
 
-%% @doc The calling process is one that the owner waits for when it stops.
--spec works_for(Owner :: pid()) -> ok.
+%% @doc The calling process works for an owner, which waits for it when it stops.
+-spec works_for(pid()) -> ok.
 works_for(Owner) ->
     _ = put(?MODULE, Owner),
     ok.
+
+%% @doc Whether the calling process is one of these owners, or works for one, and
+%% runs an event handler: it cannot wait for its end.
+-spec works_for_one([pid()]) -> boolean().
+works_for_one(Owners) ->
+    lists:member(self(), Owners) orelse lists:member(get(?MODULE), Owners).
 
 %% @doc Stops the process of a client, and waits for it. The owner keeps the
 %% deadline; it is not this process's business.
 -spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Ref, Timeout) ->
-    Employer = get(?MODULE),
+    Timeout =:= default orelse crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case {crema_registry:lookup(Ref), crema_registry:whereis_name(Ref)} of
-        {{ok, _, _, _, Owner}, _} when Owner =:= self(); Owner =:= Employer ->
-            %% In an event handler or a callback: it cannot wait for itself.
-            gen_server:cast(Owner, {stop, Timeout});
         {{ok, _, _, _, Owner}, Pid} when is_pid(Pid) ->
-            Monitor = erlang:monitor(process, Pid),
-            %% A supervisor that ends by itself ends with `shutdown', which
-            %% would end whoever started it by start_link and now stops it.
-            true = unlink(Pid),
-            Wait =
-                try gen_server:call(Owner, {stop, Timeout}, infinity) of
-                    _ -> infinity
-                catch
-                    %% It died of something else, and may be started again.
-                    exit:_ -> ?RESTART_MS
-                end,
-            receive
-                {'DOWN', Monitor, process, Pid, _} -> ok
-            after Wait ->
-                true = erlang:demonitor(Monitor, [flush]),
-                stop(Pid, Timeout)
+            case works_for_one([Owner]) of
+                true -> gen_server:cast(Owner, {stop, Timeout});
+                false -> stop(Pid, Owner, Timeout)
             end;
         _ ->
             ok
+    end.
+
+-spec stop(pid(), Owner :: pid(), default | timeout()) -> ok.
+stop(Pid, Owner, Timeout) ->
+    Monitor = erlang:monitor(process, Pid),
+    %% A supervisor that ends by itself ends with `shutdown', which
+    %% would end whoever started it by start_link and now stops it.
+    true = unlink(Pid),
+    Wait =
+        try gen_server:call(Owner, {stop, Timeout}, infinity) of
+            _ -> infinity
+        catch
+            %% It died of something else, and may be started again.
+            exit:_ -> ?RESTART_MS
+        end,
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after Wait ->
+        true = erlang:demonitor(Monitor, [flush]),
+        stop(Pid, Timeout)
     end.
 
 -spec log_warnings(map()) -> ok.

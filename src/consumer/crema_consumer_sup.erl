@@ -7,6 +7,10 @@
 -export([start_link/1, start_worker_sup/0, start_group/2, start_worker/2]).
 -export([init/1]).
 
+%% So often within so many seconds it starts its member again.
+-define(RESTARTS, 3).
+-define(PERIOD, 30).
+
 %% @doc `Options' are parsed ones.
 -spec start_link(map()) -> {ok, pid()} | {error, term()}.
 start_link(Options) ->
@@ -19,6 +23,7 @@ start_link(Options) ->
 %% group that asked for it would wait for a supervisor that may be ending it.
 -spec start_worker_sup() -> supervisor:startlink_ret().
 start_worker_sup() ->
+    ok = crema_child:restarts(?RESTARTS, ?PERIOD),
     {ok, Workers} = supervisor:start_link(?MODULE, workers),
     _ = put({?MODULE, workers}, Workers),
     {ok, Workers}.
@@ -48,7 +53,10 @@ init(#{stop_timeout := Stop} = Options) ->
         restart => transient
     },
     Flags = #{
-        strategy => one_for_all, intensity => 3, period => 30, auto_shutdown => any_significant
+        strategy => one_for_all,
+        intensity => ?RESTARTS + 1,
+        period => ?PERIOD,
+        auto_shutdown => any_significant
     },
     {ok, {Flags, [Workers, Group]}};
 init(workers) ->

@@ -1,7 +1,8 @@
 %% @private The options of a produce call, over what the producer's own say.
 -module(crema_call).
 
--export([fault/1, is_timeout/1, policy/2, purpose/2, setting/3, wait/2, later/3, less/2]).
+-export([fault/1, fault_of/3, is_timeout/1, policy/2, purpose/2, setting/3, wait/2, later/3]).
+-export([less/2, more/2]).
 
 -export_type([options/0]).
 
@@ -57,6 +58,21 @@ takes(partitioner) ->
     "the name of a partitioner, a function of four arguments or {Module, Function, Args}";
 takes(_) ->
     "".
+
+%% @doc The same of the options of something else.
+-spec fault_of(string(), term(), fun((Key :: term(), Value :: term()) -> boolean())) ->
+    none | crema_error:error().
+fault_of(What, Options, IsOption) when is_map(Options) ->
+    case [Option || {Key, Value} = Option <- maps:to_list(Options), not IsOption(Key, Value)] of
+        [] ->
+            none;
+        [{Key, Value} | _] ->
+            Text = io_lib:format("~0tp => ~0tP is no option of ~s", [Key, Value, 5, What]),
+            crema_error:make(bad_call, Text, #{field => Key})
+    end;
+fault_of(What, Options, _IsOption) ->
+    Text = io_lib:format("the options of ~s are a map, not ~0tP", [What, Options, 10]),
+    crema_error:make(bad_call, Text, #{field => options}).
 
 -spec is_option(term(), term()) -> boolean().
 is_option(timeout, Time) -> is_timeout(Time);
@@ -118,3 +134,8 @@ later(Options, Client, Since) ->
 -spec less(timeout(), non_neg_integer()) -> timeout().
 less(infinity, _) -> infinity;
 less(Timeout, Spent) -> max(0, Timeout - Spent).
+
+%% @doc A time and some more.
+-spec more(timeout(), non_neg_integer()) -> timeout().
+more(infinity, _) -> infinity;
+more(Timeout, Margin) -> Timeout + Margin.

@@ -42,7 +42,17 @@ new(Options) ->
 start({Key, Module, Args}, #helpers{options = Options, running = Running} = Helpers) ->
     case find(self(), Key) of
         Pid when is_map_key(Pid, Running) ->
-            {{ok, Pid}, Helpers};
+            case is_process_alive(Pid) of
+                true ->
+                    {{ok, Pid}, Helpers};
+                false ->
+                    %% It has just ended, and is linked.
+                    receive
+                        {'EXIT', Pid, Reason} ->
+                            {ok, Without} = ended(Pid, Reason, Helpers),
+                            start({Key, Module, Args}, Without)
+                    end
+            end;
         _ ->
             case Module:start(#{producer => self(), options => Options, args => Args}) of
                 {ok, Pid} = Started ->
@@ -89,7 +99,7 @@ drain(Deadline, #helpers{running = Running}) ->
 link_to(Producer) ->
     process_flag(trap_exit, true),
     true = link(Producer),
-    ok.
+    crema_child:works_for(Producer).
 
 %% ---- in callers ----------------------------------------------------------------
 
@@ -98,16 +108,28 @@ link_to(Producer) ->
 -spec call(crema_target:target(), key(), module(), Args :: term(), Request :: term()) ->
     term() | crema_error:error().
 call(Target, Key, Module, Args, Request) ->
-    case ensure(Target, Key, Module, Args) of
-        {ok, Pid} ->
-            try
-                gen_server:call(Pid, Request, infinity)
-            catch
-                exit:_ -> crema_registry:missing(producer, Target)
+    case ask(ensure(Target, Key, Module, Args), Target, Request) of
+        ended ->
+            Producer = crema_target:home(Target, Key),
+            case ask(crema_producer:helper(Producer, {Key, Module, Args}), Target, Request) of
+                ended -> crema_registry:missing(producer, Target);
+                Answer -> Answer
             end;
-        {error, _} = Error ->
-            Error
+        Answer ->
+            Answer
     end.
+
+%% `ended': it has before it took the request.
+-spec ask({ok, pid()} | crema_error:error(), crema_target:target(), term()) -> term() | ended.
+ask({ok, Pid}, Target, Request) ->
+    try
+        gen_server:call(Pid, Request, infinity)
+    catch
+        exit:{Reason, _} when Reason =:= noproc; Reason =:= normal -> ended;
+        exit:_ -> crema_registry:missing(producer, Target)
+    end;
+ask({error, _} = Error, _Target, _Request) ->
+    Error.
 
 -spec ensure(crema_target:target(), key(), module(), Args :: term()) ->
     {ok, pid()} | crema_error:error().

@@ -5,7 +5,7 @@
 -behaviour(supervisor).
 
 -export([find/3]).
--export([new/1, start/2, stop/2, await/2]).
+-export([new/1, start/2, why/3, stop/2, await/2]).
 -export([start_client/3, init/1]).
 
 -export_type([own/0]).
@@ -108,6 +108,12 @@ started({error, {_, #{message := _}}} = Error, _, _) ->
 started({error, _}, _, _) ->
     closed().
 
+%% @doc Why a producer ends when this process has: the supervisor gives up with
+%% `shutdown', which would keep the producer from being started again.
+-spec why(pid(), Reason :: term(), own()) -> term().
+why(Supervisor, Reason, #own{supervisor = Supervisor}) -> {own_clients, Reason};
+why(_Pid, Reason, _Own) -> Reason.
+
 %% @doc Tells them to stop, side by side; they flush up to that time.
 -spec stop(timeout(), own()) -> ok.
 stop(_Timeout, #own{supervisor = none}) ->
@@ -116,7 +122,7 @@ stop(Timeout, #own{supervisor = Supervisor}) ->
     try
         lists:foreach(
             fun({_, Pid, _, _}) ->
-                is_pid(Pid) andalso gen_server:send_request(Pid, {stop, Timeout})
+                is_pid(Pid) andalso gen_server:cast(Pid, {stop, Timeout})
             end,
             supervisor:which_children(Supervisor)
         )

@@ -29,6 +29,10 @@
     checked_out := non_neg_integer()
 }.
 
+%% So often within so many seconds it starts its members all anew.
+-define(RESTARTS, 3).
+-define(PERIOD, 30).
+
 %% ---- its life -----------------------------------------------------------------------
 
 %% @doc Starts a pool and its producers. It does not wait for a broker: see
@@ -70,7 +74,8 @@ child_spec(Options) ->
     }.
 
 %% @doc Stops a pool: its producers flush up to their `flush_timeout', side by
-%% side. Safe from any process, and when it has stopped already.
+%% side. Safe from any process, and when it has stopped already. Called by one of
+%% its own processes (in an event handler), it returns at once, and the stop follows.
 -spec stop(crema_registry:ref()) -> ok.
 stop(Pool) ->
     stop(Pool, default).
@@ -78,21 +83,30 @@ stop(Pool) ->
 %% @doc The same with another deadline, in milliseconds.
 -spec stop(crema_registry:ref(), default | timeout()) -> ok.
 stop(Pool, Timeout) ->
+    Timeout =:= default orelse crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case crema_registry:pool(Pool) of
-        {ok, Pid, _, Members} ->
-            true = unlink(Pid),
-            _ = [
-                gen_server:send_request(Member, {stop, Timeout})
-             || Member <- tuple_to_list(Members), is_pid(Member)
-            ],
-            try
-                gen_server:stop(Pid, shutdown, infinity)
-            catch
-                %% It has ended.
-                exit:_ -> ok
+        {ok, Pid, Checkout, Members} ->
+            Pids = [Member || Member <- tuple_to_list(Members), is_pid(Member)],
+            lists:foreach(fun(Member) -> gen_server:cast(Member, {stop, Timeout}) end, Pids),
+            case crema_child:works_for_one([Checkout | Pids]) of
+                true ->
+                    _ = spawn(fun() -> end_supervisor(Pid) end),
+                    ok;
+                false ->
+                    end_supervisor(Pid)
             end;
         none ->
             ok
+    end.
+
+-spec end_supervisor(pid()) -> ok.
+end_supervisor(Pid) ->
+    true = unlink(Pid),
+    try
+        gen_server:stop(Pid, shutdown, infinity)
+    catch
+        %% It has ended.
+        exit:_ -> ok
     end.
 
 %% ---- members for one process alone ------------------------------------------------
@@ -109,12 +123,17 @@ with(Pool, Fun) ->
 %% when the function ends, however it does, and when its process dies.
 -spec with(crema_registry:ref(), fun((Member :: crema_target:target()) -> Result), with_options()) ->
     {ok, Result} | crema_error:error().
-with(Pool, Fun, Options) when is_function(Fun, 1), is_map(Options) ->
+with(Pool, Fun, Options) when is_function(Fun, 1) ->
     Key = {?MODULE, crema_registry:whereis_name(Pool)},
-    case get(Key) of
-        undefined -> with_new(Key, Pool, Fun, Options);
-        Member -> {ok, Fun(crema_target:member(Pool, Member))}
+    case {crema_call:fault_of("crema_pool:with/3", Options, fun is_option/2), get(Key)} of
+        {none, undefined} -> with_new(Key, Pool, Fun, Options);
+        {none, Member} -> {ok, Fun(crema_target:member(Pool, Member))};
+        {Error, _} -> Error
     end.
+
+-spec is_option(term(), term()) -> boolean().
+is_option(timeout, Timeout) -> crema_call:is_timeout(Timeout);
+is_option(_, _) -> false.
 
 -spec with_new(term(), crema_registry:ref(), fun((crema_target:target()) -> Result), with_options()) ->
     {ok, Result} | crema_error:error().
@@ -182,7 +201,8 @@ on_member(Target, Options, Fun) ->
         {ok, _, _, _} ->
             Since = crema_deadline:now(),
             Run = fun(Member) -> Fun(Member, later(Options, Since)) end,
-            case with(Target, Run, maps:with([timeout], Options)) of
+            Own = is_map(Options) andalso maps:with([timeout], Options),
+            case with(Target, Run, Own) of
                 {ok, Result} -> Result;
                 {error, _} = Error -> Error
             end;
@@ -261,12 +281,14 @@ init(Options) ->
         id => members, start => {?MODULE, start_members, [self(), Hidden]}, type => supervisor
     },
     Checkout = #{id => checkout, start => {?MODULE, start_checkout, [self(), Hidden]}},
-    {ok, {#{strategy => one_for_all}, [Members, Checkout]}}.
+    Flags = #{strategy => one_for_all, intensity => ?RESTARTS + 1, period => ?PERIOD},
+    {ok, {Flags, [Members, Checkout]}}.
 
 %% @private Called in the pool's supervisor, which remembers it for what is started
 %% next: who asked a supervisor that is starting would wait for ever.
 -spec start_members(pid(), fun(() -> map())) -> supervisor:startlink_ret().
 start_members(Pool, Options) ->
+    ok = crema_child:restarts(?RESTARTS, ?PERIOD),
     {ok, Members} = supervisor:start_link(?MODULE, {members, Pool, Options}),
     _ = put({?MODULE, members}, Members),
     {ok, Members}.

@@ -124,10 +124,12 @@ handle_info({'EXIT', Pid, Reason}, #state{reporters = Reporters} = State) when
     is_map_key(Pid, Reporters)
 ->
     {noreply, reporter_ended(Pid, Reason, State)};
-handle_info({'EXIT', Pid, Reason}, #state{helpers = Helpers} = State) ->
+handle_info({'EXIT', Pid, Reason}, #state{helpers = Helpers, own = Own} = State) ->
     case crema_helper:ended(Pid, Reason, Helpers) of
         {ok, New} -> {noreply, State#state{helpers = New}};
-        unknown -> {stop, Reason, State}
+        %% Of what an event handler has started.
+        unknown when Reason =:= normal -> {noreply, State};
+        unknown -> {stop, crema_own:why(Pid, Reason, Own), State}
     end;
 handle_info({idle, Port, Accepted}, #state{port = Port} = State) ->
     {noreply, idle(Accepted, State)};

@@ -65,17 +65,8 @@ without_transactions(Producer) ->
     end.
 
 -spec fault(term()) -> none | crema_error:error().
-fault(Options) when is_map(Options) ->
-    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
-        [] ->
-            none;
-        [{Key, Value} | _] ->
-            Text = io_lib:format("~0tp => ~0tP is no option of a transaction", [Key, Value, 5]),
-            crema_error:make(bad_call, Text, #{field => Key})
-    end;
 fault(Options) ->
-    Text = io_lib:format("the options of a transaction are a map, not ~0tP", [Options, 10]),
-    crema_error:make(bad_call, Text, #{field => options}).
+    crema_call:fault_of("a transaction", Options, fun is_option/2).
 
 -spec is_option(term(), term()) -> boolean().
 is_option(timeout, Time) -> crema_call:is_timeout(Time);

@@ -63,7 +63,8 @@
 callback_mode() -> state_functions.
 
 -spec init({map(), crema_transactions:options()}) -> {ok, gone, data()}.
-init({Metadata, Options}) ->
+init({#{client := Producer} = Metadata, Options}) ->
+    ok = crema_child:works_for(Producer),
     {ok, gone, #data{metadata = Metadata, options = Options}}.
 
 -spec gone(gen_statem:event_type(), term(), data()) -> result().
@@ -110,16 +111,14 @@ busy({call, From}, {finish, Epoch, _}, #data{ended = Ended, command = Command} =
     %% It is being aborted already.
     Waits = Data#data{command = Command#command{to = From}, ended = maps:remove(Epoch, Ended)},
     {keep_state, Waits, [unheard(Data)]};
-busy({call, _}, {What, _, _}, _) when What =:= finish; What =:= abort; What =:= send_offsets ->
-    {keep_state_and_data, [postpone]};
-busy({call, _}, {is_current, _}, _Data) ->
-    {keep_state_and_data, [postpone]};
 busy({call, From}, {stop, Timeout}, #data{command = #command{what = What}} = Data) ->
     New = Data#data{stopping = From},
     case lists:member(What, [init, 'begin']) of
         true -> shut_down(New, []);
         false -> {keep_state, New, [{{timeout, stop}, Timeout, now}]}
     end;
+busy({call, _}, Request, _) when element(1, Request) =/= enter, element(1, Request) =/= is_owner ->
+    {keep_state_and_data, [postpone]};
 busy(Type, Event, Data) ->
     any(Type, Event, Data).
 

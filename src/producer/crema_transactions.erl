@@ -18,6 +18,9 @@
 %% What the owner of a transaction that has ended is told.
 -type outcome() :: {aborted, term()} | crema_error:error().
 
+%% An answer at a deadline comes a little later.
+-define(ANSWER_MS, 1000).
+
 %% ---- for the producer ---------------------------------------------------------
 
 %% @doc Called by a producer; without a transactional.id it needs none. `Metadata'
@@ -46,13 +49,14 @@ client(Pid, Client) -> gen_statem:cast(Pid, {client, Client}).
 fatal(none, _) -> ok;
 fatal(Pid, Reason) -> gen_statem:cast(Pid, {fatal, Reason}).
 
-%% @doc Aborts what is open, within so many milliseconds, and ends.
+%% @doc Aborts what is open, within so many milliseconds, and ends. An event handler
+%% may hold it up, but not for ever.
 -spec stop(pid() | none, timeout()) -> ok.
 stop(none, _Timeout) ->
     ok;
 stop(Pid, Timeout) ->
     try
-        gen_statem:call(Pid, {stop, Timeout})
+        gen_statem:call(Pid, {stop, Timeout}, crema_call:more(Timeout, ?ANSWER_MS))
     catch
         exit:_ -> ok
     end.
@@ -67,9 +71,15 @@ when
     Wait :: default | timeout(),
     AbortWait :: default | non_neg_integer().
 enter(Producer, Pid, Nested, Wait, AbortWait) ->
-    case call(Pid, {enter, self(), Nested, Wait, AbortWait}) of
-        {error, {closed, _}} -> crema_registry:missing(producer, Producer);
-        Answer -> Answer
+    case crema_registry:lookup(self()) of
+        %% The producer's own process, which would wait for itself.
+        {ok, producer, none, #{transactions := Pid}, _} ->
+            crema_producer:not_connected();
+        _ ->
+            case call(Pid, {enter, self(), Nested, Wait, AbortWait}) of
+                {error, {closed, _}} -> crema_registry:missing(producer, Producer);
+                Answer -> Answer
+            end
     end.
 
 %% @doc Commits the caller's transaction, and waits so long for the outcome. At
@@ -102,15 +112,20 @@ send_offsets(Pid, Epoch, Offsets) ->
 is_current(Pid, Epoch) ->
     call(Pid, {is_current, Epoch}) =:= true.
 
-%% @doc Whether the calling process is in a transaction.
+%% @doc Whether the calling process is in a transaction. One whose server is held up
+%% by an event handler is not: see {@link stop/2}.
 -spec is_owner(pid()) -> boolean().
 is_owner(Pid) ->
-    call(Pid, {is_owner, self()}) =:= true.
+    call(Pid, {is_owner, self()}, ?ANSWER_MS) =:= true.
 
 -spec call(pid(), term()) -> term() | crema_error:error().
 call(Pid, Request) ->
+    call(Pid, Request, infinity).
+
+-spec call(pid(), term(), timeout()) -> term() | crema_error:error().
+call(Pid, Request, Timeout) ->
     try
-        gen_statem:call(Pid, Request)
+        gen_statem:call(Pid, Request, Timeout)
     catch
         exit:_ -> crema_transaction_error:closed()
     end.
