@@ -149,14 +149,13 @@ disconnects_under_load(Config) ->
     Times = counters:new(1, []),
     Disconnecter = spawn_link(fun() -> disconnect_for_ever(P, Times) end),
     Callers = [
-        fun() -> produce_until(P, Value, Times, 100, []) end
+        fun() -> produce_until_disconnected(P, Value, Times, 3) end
      || Value <- [<<"v">>, <<"w">>, Large]
     ],
     Results = lists:append(crema_ct:spawned(Callers)),
     true = unlink(Disconnecter),
     true = exit(Disconnecter, kill),
-    Count = length(Results),
-    ?assertEqual(#{ok => Count}, crema_ct:results(Results)).
+    ?assertEqual(#{ok => 3 * 3 * 30}, crema_ct:results(Results)).
 
 disconnect_for_ever(P, Times) ->
     case crema:disconnect(P) of
@@ -165,15 +164,18 @@ disconnect_for_ever(P, Times) ->
     end,
     disconnect_for_ever(P, Times).
 
-%% So many messages, and as many more as it takes for some disconnects.
-produce_until(P, Value, Times, Left, Results) ->
-    case Left > 0 orelse counters:get(Times, 1) < 3 of
-        true ->
-            Result = crema:produce(P, #{topic => t, value => Value}),
-            produce_until(P, Value, Times, Left - 1, [Result | Results]);
-        false ->
-            Results
-    end.
+%% Again and again some messages, and a pause unless there was a disconnect
+%% meanwhile: when all callers pause there will be one.
+produce_until_disconnected(_P, _Value, _Times, 0) ->
+    [];
+produce_until_disconnected(P, Value, Times, Rounds) ->
+    Before = counters:get(Times, 1),
+    Results = [
+        crema:produce(P, #{topic => t, value => Value})
+     || _ <- lists:seq(1, 30)
+    ],
+    crema_ct:await(fun() -> counters:get(Times, 1) > Before end),
+    Results ++ produce_until_disconnected(P, Value, Times, Rounds - 1).
 
 idle(Config) ->
     %% After idle_disconnect without a message the producer disconnects by itself,
