@@ -192,9 +192,9 @@ ended_pool(Config) ->
     ?assertMatch({error, {closed, _}}, crema:flush(Pool, 1000)),
     ?assertMatch({error, {not_found, _}}, crema_pool:checkout(?FUNCTION_NAME)),
     ?assertMatch({error, {closed, _}}, crema_pool:stats(Pool)),
+    crema_ct:await(fun() -> crema_registry:pool(Pool) =:= none end),
     ?assertEqual(#{}, crema:info(Pool)),
     ?assertEqual(#{connected => false, running => false}, crema:status(Pool)),
-    crema_ct:await(fun() -> crema_registry:pool(Pool) =:= none end),
     P = crema_ct:producer(Config),
     ?assertMatch({error, {not_found, _}}, crema_pool:stats(P)).
 
