@@ -203,11 +203,12 @@ purge_in_an_outage(Config) ->
 fail(Config, Request, Answers) ->
     crema_cluster:fail(proplists:get_value(cluster, Config), Request, Answers).
 
-%% A producer that has delivered a message, and a topic of one partition.
+%% A producer that has delivered a message, and a topic of one partition. While it
+%% connects the first may time out, where their time is short.
 warm(Config, Options) ->
     P = crema_ct:producer(Config, Options),
     Topic = crema_ct:topic(Config, 1),
-    {ok, _} = crema:produce(P, #{topic => Topic}),
+    {ok, _} = crema_ct:await(fun() -> delivered(P, Topic) end),
     {P, Topic}.
 
 messages(Topic, Count) ->
