@@ -52,7 +52,7 @@ with_members(#{size := Size} = Pool, Common) ->
 member(Index, #{producer := undefined}, Common) ->
     numbered(Index, crema_options:parse(producer, Common));
 member(Index, #{producer := Function}, Common) ->
-    case crema_input:pairs(call(Function, Index)) of
+    case crema_input:pairs(crema_callbacks:call(Function, Index)) of
         {ok, Pairs, []} ->
             Own = maps:from_list(Pairs),
             Parsed = crema_options:parse(producer, maps:merge(Common, Own)),
@@ -64,10 +64,6 @@ member(Index, #{producer := Function}, Common) ->
             Text = io_lib:format("producer gave no options for member ~b of the pool", [Index]),
             crema_error:make(bad_options, Text, #{field => producer})
     end.
-
--spec call(function() | {module(), atom(), list()}, pos_integer()) -> term().
-call({Module, Function, Args}, Index) -> apply(Module, Function, [Index | Args]);
-call(Function, Index) -> Function(Index).
 
 %% Two producers of one transactional.id would fence each other.
 -spec numbered(pos_integer(), {ok, map()} | {error, crema_error:reason()}) ->

@@ -41,11 +41,7 @@ last_look(Ref, Reason, Port, Call, Origins) ->
 
 -spec not_final(port(), pos_integer(), crema_report:origins()) -> crema_error:error().
 not_final(Port, Call, Origins) ->
-    crema_error:make(
-        timeout,
-        <<"the delivery report has not come yet; await the ref in these details to learn more">>,
-        #{ref => ref(Port, Call, Origins)}
-    ).
+    crema_report:not_final(ref(Port, Call, Origins)).
 
 %% @doc The reports of an asynchronous call.
 -spec await(ref(), timeout()) ->

@@ -121,10 +121,10 @@ init(#{producer := Producer, options := Options}) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, #state{}}.
-handle_call({completed, _} = Call, From, State) ->
-    claimed(crema_claims:handle_call(Call, From, State#state.claims), State);
-handle_call({await, _, _} = Call, From, State) ->
-    claimed(crema_claims:handle_call(Call, From, State#state.claims), State);
+handle_call(Call, From, #state{claims = Claims} = State) when
+    element(1, Call) =:= completed; element(1, Call) =:= await
+->
+    {noreply, State#state{claims = crema_claims:handle_call(Call, From, Claims)}};
 handle_call(_, _From, #state{drain = Drain, ended = Ended} = State) when
     Drain =/= none; Ended
 ->
@@ -142,11 +142,6 @@ handle_call(purge, From, #state{queue = Queue} = State) ->
     noted(serve(State#state{queue = crema_buffer_queue:clear(Queue)}));
 handle_call(drain, From, State) ->
     noted(drained(flush_for(stop, State#state{drain = From}))).
-
--spec claimed({reply, term(), crema_claims:claims()} | {noreply, crema_claims:claims()}, #state{}) ->
-    {reply, term(), #state{}} | {noreply, #state{}}.
-claimed({reply, Reply, Claims}, State) -> {reply, Reply, State#state{claims = Claims}};
-claimed({noreply, Claims}, State) -> {noreply, State#state{claims = Claims}}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
@@ -352,11 +347,8 @@ outcome(Results, {error, {Code, Details}}) -> {error, {Code, Details#{dispatched
 -spec report(undefined | fun((term()) -> term()) | {module(), atom(), list()}, term()) -> ok.
 report(undefined, _Outcome) ->
     ok;
-report({Module, Function, Args}, Outcome) ->
-    _ = spawn(Module, Function, [Outcome | Args]),
-    ok;
-report(Fun, Outcome) ->
-    _ = spawn(fun() -> Fun(Outcome) end),
+report(Callback, Outcome) ->
+    _ = spawn(fun() -> crema_callbacks:call(Callback, Outcome) end),
     ok.
 
 %% ---- what is told --------------------------------------------------------------

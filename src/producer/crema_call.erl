@@ -26,16 +26,10 @@ fault(#{report := Report} = Options) when
     map_size(Options) =:= 1, Report =:= none orelse Report =:= message
 ->
     none;
-fault(Options) when is_map(Options) ->
-    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
-        [] ->
-            none;
-        [{Key, Value} | _] ->
-            crema_error:make(bad_call, fault(Key, takes(Key), Value), #{field => Key})
-    end;
 fault(Options) ->
-    Text = io_lib:format("the options of a call are a map, not ~0tP", [Options, 10]),
-    crema_error:make(bad_call, Text, #{field => options}).
+    fault_of("a call", Options, fun is_option/2, fun(Key, Value) ->
+        fault(Key, takes(Key), Value)
+    end).
 
 -spec fault(term(), string(), term()) -> iolist().
 fault(Key, "", _Value) ->
@@ -62,15 +56,20 @@ takes(_) ->
 %% @doc The same of the options of something else.
 -spec fault_of(string(), term(), fun((Key :: term(), Value :: term()) -> boolean())) ->
     none | crema_error:error().
-fault_of(What, Options, IsOption) when is_map(Options) ->
+fault_of(What, Options, IsOption) ->
+    fault_of(What, Options, IsOption, fun(Key, Value) ->
+        io_lib:format("~0tp => ~0tP is no option of ~s", [Key, Value, 5, What])
+    end).
+
+-spec fault_of(string(), term(), Is, Says) -> none | crema_error:error() when
+    Is :: fun((Key :: term(), Value :: term()) -> boolean()),
+    Says :: fun((Key :: term(), Value :: term()) -> iolist()).
+fault_of(_What, Options, IsOption, Says) when is_map(Options) ->
     case [Option || {Key, Value} = Option <- maps:to_list(Options), not IsOption(Key, Value)] of
-        [] ->
-            none;
-        [{Key, Value} | _] ->
-            Text = io_lib:format("~0tp => ~0tP is no option of ~s", [Key, Value, 5, What]),
-            crema_error:make(bad_call, Text, #{field => Key})
+        [] -> none;
+        [{Key, Value} | _] -> crema_error:make(bad_call, Says(Key, Value), #{field => Key})
     end;
-fault_of(What, Options, _IsOption) ->
+fault_of(What, Options, _IsOption, _Says) ->
     Text = io_lib:format("the options of ~s are a map, not ~0tP", [What, Options, 10]),
     crema_error:make(bad_call, Text, #{field => options}).
 

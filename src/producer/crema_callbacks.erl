@@ -10,6 +10,7 @@
 -export([new/0, bequeath/2]).
 -export([note/3, forget/2, take/2]).
 -export([count/1, last/1, orphans/2]).
+-export([call/2]).
 
 -export_type([callback/0, callbacks/0, noted/0, noting/0]).
 
@@ -104,3 +105,8 @@ orphans(After, {Table, _}) ->
         {Tag, 1}
      || {Tag, Caller, _, _} <- ets:tab2list(Table), Tag > After, not is_process_alive(Caller)
     ].
+
+%% @doc Calls it, or any function that users may give in one of these forms.
+-spec call(fun((Argument) -> term()) | {module(), atom(), [term()]}, Argument) -> term().
+call({Module, Function, Args}, Argument) -> apply(Module, Function, [Argument | Args]);
+call(Fun, Argument) -> Fun(Argument).

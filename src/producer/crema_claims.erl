@@ -44,21 +44,23 @@ settle(Id, Verdict, #claims{pending = Pending, settled = Settled} = Claims) ->
 pending(#claims{pending = Pending}) ->
     maps:keys(Pending).
 
-%% @doc Answers {@link await/2} and {@link completed/1}.
+%% @doc Answers {@link await/2} and {@link completed/1}, now or when it can.
 -spec handle_call({await, id(), timeout()} | {completed, id()}, gen_server:from(), claims()) ->
-    {reply, term(), claims()} | {noreply, claims()}.
-handle_call({completed, Id}, _From, #claims{pending = Pending} = Claims) ->
-    {reply, not is_map_key(Id, Pending), Claims};
+    claims().
+handle_call({completed, Id}, From, #claims{pending = Pending} = Claims) ->
+    gen_server:reply(From, not is_map_key(Id, Pending)),
+    Claims;
 handle_call({await, Id, Timeout}, {Caller, _} = From, #claims{} = Claims) ->
     #claims{pending = Pending, settled = Settled} = Claims,
     case {crema_left:take(Caller, Id, Settled), Pending} of
         {{Verdict, Rest}, _} ->
-            {reply, {ok, Verdict}, Claims#claims{settled = Rest}};
+            gen_server:reply(From, {ok, Verdict}),
+            Claims#claims{settled = Rest};
         {error, #{Id := Caller}} ->
-            Asked = crema_left:ask({Caller, Id}, From, Timeout, Settled),
-            {noreply, Claims#claims{settled = Asked}};
+            Claims#claims{settled = crema_left:ask({Caller, Id}, From, Timeout, Settled)};
         {error, _} ->
-            {reply, unknown(), Claims}
+            gen_server:reply(From, unknown()),
+            Claims
     end.
 
 %% @doc Takes what is for it from the process's mailbox.
@@ -84,7 +86,7 @@ await({crema_claim, Pid, Id} = Ref, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     try gen_server:call(Pid, {await, Id, Timeout}, infinity) of
         {ok, Verdict} -> Verdict;
-        error -> not_final(Ref);
+        error -> crema_report:not_final(Ref);
         {error, _} = Error -> Error
     catch
         exit:_ -> await_left(Id, Timeout)
@@ -105,14 +107,6 @@ completed({crema_claim, Pid, Id}) ->
     catch
         exit:_ -> true
     end.
-
--spec not_final(ref()) -> crema_error:error().
-not_final(Ref) ->
-    crema_error:make(
-        timeout,
-        "the delivery report has not come yet; await the ref in these details to learn more",
-        #{ref => Ref}
-    ).
 
 -spec unknown() -> crema_error:error().
 unknown() ->

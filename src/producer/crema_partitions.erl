@@ -88,7 +88,7 @@ count({Port, Via, _}, Topic, Deadline) ->
 
 -spec is_fresh(integer() | doubted) -> boolean().
 is_fresh(doubted) -> false;
-is_fresh(Checked) -> now_ms() - Checked < ?FRESH_MS.
+is_fresh(Checked) -> crema_deadline:now() - Checked < ?FRESH_MS.
 
 %% To ask for a topic is to use it, and its first use tells how it is configured.
 -spec ask(key(), Variant :: non_neg_integer(), crema_deadline:deadline()) ->
@@ -144,7 +144,7 @@ watch(Port, #state{ports = Ports} = State) ->
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, term(), #state{}}.
 handle_call({count, Key, Variant, Deadline}, From, #state{waiters = Waiters} = State) ->
-    {Since, Others} = maps:get(Key, Waiters, {now_ms(), []}),
+    {Since, Others} = maps:get(Key, Waiters, {crema_deadline:now(), []}),
     New = State#state{waiters = Waiters#{Key => {Since, [{From, Deadline} | Others]}}},
     case Others of
         [] -> {noreply, question(Key, Variant, New)};
@@ -189,7 +189,7 @@ handle_info(_, State) ->
 -spec question(key(), Variant :: non_neg_integer(), #state{}) -> #state{}.
 question({Topic, Port} = Key, Variant, #state{asked = Asked} = State) ->
     InDoubt = ets:match(?TABLE, {Key, '_', doubted, '_'}) =/= [],
-    _ = ets:update_element(?TABLE, Key, {3, now_ms()}),
+    _ = ets:update_element(?TABLE, Key, {3, crema_deadline:now()}),
     Data = fun(Tag) -> term_to_binary({Tag, Topic, Variant, ?ASK_MS}) end,
     case crema_port:ask_async(Port, ?CMD_METADATA, Data) of
         {ok, Ref} -> watch(Port, State#state{asked = Asked#{Ref => {Key, InDoubt}}});
@@ -225,7 +225,7 @@ answered(Key, InDoubt, {ok, Count}, State) ->
         [_] ->
             true;
         [] ->
-            true = ets:insert(?TABLE, {Key, Count, now_ms(), -1})
+            true = ets:insert(?TABLE, {Key, Count, crema_deadline:now(), -1})
     end,
     reply(Key, {ok, Count}, State);
 answered(Key, _InDoubt, {refused, Error}, State) ->
@@ -235,7 +235,7 @@ answered(Key, _InDoubt, {unknown, Error}, #state{waiters = Waiters} = State) ->
     true = ets:delete(?TABLE, Key),
     case Waiters of
         #{Key := {Since, _}} ->
-            case now_ms() - Since < ?CREATION_MS of
+            case crema_deadline:now() - Since < ?CREATION_MS of
                 true -> again(Key, Error, State);
                 false -> reply(Key, Error, State)
             end;
@@ -280,7 +280,3 @@ unanswered(Topic) ->
 -spec closed() -> crema_error:error().
 closed() ->
     crema_error:make(closed, "the client is closed", #{}).
-
--spec now_ms() -> integer().
-now_ms() ->
-    erlang:monotonic_time(millisecond).

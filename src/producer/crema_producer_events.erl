@@ -49,15 +49,12 @@ call(Kind, #{metadata := Metadata}, {_, Messages}, Call) ->
 -spec outcome(term(), non_neg_integer()) ->
     {crema_events:event_name(), Failed :: non_neg_integer(), Problem :: map()}.
 outcome({error, Reason}, Count) ->
-    {[crema, producer, produce_failed], Count, problem(Reason)};
+    Problem = maps:with([code, message], crema_client:problem(Reason)),
+    {[crema, producer, produce_failed], Count, Problem};
 outcome({ok, Results}, _Count) when is_list(Results) ->
     {[crema, producer, produced], length([Error || {error, Error} <- Results]), #{}};
 outcome(_, _Count) ->
     {[crema, producer, produced], 0, #{}}.
-
--spec problem(crema_error:reason()) -> #{code := atom(), message := binary()}.
-problem({Code, Details}) ->
-    #{code => Code, message => maps:get(message, Details, <<>>)}.
 
 %% What a call was refused for may be its messages.
 -spec proper(term()) -> [term()].

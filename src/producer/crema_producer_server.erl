@@ -193,7 +193,7 @@ all_left(State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{flush_timeout = Timeout} = Before) ->
     #state{port = Port, own = Own, helpers = Helpers} = State = with_client(Before),
-    Since = now_ms(),
+    Since = crema_deadline:now(),
     Stopping = set_state(stopping, State),
     event([crema, producer, closing], #{}, #{}, Stopping),
     Deadline = crema_deadline:in(Timeout),
@@ -305,7 +305,7 @@ disconnect(Why, #state{port = Port} = State) ->
     case crema_port:command(Port, ?CMD_RETIRE, <<>>) of
         ok ->
             event([crema, producer, disconnecting], #{}, #{reason => Why}, State),
-            Since = now_ms(),
+            Since = crema_deadline:now(),
             {Ref, #state{ending = Ending} = New} = release(disconnected, State),
             {ok, New#state{attempt = Failures, ending = Ending#{Ref => {Since, Why}}}};
         {error, _} = Error ->
@@ -387,7 +387,7 @@ failures(#state{port = Port, attempt = Attempt}) ->
 -spec reload(crema_error:reason(), non_neg_integer(), #state{}) ->
     {noreply, #state{}} | {stop, term(), #state{}}.
 reload(Reason, Delay, #state{attempt = Attempt, options = Options} = State) ->
-    Since = now_ms(),
+    Since = crema_deadline:now(),
     {Ref, Without} = release(reloading, State),
     Metadata = crema_client:problem(Reason),
     event([crema, producer, reload], #{attempt => Attempt, delay => Delay}, Metadata, Without),
@@ -427,8 +427,5 @@ event(Name, Measurements, Metadata, #state{client = Client}) ->
     All = maps:merge(crema_client:metadata(Client), Metadata),
     crema_events:execute(Name, Measurements, All).
 
--spec now_ms() -> integer().
-now_ms() -> erlang:monotonic_time(millisecond).
-
 -spec since(integer()) -> non_neg_integer().
-since(Time) -> now_ms() - Time.
+since(Time) -> crema_deadline:now() - Time.

@@ -35,5 +35,4 @@ options(Reason, Attempt, #{on_reload := Function, kafka := Kafka} = Options) ->
 
 -spec call(undefined | function() | {module(), atom(), list()}, map()) -> term().
 call(undefined, _Info) -> keep;
-call({Module, Function, Args}, Info) -> apply(Module, Function, [Info | Args]);
-call(Function, Info) -> Function(Info).
+call(Function, Info) -> crema_callbacks:call(Function, Info).

@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([origin/1, result/2, results/2, refused/2, tagged/1, status/1]).
+-export([origin/1, result/2, results/2, refused/2, tagged/1, status/1, not_final/1]).
 
 -export_type([origin/0, origins/0, report/0, result/0]).
 
@@ -102,3 +102,12 @@ tagged({crema_reports, Port, Packed}) when is_port(Port), is_binary(Packed) ->
     ];
 tagged(_) ->
     ignored.
+
+%% @doc Time was up before the verdict; the reference stays good.
+-spec not_final(crema_await:ref() | crema_claims:ref()) -> crema_error:error().
+not_final(Ref) ->
+    crema_error:make(
+        timeout,
+        <<"the delivery report has not come yet; await the ref in these details to learn more">>,
+        #{ref => Ref}
+    ).

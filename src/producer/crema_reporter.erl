@@ -106,7 +106,7 @@ handle_cast(_, State) ->
 handle_info({crema_reports, Port, <<>>}, #state{port = Port} = State) ->
     {stop, normal, State};
 handle_info({crema_reports, Port, Packed}, #state{port = Port} = State) ->
-    ok = run(crema_packet:tagged_reports(Packed), 0, now_ms(), State),
+    ok = run(crema_packet:tagged_reports(Packed), 0, crema_deadline:now(), State),
     {noreply, State};
 handle_info(_, State) ->
     %% Ends of processes that callbacks are linked to, the producer's among them.
@@ -116,7 +116,7 @@ handle_info(_, State) ->
 -spec run([{pos_integer(), crema_packet:report()}], non_neg_integer(), integer(), #state{}) -> ok.
 run([{Tag, Report} | Rest], Done, Since, State) ->
     ok = call_back(Tag, Report, State),
-    case now_ms() of
+    case crema_deadline:now() of
         Since ->
             run(Rest, Done + 1, Since, State);
         Now ->
@@ -128,10 +128,6 @@ run([], Done, _Since, State) ->
         {ok, idle} -> tidy(crema_callbacks:count(State#state.callbacks), State);
         _ -> ok
     end.
-
--spec now_ms() -> integer().
-now_ms() ->
-    erlang:monotonic_time(millisecond).
 
 -spec done_with(non_neg_integer(), #state{}) -> ok | {ok, idle} | crema_error:error().
 done_with(Count, #state{port = Port}) ->
@@ -157,7 +153,7 @@ call_back(Tag, Report, #state{callbacks = Callbacks} = State) ->
     case crema_callbacks:take(Tag, Callbacks) of
         {Callback, Origin} ->
             try
-                _ = apply_to(Callback, crema_report:result(Report, Origin)),
+                _ = crema_callbacks:call(Callback, crema_report:result(Report, Origin)),
                 ok
             catch
                 Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
@@ -165,10 +161,6 @@ call_back(Tag, Report, #state{callbacks = Callbacks} = State) ->
         none ->
             ok
     end.
-
--spec apply_to(crema_callbacks:callback(), crema_report:result()) -> term().
-apply_to({Module, Function, Args}, Result) -> apply(Module, Function, [Result | Args]);
-apply_to(Fun, Result) -> Fun(Result).
 
 %% The log is not told the reason's terms: a label may be the whole message.
 -spec crashed(error | exit | throw, term(), list(), #state{}) -> ok.

@@ -274,9 +274,10 @@ pick(Members) ->
 
 -spec of_pool(tuple()) -> client().
 of_pool(Members) ->
-    case client(pick(Members)) =:= no_client() of
-        true -> client(next(Members, none));
-        false -> client(pick(Members))
+    Nearest = client(pick(Members)),
+    case is_known(Nearest) of
+        true -> Nearest;
+        false -> client(next(Members, none))
     end.
 
 %% The first from there on that takes calls, or the nearest that will.

@@ -141,30 +141,25 @@ encoders(Target, #{pipeline := Count} = Topic) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, #state{}}.
-handle_call({completed, _} = Call, From, State) ->
-    claimed(crema_claims:handle_call(Call, From, State#state.claims), State);
-handle_call({await, _, _} = Call, From, #state{batch = Batch} = State) ->
+handle_call({completed, _} = Call, From, #state{claims = Claims} = State) ->
+    {noreply, State#state{claims = crema_claims:handle_call(Call, From, Claims)}};
+handle_call({await, _, _} = Call, From, #state{batch = Batch, claims = Claims} = State) ->
     %% A batch that is not full would not go otherwise.
     Forced = State#state{batch = crema_batch:force(Batch)},
-    go_on(claimed(crema_claims:handle_call(Call, From, State#state.claims), Forced));
+    go_on(Forced#state{claims = crema_claims:handle_call(Call, From, Claims)});
 handle_call({push, _}, _From, #state{phase = Phase} = State) when Phase =/= open ->
     {reply, closed(), State};
 handle_call({push, Body}, From, State) ->
-    go_on({noreply, pushed(From, Body, State)});
+    go_on(pushed(From, Body, State));
 handle_call({until, close}, From, #state{batch = Batch} = State) ->
     Marked = crema_batch:mark(done, From, crema_batch:force(Batch)),
-    go_on({noreply, refuse_all((State#state{batch = Marked})#state{phase = closing})});
+    go_on(refuse_all((State#state{batch = Marked})#state{phase = closing}));
 handle_call({until, Kind}, From, #state{batch = Batch} = State) ->
     Marked = crema_batch:mark(Kind, From, crema_batch:force(Batch)),
-    go_on({noreply, State#state{batch = Marked}});
+    go_on(State#state{batch = Marked});
 handle_call(drain, From, #state{batch = Batch} = State) ->
     Marked = crema_batch:mark(sent, From, crema_batch:force(Batch)),
-    go_on({noreply, refuse_all(State#state{batch = Marked, phase = draining})}).
-
--spec claimed({reply, term(), crema_claims:claims()} | {noreply, crema_claims:claims()}, #state{}) ->
-    {reply, term(), #state{}} | {noreply, #state{}}.
-claimed({reply, Reply, Claims}, State) -> {reply, Reply, State#state{claims = Claims}};
-claimed({noreply, Claims}, State) -> {noreply, State#state{claims = Claims}}.
+    go_on(refuse_all(State#state{batch = Marked, phase = draining})).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
@@ -172,19 +167,19 @@ handle_cast(_, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({crema_dispatch, Pid, _, Refusal}, #state{sending = {Pid, _, _}} = State) ->
-    go_on({noreply, handed_over(Refusal, State)});
+    go_on(handed_over(Refusal, State));
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{sending = {_, Monitor, _}} = State) ->
     Text = io_lib:format("~0tP", [Reason, 10]),
     Refusal = crema_error:make(closed, Text, #{status => possibly_persisted}),
-    go_on({noreply, handed_over(Refusal, State)});
+    go_on(handed_over(Refusal, State));
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{reporting = Reporting} = State) when
     is_map_key(Monitor, Reporting)
 ->
     {Ids, Rest} = maps:take(Monitor, Reporting),
     Results = crema_dispatch:results(Reason, length(Ids)),
-    go_on({noreply, done(Ids, Results, State#state{reporting = Rest})});
+    go_on(done(Ids, Results, State#state{reporting = Rest}));
 handle_info({'EXIT', Producer, _}, #state{producer = Producer} = State) ->
-    go_on({noreply, abandoned(State)});
+    go_on(abandoned(State));
 handle_info({timeout, Timer, waited}, #state{waiters = Waiters} = State) ->
     {[{From, _, _}], Rest} = lists:partition(
         fun({_, _, Own}) -> Own =:= Timer end, queue:to_list(Waiters)
@@ -196,7 +191,7 @@ handle_info(Message, #state{encoders = none} = State) ->
 handle_info(Message, #state{encoders = Encoders} = State) ->
     case crema_encoders:handle(Message, Encoders) of
         {{Seq, Id, Label}, Outcome, New} ->
-            go_on({noreply, encoded(Seq, Id, Label, Outcome, State#state{encoders = New})});
+            go_on(encoded(Seq, Id, Label, Outcome, State#state{encoders = New}));
         {none, New} ->
             {noreply, State#state{encoders = New}};
         unknown ->
@@ -216,12 +211,8 @@ terminate(_Reason, #state{encoders = Encoders}) -> crema_encoders:stop(Encoders)
 
 %% After a change: those who wait are admitted, what is due is sent, and who
 %% waits for it is told.
--spec go_on({reply, term(), #state{}} | {noreply, #state{}}) ->
-    {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, #state{}}.
-go_on({reply, Reply, State}) ->
-    {noreply, New} = go_on({noreply, State}),
-    {reply, Reply, New};
-go_on({noreply, State}) ->
+-spec go_on(#state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+go_on(State) ->
     #state{batch = Batch} = Sent = send(admit(State)),
     {Reached, Left} = crema_batch:reached(Batch),
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Reached),
