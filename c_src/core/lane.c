@@ -1,6 +1,7 @@
 #include "lane.h"
 
 #include <signal.h>
+#include <time.h>
 
 #include "client.h"
 
@@ -69,6 +70,12 @@ bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job) {
         pthread_cond_signal(&lane->more);
         pthread_mutex_unlock(&lane->lock);
         return true;
+}
+
+int64_t cr_now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 void cr_lane_pause(cr_client_t *client) {

@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define CR_SLICE_MS 100
 
@@ -44,6 +45,8 @@ void cr_lane_destroy(cr_lane_t *lane);
 /* False when the thread could not be started, or the client is closing; the
  * job is then not taken. */
 bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job);
+/* Milliseconds of a clock that only goes on. @locality any */
+int64_t cr_now_ms(void);
 /* Waits a slice, where a call came back at once with an error. @locality a lane */
 void cr_lane_pause(cr_client_t *client);
 /* Lets the queued jobs run to their end and joins the thread. */

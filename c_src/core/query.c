@@ -3,8 +3,6 @@
  * on a lane of their own, so that nobody's report or assignment waits for them.
  * INFO, which blocks on nothing, stands here as well.
  */
-#include <time.h>
-
 #include "delivery.h"
 #include "group.h"
 #include "list_offsets.h"
@@ -26,24 +24,18 @@ typedef struct query_job {
 /* The first try's bound, and with it a close's, where a broker is quick. */
 #define TRY_MS 1000
 
-static int64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void begin(query_job_t *query) {
         query->patience = TRY_MS;
-        query->deadline = now_ms() + query->millis;
+        query->deadline = cr_now_ms() + query->millis;
 }
 
 static bool has_time(const query_job_t *query, cr_client_t *client) {
-        return now_ms() < query->deadline && !cr_client_closing(client);
+        return cr_now_ms() < query->deadline && !cr_client_closing(client);
 }
 
 /* The milliseconds that the next try has. */
 static int next_try(query_job_t *query) {
-        int64_t left = query->deadline - now_ms();
+        int64_t left = query->deadline - cr_now_ms();
         int millis = left < query->patience ? (int)left : query->patience;
         query->patience = cr_longer(query->patience);
         return millis > 0 ? millis : 0;

@@ -13,8 +13,6 @@
  *      mock cluster, then the rd_kafka_t;
  *   5. who asked hears of it, and the client is freed.
  */
-#include <time.h>
-
 #include "cluster.h"
 #include "delivery.h"
 #include "group.h"
@@ -104,19 +102,13 @@ static void finish_consumer(cr_client_t *client) {
                 serve_one(client);
 }
 
-static int64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static bool has_transaction_calls(const cr_client_t *client) {
         return client->transaction && client->transaction->jobs;
 }
 
 static void finish_transactions(cr_client_t *client) {
-        int64_t deadline = now_ms() + TRANSACTIONS_MS;
-        while (has_transaction_calls(client) && now_ms() < deadline) {
+        int64_t deadline = cr_now_ms() + TRANSACTIONS_MS;
+        while (has_transaction_calls(client) && cr_now_ms() < deadline) {
                 cr_wake_wait(&client->wake, CR_SLICE_MS);
                 cr_client_drain(client);
         }

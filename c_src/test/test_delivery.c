@@ -8,53 +8,19 @@
 #include <cmocka.h>
 
 #include "../core/delivery.h"
-#include "support/test_host.h"
-
-static char bootstrap[64];
-static test_host_t *cluster;
-
-static int start_cluster(void **state) {
-        (void)state;
-        cluster = test_cluster(bootstrap, sizeof(bootstrap));
-        return 0;
-}
-
-static int stop_cluster(void **state) {
-        (void)state;
-        test_host_free(cluster);
-        return (int)test_blocks_alive();
-}
-
-static test_host_t *producer(const char *servers) {
-        const char *const properties[] = {"bootstrap.servers", servers, "log.queue", "true", NULL};
-        test_host_t *host = test_host_new();
-        assert_string_equal(test_open(host, "producer", properties), "ok");
-        return host;
-}
-
-static const char *produce(test_host_t *host, uint8_t mode, uint64_t call, const char *tag,
-                           uint32_t count) {
-        bytes_t command = {.size = 0};
-        put_produce(&command, mode, CR_POLICY_REFUSE, call, tag, count);
-        return test_command(host, CR_CMD_PRODUCE, command.data, command.size);
-}
-
-/* The error of a report. */
-static int16_t error_of(const unsigned char *report) {
-        return (int16_t)(report[0] << 8 | report[1]);
-}
+#include "support/cluster.h"
 
 /* Proves that a waiting call gets one packet with all its reports, in order. */
 static void waiting_gets_all_reports(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         packet_t *packet;
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 100), "");
+        assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "wait", 100), "");
         packet = test_host_reply(host, "wait");
         assert_non_null(packet);
         assert_int_equal(packet->size, 100 * CR_REPORT_SIZE);
         for (int i = 0; i < 100; i++)
-                assert_int_equal(error_of(packet->bytes + i * CR_REPORT_SIZE), 0);
+                assert_int_equal(report_error(packet->bytes + i * CR_REPORT_SIZE), 0);
         packet_free(packet);
         test_host_free(host);
 }
@@ -63,7 +29,7 @@ static void waiting_gets_all_reports(void **state) {
  * refused, and that no room is made for it: the test host gives none so large. */
 static void lying_size_is_refused(void **state) {
         static const unsigned char little[16];
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         const cr_segment_t segment = {.bytes = little, .size = sizeof(little)};
         bytes_t command = {.size = 0};
         packet_t *packet;
@@ -88,11 +54,11 @@ static void lying_size_is_refused(void **state) {
 
 /* Proves that sent reports carry their tags, each message's once. */
 static void sent_reports_carry_tags(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         bool seen[50] = {false};
         int count = 0;
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_SEND, 1000, "", 50), "");
+        assert_string_equal(plain_produce(host, CR_MODE_SEND, 1000, "", 50), "");
         while (count < 50) {
                 packet_t *packet = test_host_packet(host, CR_PACKET_REPORTS);
                 assert_non_null(packet);
@@ -109,10 +75,10 @@ static void sent_reports_carry_tags(void **state) {
 
 /* Proves that a kept report waits for whoever may await it, and is given once. */
 static void kept_reports_are_given_once(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         const unsigned char await[] = {0, 0, 0, 0, 0, 0, 0, 7, 'a'};
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_KEEP, 7, "", 3), "");
+        assert_string_equal(plain_produce(host, CR_MODE_KEEP, 7, "", 3), "");
         assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
         packet_free(test_host_reply(host, "flush"));
         assert_string_equal(test_command_as(host, 2, CR_CMD_AWAIT, await, sizeof(await)),
@@ -126,20 +92,20 @@ static void kept_reports_are_given_once(void **state) {
 /* Proves that a producer is retired only when nothing is outstanding, and takes
  * nothing from then on; a value that comes behind a command is answered, too. */
 static void retired_takes_nothing(void **state) {
-        test_host_t *host = producer(bootstrap);
-        test_host_t *busy = producer("127.0.0.1:1");
+        test_host_t *host = plain_producer(bootstrap);
+        test_host_t *busy = plain_producer("127.0.0.1:1");
         bytes_t behind = {.size = 0};
         packet_t *packet;
         (void)state;
-        assert_string_equal(produce(busy, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(plain_produce(busy, CR_MODE_NONE, 0, "", 1), "");
         assert_string_equal(test_command(busy, CR_CMD_RETIRE, NULL, 0), "busy");
-        assert_string_equal(produce(busy, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(plain_produce(busy, CR_MODE_NONE, 0, "", 1), "");
         test_host_free(busy);
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 5), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 5), "");
         assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
         packet_free(test_host_reply(host, "flush"));
         assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "");
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "closed");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "closed");
         assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "closed");
         put_produce(&behind, CR_MODE_SEND, CR_POLICY_WAIT, 1, "behind", 1);
         cr_client_produce(host->client,
@@ -154,17 +120,17 @@ static void retired_takes_nothing(void **state) {
 /* Proves that every message accepted by a client that is closed is reported by
  * its reaper, awaited or not. */
 static void reaper_reports_everything(void **state) {
-        test_host_t *host = producer("127.0.0.1:1");
+        test_host_t *host = plain_producer("127.0.0.1:1");
         packet_t *packet;
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
-        assert_string_equal(produce(host, CR_MODE_KEEP, 2, "", 5), "");
-        assert_string_equal(produce(host, CR_MODE_SEND, 500, "", 7), "");
+        assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
+        assert_string_equal(plain_produce(host, CR_MODE_KEEP, 2, "", 5), "");
+        assert_string_equal(plain_produce(host, CR_MODE_SEND, 500, "", 7), "");
         test_host_close(host);
         packet = test_host_reply(host, "wait");
         assert_non_null(packet);
         assert_int_equal(packet->size, 10 * CR_REPORT_SIZE);
-        assert_int_equal(error_of(packet->bytes), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        assert_int_equal(report_error(packet->bytes), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         packet_free(packet);
         packet = test_host_packet(host, CR_PACKET_LEFT);
         assert_non_null(packet);
@@ -180,7 +146,7 @@ static void reaper_reports_everything(void **state) {
 
 /* Proves that every cut of a produce is refused, and nothing of it is sent. */
 static void cut_commands_are_refused(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         (void)state;
         put_produce(&command, CR_MODE_NONE, CR_POLICY_REFUSE, 0, "", 3);
@@ -218,7 +184,7 @@ static void hashed_keys_choose(void **state) {
                 int32_t partition;
                 uint32_t partitions;
         } wrong[] = {{3, -1, 4}, {0, -1, 0}, {0, -1, UINT32_MAX}, {0, 0, 4}, {0, -3, 4}};
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         packet_t *packet;
         cr_bytes_t report;
@@ -246,7 +212,7 @@ static void hashed_keys_choose(void **state) {
 /* Proves that a message which is skipped has its report, in its place, and that
  * partitions below 0 mean nothing else. */
 static void skipped_messages_are_reported(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         packet_t *packet;
         (void)state;
@@ -255,8 +221,8 @@ static void skipped_messages_are_reported(void **state) {
         packet = test_host_reply(host, "wait");
         assert_non_null(packet);
         assert_int_equal(packet->size, 2 * CR_REPORT_SIZE);
-        assert_int_equal(error_of(packet->bytes), 0);
-        assert_int_equal(error_of(packet->bytes + CR_REPORT_SIZE), CR_REPORT_SKIPPED);
+        assert_int_equal(report_error(packet->bytes), 0);
+        assert_int_equal(report_error(packet->bytes + CR_REPORT_SIZE), CR_REPORT_SKIPPED);
         packet_free(packet);
         command.size = 0;
         put_second(&command, "wait", CR_MESSAGE_VALUE, CR_PARTITION_SKIP);
@@ -269,10 +235,10 @@ static void skipped_messages_are_reported(void **state) {
 
 /* Proves that a death forgets what the dead process waited for. */
 static void death_forgets(void **state) {
-        test_host_t *host = producer("127.0.0.1:1");
+        test_host_t *host = plain_producer("127.0.0.1:1");
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
-        assert_string_equal(produce(host, CR_MODE_KEEP, 2, "", 5), "");
+        assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
+        assert_string_equal(plain_produce(host, CR_MODE_KEEP, 2, "", 5), "");
         cr_client_recipient_gone(host->client, 1);
         test_host_close(host);
         test_host_free(host);
@@ -286,11 +252,11 @@ static bool nudges_with(const char *linger) {
         packet_t *packet;
         bool nudged;
         assert_string_equal(test_open(host, "producer", properties), "ok");
-        assert_string_equal(produce(host, CR_MODE_WAIT, 1, "wait", 1), "");
+        assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "wait", 1), "");
         nudged = host->client->flush_lane.started;
         packet = test_host_reply(host, "wait");
         assert_non_null(packet);
-        assert_int_equal(error_of(packet->bytes), 0);
+        assert_int_equal(report_error(packet->bytes), 0);
         packet_free(packet);
         test_host_free(host);
         return nudged;
@@ -317,15 +283,15 @@ static size_t pending_calls(const test_host_t *host) {
 /* Proves that messages nobody hears of share a call, but that a flush does not
  * wait for what comes after it, and that all of their cost is given back. */
 static void unheard_messages_share_a_call(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         packet_t *packet;
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 7), "");
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 7), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "");
         assert_int_equal(pending_calls(host), 1);
         assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "");
         assert_int_equal(pending_calls(host), 2);
         packet = test_host_reply(host, "flush");
         assert_non_null(packet);

@@ -9,41 +9,7 @@
 #include <cmocka.h>
 
 #include "../core/delivery.h"
-#include "support/test_host.h"
-
-static char bootstrap[64];
-static test_host_t *cluster;
-
-static int start_cluster(void **state) {
-        (void)state;
-        cluster = test_cluster(bootstrap, sizeof(bootstrap));
-        return 0;
-}
-
-static int stop_cluster(void **state) {
-        (void)state;
-        test_host_free(cluster);
-        return (int)test_blocks_alive();
-}
-
-static test_host_t *producer(const char *servers) {
-        const char *const properties[] = {"bootstrap.servers", servers, "log.queue", "true", NULL};
-        test_host_t *host = test_host_new();
-        assert_string_equal(test_open(host, "producer", properties), "ok");
-        return host;
-}
-
-static const char *produce(test_host_t *host, uint8_t mode, uint64_t call, const char *tag,
-                           uint32_t count) {
-        bytes_t command = {.size = 0};
-        put_produce(&command, mode, CR_POLICY_REFUSE, call, tag, count);
-        return test_command(host, CR_CMD_PRODUCE, command.data, command.size);
-}
-
-/* The error of a report. */
-static int16_t error_of(const unsigned char *report) {
-        return (int16_t)(report[0] << 8 | report[1]);
-}
+#include "support/cluster.h"
 
 /* PRODUCE of `count` messages of which the reporter hears, by that caller. */
 static const char *produce_reported(test_host_t *host, cr_recipient_t caller, uint8_t policy,
@@ -89,7 +55,7 @@ static const char *reported(test_host_t *host, cr_recipient_t reporter, uint32_t
 }
 
 static test_host_t *small_producer(void) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         host->client->delivery->options.max_messages = 10;
         return host;
 }
@@ -104,7 +70,7 @@ static void reporter_holds_places(void **state) {
         expect_tags(host, 7, 100, 10);
         assert_int_equal(host->client->delivery->messages, 0);
         assert_int_equal(cr_reporter_holds(host->client->delivery), 10);
-        assert_string_equal(produce(host, CR_MODE_NONE, 0, "", 1), "queue_full");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "queue_full");
         assert_string_equal(reported(host, 7, 11), "malformed_command");
         assert_string_equal(reported(host, 1, 1), "malformed_command");
         assert_string_equal(produce_reported(host, 1, CR_POLICY_WAIT, 200, 3), "wait");
@@ -177,7 +143,7 @@ static void reporter_hears_of_the_end(void **state) {
         packet = test_host_packet(host, CR_PACKET_REPORTS);
         assert_non_null(packet);
         assert_int_equal(packet->size, 5 * REPORT);
-        assert_int_equal(error_of(packet->bytes + 8), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        assert_int_equal(report_error(packet->bytes + 8), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         assert_int_equal(packet->bytes[8 + 2], CR_STATUS_NOT_SENT);
         packet_free(packet);
         cr_client_recipient_gone(host->client, 1);
@@ -206,7 +172,7 @@ static void reporter_hears_of_the_dead(void **state) {
 
 /* Proves that only sent reports can be for the reporter. */
 static void only_sent_reports_are_for_others(void **state) {
-        test_host_t *host = producer(bootstrap);
+        test_host_t *host = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         (void)state;
         for (uint8_t mode = 0; mode <= CR_MODE_SEND; mode++) {
@@ -237,10 +203,10 @@ static void only_sent_reports_are_for_others(void **state) {
 /* Proves that a look tells whether an await would be answered at once, and takes
  * nothing. */
 static void look_takes_nothing(void **state) {
-        test_host_t *host = producer("127.0.0.1:1");
+        test_host_t *host = plain_producer("127.0.0.1:1");
         const unsigned char look[] = {0, 0, 0, 0, 0, 0, 0, 7, 'a'};
         (void)state;
-        assert_string_equal(produce(host, CR_MODE_KEEP, 7, "", 3), "");
+        assert_string_equal(plain_produce(host, CR_MODE_KEEP, 7, "", 3), "");
         assert_string_equal(test_command(host, CR_CMD_LOOK, look, 8), "wait");
         assert_string_equal(test_command_as(host, 2, CR_CMD_LOOK, look, 8), "");
         assert_string_equal(test_command(host, CR_CMD_LOOK, look, 9), "malformed_command");

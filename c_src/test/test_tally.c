@@ -9,37 +9,18 @@
 
 #include "../core/delivery.h"
 #include "../core/tally.h"
-#include "support/test_host.h"
-
-static char bootstrap[64];
-static test_host_t *cluster;
-
-static int start_cluster(void **state) {
-        (void)state;
-        cluster = test_cluster(bootstrap, sizeof(bootstrap));
-        return 0;
-}
-
-static int stop_cluster(void **state) {
-        (void)state;
-        test_host_free(cluster);
-        return (int)test_blocks_alive();
-}
+#include "support/cluster.h"
 
 /* A producer whose owner hears of reports, `listed` of them one by one. */
 static test_host_t *producer(const char *servers, int64_t listed) {
-        const char *const properties[] = {"bootstrap.servers", servers, "log.queue", "true", NULL};
         const cr_options_t options = {.tally = 1, .tally_listed = listed};
-        test_host_t *host = test_host_new();
-        assert_string_equal(test_open(host, "producer", properties), "ok");
+        test_host_t *host = plain_producer(servers);
         host->client->delivery->tally = cr_tally_new(&options);
         return host;
 }
 
 static void produce(test_host_t *host, uint32_t count) {
-        bytes_t command = {.size = 0};
-        put_produce(&command, CR_MODE_NONE, CR_POLICY_REFUSE, 0, "", count);
-        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", count), "");
 }
 
 static void flush(test_host_t *host) {

@@ -9,25 +9,10 @@
 #include <cmocka.h>
 
 #include "../core/transaction.h"
-#include "support/test_host.h"
+#include "support/cluster.h"
 
 #define FIND_COORDINATOR 10
 #define END_TXN 26
-
-static char bootstrap[64];
-static test_host_t *cluster;
-
-static int start_cluster(void **state) {
-        (void)state;
-        cluster = test_cluster(bootstrap, sizeof(bootstrap));
-        return 0;
-}
-
-static int stop_cluster(void **state) {
-        (void)state;
-        test_host_free(cluster);
-        return (int)test_blocks_alive();
-}
 
 /* Connections that are idle for so long are closed: 0 never. */
 static test_host_t *idle_producer(const char *servers, const char *idle) {

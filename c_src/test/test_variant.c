@@ -9,22 +9,7 @@
 #include <cmocka.h>
 
 #include "../core/delivery.h"
-#include "support/test_host.h"
-
-static char bootstrap[64];
-static test_host_t *cluster;
-
-static int start_cluster(void **state) {
-        (void)state;
-        cluster = test_cluster(bootstrap, sizeof(bootstrap));
-        return 0;
-}
-
-static int stop_cluster(void **state) {
-        (void)state;
-        test_host_free(cluster);
-        return (int)test_blocks_alive();
-}
+#include "support/cluster.h"
 
 static test_host_t *producer(const char *servers, const char *idempotence) {
         const char *const properties[] = {"bootstrap.servers",  servers,     "log.queue", "true",
@@ -93,11 +78,7 @@ static const char *produce(test_host_t *host, const char *topic, int64_t variant
         return test_command(host, CR_CMD_PRODUCE, out.data, out.size);
 }
 
-/* What a report says; the offset is behind error, status and partition. */
-static int16_t error_of(const packet_t *packet) {
-        return (int16_t)(packet->bytes[0] << 8 | packet->bytes[1]);
-}
-
+/* The offset of a report, which is behind error, status and partition. */
 static int64_t offset_of(const packet_t *packet) {
         cr_bytes_t bytes = cr_bytes(packet->bytes + 7, 8);
         return cr_take_i64(&bytes);
@@ -227,7 +208,7 @@ static void waiting_calls_keep_theirs(void **state) {
         assert_int_equal(host->client->delivery->messages, 1);
         assert_string_equal(test_command(host, CR_CMD_PURGE, NULL, 0), "");
         packet = test_host_reply(host, "second");
-        assert_int_equal(error_of(packet), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        assert_int_equal(report_error(packet->bytes), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         packet_free(packet);
         test_host_free(host);
 }
@@ -269,12 +250,12 @@ static void configurations_work(void **state) {
         (void)state;
         assert_string_equal(produce(host, "t", none, 0, "none"), "");
         packet = test_host_reply(host, "none");
-        assert_int_equal(error_of(packet), 0);
+        assert_int_equal(report_error(packet->bytes), 0);
         assert_true(offset_of(packet) < 0);
         packet_free(packet);
         assert_string_equal(produce(host, "u", 0, 0, "all"), "");
         packet = test_host_reply(host, "all");
-        assert_int_equal(error_of(packet), 0);
+        assert_int_equal(report_error(packet->bytes), 0);
         assert_true(offset_of(packet) >= 0);
         packet_free(packet);
         test_host_free(host);

@@ -315,27 +315,6 @@ const char *test_open(test_host_t *host, const char *kind, const char *const *pr
         return answer_text;
 }
 
-test_host_t *test_cluster(char *bootstrap, size_t room) {
-        test_host_t *host = test_host_new();
-        cr_writer_t out = cr_writer();
-        cr_reader_t answer;
-        cr_text_t text;
-        test_open(host, "cluster", NULL);
-        answer = cr_reader(answer_bytes, answer_size);
-        cr_read_tuple(&answer, 2);
-        cr_read_atom(&answer, answer_text, sizeof(answer_text));
-        text = cr_read_binary(&answer);
-        snprintf(bootstrap, room, "%.*s", (int)text.size, text.bytes);
-        cr_write_tuple(&out, 3);
-        cr_write_text(&out, "topic");
-        cr_write_text(&out, "t");
-        cr_write_integer(&out, 4);
-        test_command(host, CR_CMD_MOCK_TOPIC, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
-        packet_free(test_host_reply(host, "topic"));
-        return host;
-}
-
 void put_uint(bytes_t *out, uint64_t value, size_t size) {
         unsigned char *to = out->data + out->size;
         cr_put_uint(&to, value, size);

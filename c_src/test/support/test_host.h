@@ -60,8 +60,6 @@ const unsigned char *test_answer(size_t *size);
 
 /* Opens a client of that kind with pairs of properties, NULL at the end. */
 const char *test_open(test_host_t *host, const char *kind, const char *const *properties);
-/* A test's embedded cluster with a topic "t" of 4 partitions; its address. */
-test_host_t *test_cluster(char *bootstrap, size_t room);
 
 /* A growing command. */
 typedef struct bytes {
