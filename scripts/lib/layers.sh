@@ -44,21 +44,28 @@ layer_ct() {
     halves "$names"
 }
 
-# Two runs beside each other, as a suite mostly waits: each has every second suite,
-# and logs of its own.
+# Two runs beside each other, as a suite mostly waits: each has every second suite.
+# Each compiles into a folder of its own: rebar3 moves its files into place, and two
+# of them in one folder take away each other's.
 halves() { # SUITES: a,b,c
-    local half pid status=0 all=() pids=()
+    local half status=0 all=() pids=() passed=() failed=()
     IFS=, read -ra all <<<"$1"
     for half in 0 1; do
-        half_of "$half" "${all[@]}" >"_build/test/half-$half.log" 2>&1 &
+        half_of "$half" "${all[@]}" >"_build/half-$half.log" 2>&1 &
         pids+=($!)
     done
-    for pid in "${pids[@]}"; do
-        wait "$pid" || status=$?
+    for half in 0 1; do
+        if wait "${pids[half]}"; then
+            passed+=("_build/half-$half.log")
+        else
+            status=1
+            failed+=("_build/half-$half.log")
+        fi
     done
-    cat _build/test/half-[01].log
+    # What failed comes last, where one looks.
+    cat "${passed[@]}" "${failed[@]}"
     awk '/^All [0-9]+ tests passed/ { n += $2 } END { print n + 0, "tests in two runs" }' \
-        _build/test/half-[01].log
+        _build/half-[01].log
     return "$status"
 }
 
@@ -68,7 +75,7 @@ half_of() { # 0|1 SUITE...
     for suite in "$@"; do
         [ $((number++ % 2)) -ne "$half" ] || names+=${names:+,}$suite
     done
-    rebar3 ct --logdir "_build/test/logs/half-$half" --suite "$names"
+    REBAR_BASE_DIR=_build/half-$half rebar3 ct --suite "$names"
 }
 
 layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdkafka
