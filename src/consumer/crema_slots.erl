@@ -1,0 +1,258 @@
+%% @private The slots of a group's member: its assigned partitions, each with a
+%% worker of its own, from the assignment to the answer to a revocation.
+%%
+%% All of it runs in the member's process, which gets the messages of workers and
+%% timers and hands them to {@link handle/2}.
+-module(crema_slots).
+
+-include("../port/crema_commands.hrl").
+
+-export([new/1, assigned/2, renewed/3, revoked/3, released/2, handle/2]).
+-export([places/1, drain/2]).
+
+-export_type([slots/0, id/0, work/0]).
+
+-type id() :: pos_integer().
+%% What all workers of a consumer have in common.
+-type work() :: #{
+    port := port(),
+    group := pid(),
+    consumer := pid(),
+    options := map(),
+    supervisor := pid(),
+    about := crema_group_events:about()
+}.
+
+-record(slot, {
+    topic :: binary(),
+    partition :: non_neg_integer(),
+    worker = none :: none | pid(),
+    %% failures in a row, and when the worker was started
+    failures = 0 :: non_neg_integer(),
+    since = 0 :: integer(),
+    revoked = false :: boolean(),
+    %% the worker is that of the generation before, and ends
+    renewed = false :: boolean()
+}).
+
+-record(slots, {
+    work :: work(),
+    all = #{} :: #{id() => #slot{}},
+    monitors = #{} :: #{reference() => id()},
+    %% a revocation that is being drained
+    draining = none :: none | {Lost :: boolean(), Began :: integer()},
+    drain_timer = none :: none | reference()
+}).
+-opaque slots() :: #slots{}.
+
+-spec new(work()) -> slots().
+new(Work) -> #slots{work = Work}.
+
+%% @doc The partitions that are assigned, in order.
+-spec places(slots()) -> [crema_group_events:place()].
+places(#slots{all = All}) ->
+    lists:sort([place(Slot) || #slot{revoked = false} = Slot <- maps:values(All)]).
+
+-spec place(#slot{}) -> crema_group_events:place().
+place(#slot{topic = Topic, partition = Partition}) -> {Topic, Partition}.
+
+%% ---- assignment ------------------------------------------------------------------
+
+-spec assigned([{id(), binary(), non_neg_integer(), integer()}], slots()) -> slots().
+assigned(Given, #slots{all = All, work = #{about := About}} = Slots) ->
+    New = maps:from_list([{Id, #slot{topic = T, partition = P}} || {Id, T, P, _} <- Given]),
+    ok = crema_group_events:assigned([place(Slot) || Slot <- maps:values(New)], About),
+    Added = Slots#slots{all = maps:merge(All, New)},
+    lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Added, Given).
+
+-spec start_worker(id(), slots()) -> slots().
+start_worker(Id, #slots{all = All, work = Work} = Slots) ->
+    case All of
+        #{Id := #slot{revoked = false, worker = none} = Slot} ->
+            #{supervisor := Supervisor, options := Options} = Work,
+            Own = (maps:with([port, group, consumer], Work))#{
+                slot => Id,
+                topic => Slot#slot.topic,
+                partition => Slot#slot.partition,
+                options => maps:with([handler, batch_messages, backoff, null], Options)
+            },
+            {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
+            Monitor = erlang:monitor(process, Worker),
+            ok = crema_worker:begin_work(Worker, Own),
+            Started = Slot#slot{worker = Worker, since = crema_deadline:now()},
+            Monitors = (Slots#slots.monitors)#{Monitor => Id},
+            put_slot(Id, Started, Slots#slots{monitors = Monitors});
+        _ ->
+            Slots
+    end.
+
+-spec put_slot(id(), #slot{}, slots()) -> slots().
+put_slot(Id, Slot, #slots{all = All} = Slots) ->
+    Slots#slots{all = All#{Id => Slot}}.
+
+%% @doc A slot that begins anew has a new number, and a new worker: the old one has
+%% been told that nothing of its slot follows.
+-spec renewed(id(), id(), slots()) -> slots().
+renewed(Old, New, #slots{all = All} = Slots) ->
+    case maps:take(Old, All) of
+        {#slot{worker = none} = Slot, Rest} ->
+            start_worker(New, Slots#slots{all = Rest#{New => Slot#slot{failures = 0}}});
+        %% One handler at a time: the new worker starts when the old one ends.
+        {#slot{worker = Worker} = Slot, Rest} ->
+            #{options := #{drain_timeout := Timeout}} = Slots#slots.work,
+            _ = erlang:send_after(Timeout, self(), {late, New, Worker}),
+            Slots#slots{
+                all = Rest#{New => Slot#slot{failures = 0, renewed = true}},
+                monitors = renumbered(Old, New, Slots#slots.monitors)
+            };
+        error ->
+            Slots
+    end.
+
+-spec renumbered(id(), id(), #{reference() => id()}) -> #{reference() => id()}.
+renumbered(Old, New, Monitors) ->
+    maps:map(
+        fun
+            (_, Id) when Id =:= Old -> New;
+            (_, Id) -> Id
+        end,
+        Monitors
+    ).
+
+%% ---- workers -----------------------------------------------------------------------
+
+%% @doc Takes what is for the slots from the member's mailbox.
+-spec handle(term(), slots()) -> {ok, slots()} | unknown.
+handle({'DOWN', Monitor, process, Worker, Reason}, #slots{monitors = Monitors} = Slots) ->
+    case maps:take(Monitor, Monitors) of
+        {Id, Rest} -> {ok, worker_down(Id, Worker, Reason, Slots#slots{monitors = Rest})};
+        error -> unknown
+    end;
+handle({restart, Id}, Slots) ->
+    {ok, start_worker(Id, Slots)};
+handle({drain_timeout, Began}, #slots{draining = {_, Began}} = Slots) ->
+    ok = kill_revoked(Slots),
+    {ok, Slots};
+handle({late, Id, Worker}, #slots{all = All} = Slots) ->
+    case All of
+        #{Id := #slot{worker = Worker, renewed = true}} -> exit(Worker, kill);
+        _ -> ok
+    end,
+    {ok, Slots};
+handle({crema_handler_error, Id, Report}, #slots{all = All, work = #{about := About}} = Slots) ->
+    case All of
+        #{Id := Slot} ->
+            Offset = maps:get(offset, Report),
+            ok = crema_group_events:handler_error(place(Slot), Offset, Report, About);
+        _ ->
+            ok
+    end,
+    {ok, Slots};
+handle(_, _Slots) ->
+    unknown.
+
+-spec worker_down(id(), pid(), term(), slots()) -> slots().
+worker_down(Id, Worker, Reason, #slots{all = All} = Slots) ->
+    case All of
+        #{Id := #slot{revoked = true} = Slot} ->
+            drained(put_slot(Id, Slot#slot{worker = none}, Slots));
+        %% It heard of its slot's end before this process did.
+        #{Id := #slot{worker = Worker, renewed = true} = Slot} ->
+            start_worker(Id, put_slot(Id, Slot#slot{worker = none, renewed = false}, Slots));
+        #{Id := #slot{worker = Worker} = Slot} when
+            Reason =:= normal; Reason =:= {shutdown, {slot_gone, Id}}
+        ->
+            put_slot(Id, Slot#slot{worker = none}, Slots);
+        #{Id := #slot{worker = Worker} = Slot} ->
+            crashed(Id, Slot#slot{worker = none}, Reason, Slots);
+        _ ->
+            Slots
+    end.
+
+-spec crashed(id(), #slot{}, term(), slots()) -> slots().
+crashed(Id, #slot{failures = Before, since = Since} = Slot, Reason, #slots{work = Work} = Slots) ->
+    #{about := About, options := #{backoff := {Min, Max}}} = Work,
+    %% A worker that ran for longer than any back-off has made a new start.
+    Failures =
+        case crema_deadline:now() - Since > Max of
+            true -> 1;
+            false -> Before + 1
+        end,
+    Delay = crema_backoff:delay(Failures, Min, Max),
+    Measured = #{attempt => Failures, delay => Delay},
+    ok = crema_group_events:handler_crashed(place(Slot), Reason, Measured, About),
+    _ = erlang:send_after(Delay, self(), {restart, Id}),
+    put_slot(Id, Slot#slot{failures = Failures}, Slots).
+
+%% ---- revocation ----------------------------------------------------------------------
+
+%% @doc The driver has told the workers already; their end is awaited here.
+-spec revoked([id()], Lost :: boolean(), slots()) -> slots().
+revoked(Ids, Lost, #slots{all = All, work = #{options := Options}} = Slots) ->
+    Began = crema_deadline:now(),
+    Marked = maps:map(
+        fun(Id, Slot) -> Slot#slot{revoked = Slot#slot.revoked orelse lists:member(Id, Ids)} end,
+        All
+    ),
+    Timeout =
+        case Lost of
+            true -> 0;
+            false -> maps:get(drain_timeout, Options)
+        end,
+    Timer = erlang:send_after(Timeout, self(), {drain_timeout, Began}),
+    drained(Slots#slots{all = Marked, draining = {Lost, Began}, drain_timer = Timer}).
+
+-spec drained(slots()) -> slots().
+drained(#slots{draining = none} = Slots) ->
+    Slots;
+drained(#slots{all = All, drain_timer = Timer, work = #{port := Port}} = Slots) ->
+    case [Id || {Id, #slot{revoked = true, worker = W}} <- maps:to_list(All), W =/= none] of
+        [] when Timer =/= none ->
+            _ = erlang:cancel_timer(Timer),
+            _ = crema_port:command(Port, ?CMD_RELEASE, <<>>),
+            Slots#slots{drain_timer = none};
+        _ ->
+            Slots
+    end.
+
+-spec kill_revoked(slots()) -> ok.
+kill_revoked(#slots{all = All}) ->
+    Late = [W || #slot{revoked = true, worker = W} <- maps:values(All), is_pid(W)],
+    lists:foreach(fun(Worker) -> exit(Worker, kill) end, Late).
+
+%% @doc The revocation was answered: its slots are gone.
+-spec released(ok | crema_error:error(), slots()) -> slots().
+released(Result, #slots{all = All, draining = Draining, work = #{about := About}} = Slots) ->
+    {Gone, Kept} = lists:partition(fun({_, Slot}) -> Slot#slot.revoked end, maps:to_list(All)),
+    Places = [place(Slot) || {_, Slot} <- Gone],
+    case Draining of
+        {true, _} -> ok = crema_group_events:lost(Places, About);
+        {false, Began} -> ok = crema_group_events:revoked(Places, Began, About);
+        none -> ok
+    end,
+    case Result of
+        ok -> ok;
+        {error, Reason} -> ok = crema_group_events:commit_failed(Reason, Places, About)
+    end,
+    Slots#slots{all = maps:from_list(Kept), draining = none, drain_timer = none}.
+
+%% ---- the end ---------------------------------------------------------------------------
+
+%% @doc Lets all workers finish the message they are at and acknowledge, until the
+%% deadline; whose they were.
+-spec drain(crema_deadline:deadline(), slots()) -> [crema_group_events:place()].
+drain(Deadline, #slots{all = All}) ->
+    Workers = [Worker || #slot{worker = Worker} <- maps:values(All), is_pid(Worker)],
+    lists:foreach(fun crema_worker:drain/1, Workers),
+    Monitors = [{erlang:monitor(process, Worker), Worker} || Worker <- Workers],
+    lists:foreach(
+        fun({Monitor, Worker}) ->
+            receive
+                {'DOWN', Monitor, _, _, _} -> ok
+            after crema_deadline:left(Deadline) ->
+                exit(Worker, kill)
+            end
+        end,
+        Monitors
+    ),
+    [place(Slot) || Slot <- maps:values(All)].
