@@ -41,41 +41,56 @@ layer_ct() {
     local names
     names=$(suites embedded)
     rebar3 as test compile
-    halves "$names"
+    in_parts "$names"
 }
 
-# Two runs beside each other, as a suite mostly waits: each has every second suite.
-# Each compiles into a folder of its own: rebar3 moves its files into place, and two
-# of them in one folder take away each other's.
-halves() { # SUITES: a,b,c
-    local half status=0 all=() pids=() passed=() failed=()
-    IFS=, read -ra all <<<"$1"
-    for half in 0 1; do
-        half_of "$half" "${all[@]}" >"_build/half-$half.log" 2>&1 &
+# Runs beside each other, as a suite mostly waits; the longest suites are spread over
+# them. Each compiles into a folder of its own: rebar3 moves its files into place, and
+# two of them in one folder take away each other's.
+readonly PARTS=(0 1 2)
+readonly LONGEST=(group offsets consumer transaction_faults accounting lifecycle)
+
+in_parts() { # SUITES: a,b,c
+    local part status=0 names pids=() passed=() failed=()
+    names=$(longest_first "$1")
+    for part in "${PARTS[@]}"; do
+        # shellcheck disable=SC2086  # words
+        part_of "$part" $names >"_build/part-$part.log" 2>&1 &
         pids+=($!)
     done
-    for half in 0 1; do
-        if wait "${pids[half]}"; then
-            passed+=("_build/half-$half.log")
+    for part in "${PARTS[@]}"; do
+        if wait "${pids[part]}"; then
+            passed+=("_build/part-$part.log")
         else
             status=1
-            failed+=("_build/half-$half.log")
+            failed+=("_build/part-$part.log")
         fi
     done
     # What failed comes last, where one looks.
     cat "${passed[@]}" "${failed[@]}"
-    awk '/^All [0-9]+ tests passed/ { n += $2 } END { print n + 0, "tests in two runs" }' \
-        _build/half-[01].log
+    awk '/^All [0-9]+ tests passed/ { n += $2 } END { print n + 0, "tests in all parts" }' \
+        "${passed[@]}" "${failed[@]}"
     return "$status"
 }
 
-half_of() { # 0|1 SUITE...
-    local half=$1 names='' number=0 suite
+longest_first() { # SUITES: a,b,c; words
+    local suite all=",$1,"
+    for suite in "${LONGEST[@]}"; do
+        suite=test/crema_${suite}_SUITE
+        [[ $all == *",$suite,"* ]] || die "there is no suite $suite: see LONGEST"
+        all=${all/,$suite,/,}
+        printf '%s ' "$suite"
+    done
+    printf '%s' "${all//,/ }"
+}
+
+part_of() { # PART SUITE...
+    local part=$1 names='' number=0 suite
     shift
     for suite in "$@"; do
-        [ $((number++ % 2)) -ne "$half" ] || names+=${names:+,}$suite
+        [ $((number++ % ${#PARTS[@]})) -ne "$part" ] || names+=${names:+,}$suite
     done
-    REBAR_BASE_DIR=_build/half-$half rebar3 ct --suite "$names"
+    REBAR_BASE_DIR=_build/part-$part rebar3 ct --suite "$names"
 }
 
 layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdkafka
