@@ -310,9 +310,9 @@ killed_producer(_Config) ->
     _ = encoding(),
     Waiting = async(fun() -> crema:push(Handle, #{value => 2}) end),
     Asking = async_await(Sent),
+    %% Before a question to that process: nothing else tells that the monitor is set.
+    Monitor = erlang:monitor(process, process_of(Handle)),
     crema_ct:await(fun() -> waiting_here(Handle) =:= 1 end),
-    Process = process_of(Handle),
-    Monitor = erlang:monitor(process, Process),
     exit(P, kill),
     ?assertMatch({error, {closed, _}}, result(Waiting)),
     ?assertMatch({error, {unknown_reference, _}}, result(Asking)),
