@@ -42,9 +42,9 @@
 %% The forms after normalisation: `name' is what `gen_server:start_link/4'
 %% takes, or `undefined'; `text' and the elements of `topics' are binaries
 %% that are not empty; `servers' is one binary joined with commas; `handler'
-%% is a function that returns `{Module, Args}', `Args' being `[]' when none
-%% were given; `topic_sizes' is a map from binary to number of partitions;
-%% `partitioner' and `middleware' may be `undefined'.
+%% is a function that returns what {@link crema_handler:check/1} makes of it;
+%% `topic_sizes' is a map from binary to number of partitions; `partitioner' and
+%% `middleware' may be `undefined'.
 %% `properties' is checked by {@link crema_properties:parse/2} instead, and
 %% `topic_config' by {@link crema_topic_config:parse/1}.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
@@ -190,7 +190,8 @@ describe(topics) ->
 describe(servers) ->
     <<"\"host:port\", several of them joined with commas, or a list of them">>;
 describe(handler) ->
-    <<"Module or {Module, Args}, the module exporting handle_message/2 or handle_messages/2">>;
+    <<"Module or {Module, Args}, the module exporting handle_message/2 or handle_messages/2, "
+        "a function of one argument, or {Module, Function}">>;
 describe(backoff) ->
     <<"{Min, Max} with 1 =< Min =< Max">>;
 describe(topic_sizes) ->
@@ -296,18 +297,15 @@ bad_server(Bad) ->
 
 %% In a function: its arguments are the handler's own business, and options are
 %% shown in states, reports and specifications. A second time it is as it is.
--spec handler(term()) -> {ok, fun(() -> {module(), term()})} | {error, binary()}.
-handler(Module) when is_atom(Module) -> handler({Module, []});
-handler(Hidden) when is_function(Hidden, 0) -> handler(Hidden());
-handler({Module, _}) when Module =:= undefined; Module =:= nil; is_boolean(Module) ->
-    expected(handler);
-handler({Module, Args}) when is_atom(Module) ->
-    case is_handler(Module) of
-        true -> {ok, fun() -> {Module, Args} end};
-        {false, Why} -> {error, <<(crema_input:show(Module))/binary, " ", Why/binary>>}
-    end;
-handler(_) ->
-    expected(handler).
+-spec handler(term()) -> {ok, fun(() -> crema_handler:definition())} | {error, binary()}.
+handler(Hidden) when is_function(Hidden, 0) ->
+    handler(Hidden());
+handler(Definition) ->
+    case crema_handler:check(Definition) of
+        {ok, Checked} -> {ok, fun() -> Checked end};
+        {error, Module, Why} -> {error, <<(crema_input:show(Module))/binary, " ", Why/binary>>};
+        false -> expected(handler)
+    end.
 
 %% A module alone has `[]' as its arguments.
 -spec callback(type(), term()) -> {ok, term()} | {error, binary()}.
@@ -331,25 +329,6 @@ callback({callback, _, {Function, Arity}, _} = Type, {Module, _} = Value) when i
     accept(IsThere, Type, Value);
 callback(Type, _) ->
     expected(Type).
-
-%% Said at the start, for otherwise each worker would crash at its first message.
--spec is_handler(module()) -> true | {false, binary()}.
-is_handler(Module) ->
-    try code:ensure_loaded(Module) of
-        {module, Module} ->
-            Callbacks = [handle_message, handle_messages],
-            case lists:any(fun(F) -> erlang:function_exported(Module, F, 2) end, Callbacks) of
-                true ->
-                    true;
-                false ->
-                    {false,
-                        <<"exports neither handle_message/2 nor handle_messages/2 (see crema_consumer)">>}
-            end;
-        {error, _} ->
-            {false, <<"is no module that can be loaded: is it in the code path?">>}
-    catch
-        _:_ -> {false, <<"is no name of a module">>}
-    end.
 
 -spec topic_sizes(term()) -> {ok, #{binary() => pos_integer()}} | {error, binary()}.
 topic_sizes(Value) ->

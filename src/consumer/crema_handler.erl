@@ -1,0 +1,163 @@
+%% @private What a handler is, and how its callbacks are called: whatever they
+%% do or return comes back as a verdict.
+%%
+%% A handler is a module that has the callbacks of {@link crema_consumer}, with
+%% arguments or without, or a function of one argument, the message. Such a
+%% function has no state; it returns `ok', or what handle_message/2 may return
+%% without the state at its end.
+-module(crema_handler).
+
+-export([check/1, new/1, takes_batches/1, start/2, call/3]).
+
+-export_type([definition/0, handler/0, state/0, verdict/0, crash/0]).
+
+%% As users give it. `{Module, Atom}' is a module and its argument if the module
+%% is a handler, else a function.
+-type definition() ::
+    module()
+    | {module(), Args :: term()}
+    | {module(), Function :: atom()}
+    | fun((crema_consumer:message()) -> term()).
+
+-record(handler, {
+    %% given the message, or the batch of them, and the state
+    call :: fun((term(), state()) -> term()),
+    batches :: boolean(),
+    module :: module(),
+    function :: atom(),
+    args :: term(),
+    %% the optional callbacks that it has
+    has = [] :: [atom()]
+}).
+
+-opaque handler() :: #handler{}.
+-type state() :: term().
+
+%% What is to be done with what was handled: see {@link crema_verdict}, which
+%% does it.
+-type verdict() ::
+    %% done with
+    {ack, state()}
+    %% somebody acknowledges it later, by its token
+    | {noack, state()}
+    %% it failed: the failure policy's
+    | {error, Reason :: term(), state()}
+    | crash().
+
+%% What a callback raised, or `bad_return'. There is no new state.
+-type crash() :: {crash, error | exit | throw, Reason :: term(), Stack :: list()}.
+
+%% Those of a module that need not be there.
+-define(OPTIONAL, [{init, 2}]).
+
+%% @doc Checks a definition, and brings it into one form: a module always has
+%% arguments (`[]' if none were given), a function is a fun. That form is a
+%% definition too. `false' for what is no handler by its form; a phrase for a
+%% module that is none.
+-spec check(term()) -> {ok, definition()} | {error, module(), binary()} | false.
+check(Fun) when is_function(Fun, 1) ->
+    {ok, Fun};
+check(Module) when is_atom(Module) ->
+    check({Module, []});
+check({Module, _}) when Module =:= undefined; Module =:= nil; is_boolean(Module) ->
+    false;
+check({Module, Args}) when is_atom(Module) ->
+    case {is_loaded(Module), is_handler(Module)} of
+        {false, _} ->
+            {error, Module, <<"is no module that can be loaded: is it in the code path?">>};
+        {true, true} ->
+            {ok, {Module, Args}};
+        {true, false} ->
+            case is_atom(Args) andalso erlang:function_exported(Module, Args, 1) of
+                true -> {ok, fun Module:Args/1};
+                false -> {error, Module, no_handler(Args)}
+            end
+    end;
+check(_) ->
+    false.
+
+-spec is_loaded(module()) -> boolean().
+is_loaded(Module) ->
+    try code:ensure_loaded(Module) of
+        Loaded -> Loaded =:= {module, Module}
+    catch
+        _:_ -> false
+    end.
+
+-spec is_handler(module()) -> boolean().
+is_handler(Module) ->
+    Callbacks = [handle_message, handle_messages],
+    lists:any(fun(F) -> erlang:function_exported(Module, F, 2) end, Callbacks).
+
+-spec no_handler(term()) -> binary().
+no_handler(Function) when is_atom(Function), Function =/= nil ->
+    <<"exports neither handle_message/2 nor handle_messages/2 (see crema_consumer), nor ",
+        (atom_to_binary(Function))/binary, "/1">>;
+no_handler(_) ->
+    <<"exports neither handle_message/2 nor handle_messages/2 (see crema_consumer)">>.
+
+%% @doc Of a definition that check/1 has made.
+-spec new(definition()) -> handler().
+new(Fun) when is_function(Fun, 1) ->
+    {module, Module} = erlang:fun_info(Fun, module),
+    {name, Name} = erlang:fun_info(Fun, name),
+    Call = fun(Message, State) -> with_state(Fun(Message), State) end,
+    #handler{call = Call, batches = false, module = Module, function = Name, args = none};
+new({Module, Args}) ->
+    Batches = erlang:function_exported(Module, handle_messages, 2),
+    Function =
+        case Batches of
+            true -> handle_messages;
+            false -> handle_message
+        end,
+    #handler{
+        call = fun Module:Function/2,
+        batches = Batches,
+        module = Module,
+        function = Function,
+        args = Args,
+        has = [F || {F, Arity} <- ?OPTIONAL, erlang:function_exported(Module, F, Arity)]
+    }.
+
+-spec with_state(term(), state()) -> term().
+with_state(Answer, State) when is_atom(Answer), Answer =/= ok -> {Answer, State};
+with_state(Answer, State) when is_tuple(Answer) -> erlang:append_element(Answer, State);
+with_state(Answer, _State) -> Answer.
+
+%% @doc Whether it is called with batches, not with single messages.
+-spec takes_batches(handler()) -> boolean().
+takes_batches(#handler{batches = Batches}) ->
+    Batches.
+
+%% @doc Makes the handler's first state. Without an init/2 it is its arguments.
+-spec start(handler(), crema_consumer:info()) -> {ok, state()} | crash().
+start(#handler{module = Module, args = Args, has = Has}, Info) ->
+    try lists:member(init, Has) andalso Module:init(Info, Args) of
+        false -> {ok, Args};
+        {ok, _} = Started -> Started;
+        Other -> bad_return(Module, init, Other)
+    catch
+        Class:Reason:Stack -> {crash, Class, Reason, Stack}
+    end.
+
+%% @doc Gives it a message, or a batch.
+-spec call(
+    handler(), crema_consumer:message() | [crema_consumer:message(), ...], state()
+) -> verdict().
+call(#handler{call = Call} = Handler, Given, State) ->
+    try Call(Given, State) of
+        {ack, _} = Verdict -> Verdict;
+        Answer -> verdict(Answer, State, Handler)
+    catch
+        Class:Reason:Stack -> {crash, Class, Reason, Stack}
+    end.
+
+-spec verdict(term(), state(), handler()) -> verdict().
+verdict(ok, State, _) -> {ack, State};
+verdict({noack, _} = Verdict, _, _) -> Verdict;
+verdict({error, _, _} = Verdict, _, _) -> Verdict;
+verdict(Other, _, #handler{module = M, function = F}) -> bad_return(M, F, Other).
+
+-spec bad_return(module(), atom(), term()) -> crash().
+bad_return(Module, Function, Returned) ->
+    {crash, error, {bad_return, {Module, Function, Returned}}, []}.

@@ -1,0 +1,63 @@
+%% What a handler is, and what its callbacks' returns come to.
+-module(crema_handler_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-export([handle_message/2, one/1]).
+
+%% This module stands for a handler; and one/1 for a function.
+handle_message(Message, State) -> Message(State).
+
+one(Message) -> Message().
+
+modules_and_functions_are_told_apart_test() ->
+    %% An atom behind a module is its argument where the module is a handler,
+    %% and else the name of a function.
+    ?assertEqual({ok, {?MODULE, []}}, crema_handler:check(?MODULE)),
+    ?assertEqual({ok, {?MODULE, one}}, crema_handler:check({?MODULE, one})),
+    ?assertEqual({ok, fun lists:max/1}, crema_handler:check({lists, max})),
+    Fun = fun(_) -> ok end,
+    ?assertEqual({ok, Fun}, crema_handler:check(Fun)),
+    ?assertMatch({error, lists, _}, crema_handler:check(lists)),
+    ?assertMatch({error, lists, _}, crema_handler:check({lists, no_such})),
+    ?assertMatch({error, no_such_module, _}, crema_handler:check(no_such_module)),
+    [
+        ?assertEqual(false, crema_handler:check(Bad))
+     || Bad <- [true, nil, undefined, "m", {?MODULE, a, b}, fun() -> ok end, fun(_, _) -> ok end]
+    ].
+
+a_checked_handler_is_one_test() ->
+    %% What check/1 has made of it is a definition too, and the same.
+    [
+        begin
+            {ok, Checked} = crema_handler:check(Given),
+            ?assertEqual({ok, Checked}, crema_handler:check(Checked))
+        end
+     || Given <- [?MODULE, {?MODULE, x}, {lists, max}, fun ?MODULE:one/1]
+    ].
+
+returns_become_verdicts_test() ->
+    %% ok leaves the state as it is; what is no verdict is a crash.
+    Handler = crema_handler:new({?MODULE, []}),
+    Call = fun(Function) -> crema_handler:call(Handler, Function, 7) end,
+    ?assertEqual({ack, 8}, Call(fun(N) -> {ack, N + 1} end)),
+    ?assertEqual({ack, 7}, Call(fun(_) -> ok end)),
+    ?assertEqual({noack, 8}, Call(fun(N) -> {noack, N + 1} end)),
+    ?assertEqual({error, why, 8}, Call(fun(N) -> {error, why, N + 1} end)),
+    ?assertMatch({crash, throw, out, [_ | _]}, Call(fun(_) -> throw(out) end)),
+    ?assertEqual(
+        {crash, error, {bad_return, {?MODULE, handle_message, nonsense}}, []},
+        Call(fun(_) -> nonsense end)
+    ).
+
+functions_have_no_state_test() ->
+    %% A function returns ok, or a verdict without its state.
+    Handler = crema_handler:new(fun ?MODULE:one/1),
+    {ok, State} = crema_handler:start(Handler, #{}),
+    Call = fun(Function) -> crema_handler:call(Handler, Function, State) end,
+    ?assertEqual({ack, State}, Call(fun() -> ok end)),
+    ?assertEqual({ack, State}, Call(fun() -> ack end)),
+    ?assertEqual({noack, State}, Call(fun() -> noack end)),
+    ?assertEqual({error, why, State}, Call(fun() -> {error, why} end)),
+    ?assertMatch({crash, error, function_clause, _}, Call(fun() -> lists:max([]) end)),
+    ?assertMatch({crash, error, {bad_return, {?MODULE, one, 5}}, []}, Call(fun() -> 5 end)).
