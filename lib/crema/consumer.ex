@@ -66,6 +66,8 @@ defmodule Crema.Consumer do
       process at once
     * `:backoff`, `{min, max}` in milliseconds (`{100, 10_000}`): the pause before a message is
       handled again
+    * `:concurrency`, how many messages of a partition are handled at a time: `1` (the default), in
+      order; `{:key, n}`, those of a key in order; `{:any, n}`, in no order
     * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
     * `:commit`, `:auto` (the default: what is acknowledged is committed) or `:transaction` (only what
       `Crema.send_offsets/3` sends within a transaction)

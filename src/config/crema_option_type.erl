@@ -13,6 +13,7 @@
     | servers
     | handler
     | backoff
+    | concurrency
     | topic_sizes
     | partitioner
     | topic_partitioners
@@ -84,6 +85,13 @@ check(backoff, {Min, Max} = Value) ->
         is_integer(Min) andalso is_integer(Max) andalso
             Min >= 1 andalso Min =< Max andalso Max =< 16#FFFFFFFF,
     accept(Good, backoff, Value);
+check(concurrency, 1) ->
+    {ok, 1};
+check(concurrency, {Order, Count} = Value) ->
+    Good =
+        lists:member(Order, [key, any]) andalso is_integer(Count) andalso
+            Count >= 1 andalso Count =< 1000,
+    accept(Good, concurrency, Value);
 check(name, Value) ->
     name(Value);
 %% A boolean in a name's place is a flag someone forgot the name of.
@@ -194,6 +202,8 @@ describe(handler) ->
         "a function of one argument, or {Module, Function}">>;
 describe(backoff) ->
     <<"{Min, Max} with 1 =< Min =< Max">>;
+describe(concurrency) ->
+    <<"1, {key, N} or {any, N} with 1 =< N =< 1000">>;
 describe(topic_sizes) ->
     <<"a map from topic name to number of partitions (1 to 10000)">>;
 describe(partitioner) ->

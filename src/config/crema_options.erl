@@ -218,6 +218,9 @@ consumer_rows() ->
             <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{
             unit := ms
         },
+        optional(concurrency, 1, concurrency,
+            <<"how many messages of a partition are handled at a time: 1, in order; {key, N}, "
+                "those of a key in order; {any, N}, in no order">>),
         optional(commit, auto, {one_of, [auto, transaction]},
             <<"auto: what is acknowledged is committed; transaction: only what "
                 "crema:send_offsets/3 sends within a transaction">>),

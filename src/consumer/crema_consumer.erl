@@ -26,7 +26,13 @@
 -export_type([info/0, message/0, token/0, state/0]).
 
 %% What a handler is started for.
--type info() :: #{topic := binary(), partition := non_neg_integer(), consumer := pid()}.
+-type info() :: #{
+    topic := binary(),
+    partition := non_neg_integer(),
+    consumer := pid(),
+    %% with the option concurrency: the number of the state's worker, from 1 on
+    worker => pos_integer()
+}.
 -type message() :: #{
     topic := binary(),
     partition := non_neg_integer(),

@@ -5,6 +5,7 @@
 -behaviour(supervisor).
 
 -export([start_link/1, start_worker_sup/0, start_group/2, start_worker/2]).
+-export([start_partition/1]).
 -export([init/1]).
 
 %% So often within so many seconds it starts its member again.
@@ -39,6 +40,11 @@ start_group(Consumer, Options) ->
 start_worker(Workers, Work) ->
     supervisor:start_child(Workers, [Work]).
 
+%% @private The process that a partition's slot knows.
+-spec start_partition(map()) -> gen_server:start_ret().
+start_partition(#{options := #{concurrency := 1}} = Work) -> crema_worker:start_link(Work);
+start_partition(Work) -> crema_parallel:start_link(Work).
+
 -spec init(map() | workers) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(#{stop_timeout := Stop} = Options) ->
@@ -62,7 +68,7 @@ init(#{stop_timeout := Stop} = Options) ->
 init(workers) ->
     Worker = #{
         id => worker,
-        start => {crema_worker, start_link, []},
+        start => {?MODULE, start_partition, []},
         restart => temporary,
         shutdown => brutal_kill
     },

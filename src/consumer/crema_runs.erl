@@ -2,7 +2,7 @@
 %% runs of offsets: a few words, however many messages.
 -module(crema_runs).
 
--export([new/0, add/3, separate/1, pack/1]).
+-export([new/0, add/3, add_one/2, separate/1, pack/1]).
 
 -export_type([runs/0]).
 
@@ -20,6 +20,11 @@ new() ->
 add(_From, To, [{First, _} | Runs]) -> [{First, To} | Runs];
 add(From, To, [separator | Runs]) -> [{From, To} | Runs];
 add(From, To, []) -> [{From, To}].
+
+%% @doc The same of one message, where what lies between may not be acknowledged.
+-spec add_one(integer(), runs()) -> runs().
+add_one(Offset, [{First, To} | Runs]) when Offset =:= To + 1 -> [{First, Offset} | Runs];
+add_one(Offset, Runs) -> [{Offset, Offset} | Runs].
 
 %% @doc A message that is not acknowledged lies between what was added before
 %% and what is added next.

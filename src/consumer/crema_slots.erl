@@ -74,7 +74,7 @@ start_worker(Id, #slots{all = All, work = Work} = Slots) ->
                 slot => Id,
                 topic => Slot#slot.topic,
                 partition => Slot#slot.partition,
-                options => maps:with([handler, batch_messages, backoff, null], Options)
+                options => maps:with([handler, batch_messages, backoff, null, concurrency], Options)
             },
             {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
             Monitor = erlang:monitor(process, Worker),

@@ -25,8 +25,8 @@
     Rest :: [crema_consumer:message()],
     worker()
 ) -> next().
-apply({ack, State}, #{offset := To}, Rest, #worker{todo = [First | _]} = Worker) ->
-    Acked = crema_runs:add(maps:get(offset, First), To, Worker#worker.acked),
+apply({ack, State}, Last, Rest, Worker) ->
+    Acked = acknowledged(Last, Worker),
     {next, Worker#worker{todo = Rest, acked = Acked, handler_state = State, failures = 0}};
 apply({noack, State}, _Last, Rest, #worker{acked = Acked} = Worker) ->
     Separated = crema_runs:separate(Acked),
@@ -36,6 +36,14 @@ apply({error, Reason, State}, _Last, _Rest, Worker) ->
 %% Shutdown reasons make no crash report: the group logs it, with its place.
 apply({crash, Class, Reason, Stack}, _Last, _Rest, Worker) ->
     {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}.
+
+%% Offsets between those of a share may be others' messages.
+-spec acknowledged(Last :: crema_consumer:message(), worker()) -> crema_runs:runs().
+acknowledged(#{offset := To}, #worker{parallel = none, acked = Acked, todo = [First | _]}) ->
+    crema_runs:add(maps:get(offset, First), To, Acked);
+acknowledged(#{offset := To}, #worker{acked = Acked, todo = Todo}) ->
+    Done = [Offset || #{offset := Offset} <- Todo, Offset =< To],
+    lists:foldl(fun crema_runs:add_one/2, Acked, Done).
 
 %% The same comes again after a back-off.
 -spec failed(term(), worker()) -> next().

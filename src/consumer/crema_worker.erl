@@ -15,7 +15,13 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export([format_status/2]).
 
+-export_type([batch/0]).
+
 -type worker() :: #worker{}.
+%% Packed, as the driver sends it, or a share of what crema_parallel has taken.
+-type batch() ::
+    {Packed :: binary(), Mask :: binary()}
+    | {share, [crema_consumer:message(), ...], Fresh :: non_neg_integer()}.
 -type next() :: {noreply, worker()} | {noreply, worker(), 0} | {stop, term(), worker()}.
 
 -define(SLICE_US, 5000).
@@ -49,14 +55,19 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         place = {Topic, Partition, maps:get(null, Options)},
         options = Options,
         handler = crema_handler:new(Hidden()),
-        handler_state = none
+        handler_state = none,
+        parallel = parallel(Work)
     },
     {ok, Worker}.
+
+-spec parallel(map()) -> pid() | none.
+parallel(#{parallel := {Pid, _}}) -> Pid;
+parallel(_) -> none.
 
 %% The user's code runs after init, so that starting never waits for it.
 -spec start_work(map(), worker()) -> next().
 start_work(Work, #worker{handler = Handler} = Worker) ->
-    Info = maps:with([topic, partition, consumer], Work),
+    Info = info(Work),
     case crema_handler:start(Handler, Info) of
         {ok, State} ->
             take(Worker#worker{handler_state = State});
@@ -64,8 +75,16 @@ start_work(Work, #worker{handler = Handler} = Worker) ->
             {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
     end.
 
+-spec info(map()) -> crema_consumer:info().
+info(#{parallel := {_, Number}} = Work) ->
+    (info(maps:remove(parallel, Work)))#{worker => Number};
+info(Work) ->
+    maps:with([topic, partition, consumer], Work).
+
 %% What a worker before this one left unacknowledged comes first.
 -spec take(worker()) -> next().
+take(#worker{parallel = Pid} = Worker) when is_pid(Pid) ->
+    {noreply, Worker};
 take(#worker{port = Port, slot = Slot, options = #{batch_messages := Most}} = Worker) ->
     case crema_port:command(Port, ?CMD_TAKE, <<Slot:64>>) of
         ok ->
@@ -91,6 +110,8 @@ handle_cast(_, Worker) ->
 -spec handle_info(term(), worker()) -> next().
 handle_info({crema_batch, Slot, Packed, Mask}, #worker{slot = Slot} = Worker) ->
     {noreply, Worker#worker{batches = queue:in({Packed, Mask}, Worker#worker.batches)}, 0};
+handle_info({crema_share, Messages, Fresh}, #worker{batches = Batches} = Worker) ->
+    {noreply, Worker#worker{batches = queue:in({share, Messages, Fresh}, Batches)}, 0};
 handle_info({crema_slot_end, Slot}, #worker{slot = Slot} = Worker) ->
     finish(Worker);
 handle_info({go_on, Timer}, #worker{wait = Timer} = Worker) ->
@@ -112,8 +133,13 @@ work(Worker) ->
     slice(erlang:monotonic_time(microsecond) + ?SLICE_US, Worker).
 
 -spec slice(integer(), worker()) -> next().
+slice(Until, #worker{todo = [], share = Fresh, parallel = Parallel} = Worker) when Fresh =/= none ->
+    Parallel ! {crema_share_done, self(), Fresh},
+    slice(Until, Worker#worker{share = none});
 slice(Until, #worker{todo = [], batches = Batches} = Worker) ->
     case queue:out(Batches) of
+        {{value, {share, Messages, Fresh}}, Rest} ->
+            slice(Until, Worker#worker{todo = Messages, share = Fresh, batches = Rest});
         {{value, {Packed, Mask}}, Rest} ->
             ok = demand(Packed, Mask, Worker),
             Roomy = make_room(crema_packet:count(Packed), Worker),

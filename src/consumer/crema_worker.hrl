@@ -17,7 +17,11 @@
     wait = none :: none | reference(),
     %% messages of the batch at hand, and batches not yet decoded
     todo = [] :: [crema_consumer:message()],
-    batches = queue:new() :: queue:queue({binary(), binary()}),
+    batches = queue:new() :: queue:queue(crema_worker:batch()),
+    %% one of several workers of the partition: who gives it its shares of batches,
+    %% and what is told when the share at hand is done
+    parallel = none :: none | pid(),
+    share = none :: none | non_neg_integer(),
     %% acknowledged and not yet told
     acked = crema_runs:new() :: crema_runs:runs()
 }).

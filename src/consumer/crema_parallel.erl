@@ -1,0 +1,168 @@
+%% @private The process of one assigned partition whose messages are handled by
+%% several workers at once (option `concurrency'). It takes the slot's batches and
+%% shares them out; the workers handle, acknowledge and fail as they would alone.
+%%
+%% `{key, N}': a key's messages go to one worker, so each key's are handled in
+%% order; those without a key go round. `{any, N}': whoever is free gets the next
+%% few. The window in the core (c_src/core/window.c) keeps offsets without a gap,
+%% whatever the order.
+%%
+%% The partition is one in failure: when a worker ends, the others finish the
+%% message they are at, and all begin anew with what is not acknowledged.
+-module(crema_parallel).
+-behaviour(gen_server).
+
+-include("../port/crema_commands.hrl").
+
+-export([start_link/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([format_status/2]).
+
+%% Fresh ones were asked for, as others are once they are handled; what is
+%% delivered again was paid for.
+-type entry() :: {Fresh :: boolean(), crema_consumer:message()}.
+
+-record(parallel, {
+    slot :: pos_integer(),
+    port :: port(),
+    source :: {Group :: pid(), Slot :: pos_integer()},
+    place :: {Topic :: binary(), Partition :: non_neg_integer(), Null :: undefined | nil},
+    order :: key | any,
+    count :: pos_integer(),
+    %% in the order of their numbers
+    workers = [] :: [pid()],
+    %% whose share is not handled yet; `any' only: those without one
+    free = [] :: [pid()],
+    %% messages that nobody has a share in yet: `any' only
+    backlog = [] :: [entry()],
+    %% the next worker for a message without a key
+    next = 0 :: non_neg_integer(),
+    %% why it ends, once it does
+    ending = none :: none | {because, Reason :: term()}
+}).
+-type state() :: #parallel{}.
+-type next() :: {noreply, state()} | {stop, term(), state()}.
+
+%% So many messages a share of `any' has at most: behind a slow message they wait.
+-define(SHARE, 20).
+
+-spec start_link(map()) -> gen_server:start_ret().
+start_link(Work) ->
+    gen_server:start_link(?MODULE, Work, []).
+
+-spec init(map()) -> {ok, state()}.
+init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Work) ->
+    process_flag(trap_exit, true),
+    #{port := Port, group := Group, topic := Topic, partition := Partition} = Work,
+    {ok, #parallel{
+        slot = Slot,
+        port = Port,
+        source = {Group, Slot},
+        place = {Topic, Partition, maps:get(null, Options)},
+        order = Order,
+        count = Count
+    }}.
+
+-spec handle_call(term(), gen_server:from(), state()) -> {reply, term(), state()}.
+handle_call(_, _From, State) ->
+    {reply, {error, unknown_call}, State}.
+
+-spec handle_cast(term(), state()) -> next().
+handle_cast({begin_work, Work}, #parallel{count = Count} = State) ->
+    Workers = [start_worker(Number, Work) || Number <- lists:seq(1, Count)],
+    take(Work, State#parallel{workers = Workers, free = Workers});
+handle_cast(drain, State) ->
+    finish(normal, State);
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec start_worker(pos_integer(), map()) -> pid().
+start_worker(Number, Work) ->
+    Own = Work#{parallel => {self(), Number}},
+    {ok, Worker} = crema_worker:start_link(Own),
+    ok = crema_worker:begin_work(Worker, Own),
+    Worker.
+
+-spec take(map(), state()) -> next().
+take(#{options := #{batch_messages := Most}}, #parallel{port = Port, slot = Slot} = State) ->
+    case crema_port:command(Port, ?CMD_TAKE, <<Slot:64>>) of
+        ok -> {noreply, demand(2 * Most, State)};
+        {error, _} -> finish({shutdown, {slot_gone, Slot}}, State)
+    end.
+
+-spec demand(non_neg_integer(), state()) -> state().
+demand(0, State) ->
+    State;
+demand(Count, #parallel{port = Port, slot = Slot} = State) ->
+    _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Count:32>>),
+    State.
+
+-spec handle_info(term(), state()) -> next().
+handle_info({crema_batch, Slot, Packed, Mask}, #parallel{slot = Slot, ending = none} = State) ->
+    Messages = crema_packet:messages(Packed, Mask, State#parallel.source, State#parallel.place),
+    {noreply, share_out([{Mask =:= <<>>, Message} || Message <- Messages], State)};
+handle_info({crema_slot_end, Slot}, #parallel{slot = Slot} = State) ->
+    finish(normal, State);
+handle_info({crema_share_done, Worker, Fresh}, #parallel{ending = none} = State) ->
+    {noreply, next_share(Worker, demand(Fresh, State))};
+handle_info({'EXIT', Pid, Reason}, #parallel{workers = Workers} = State) ->
+    case lists:member(Pid, Workers) of
+        true -> finish(Reason, State#parallel{workers = lists:delete(Pid, Workers)});
+        false -> {noreply, State}
+    end;
+handle_info(_, State) ->
+    {noreply, State}.
+
+%% The first reason is the partition's.
+-spec finish(term(), state()) -> next().
+finish(Reason, #parallel{ending = none, workers = Workers} = State) ->
+    ok = lists:foreach(fun crema_worker:drain/1, Workers),
+    ended(State#parallel{ending = {because, Reason}});
+finish(_Reason, State) ->
+    ended(State).
+
+-spec ended(state()) -> next().
+ended(#parallel{workers = [], ending = {because, Reason}} = State) -> {stop, Reason, State};
+ended(State) -> {noreply, State}.
+
+%% ---- shares --------------------------------------------------------------------
+
+-spec share_out([entry()], state()) -> state().
+share_out(Entries, #parallel{order = any, backlog = Backlog, free = Free} = State) ->
+    lists:foldl(fun next_share/2, State#parallel{backlog = Backlog ++ Entries, free = []}, Free);
+share_out(Entries, #parallel{order = key, workers = Workers, next = Next} = State) ->
+    Count = State#parallel.count,
+    {Numbered, New} = lists:mapfoldl(fun(E, N) -> number(E, N, Count) end, Next, Entries),
+    Shares = maps:groups_from_list(fun({N, _}) -> N end, fun({_, Entry}) -> Entry end, Numbered),
+    maps:foreach(fun(N, Share) -> give(lists:nth(N, Workers), Share) end, Shares),
+    State#parallel{next = New}.
+
+%% The worker that an entry is for; messages without a key go round.
+-spec number(entry(), non_neg_integer(), pos_integer()) ->
+    {{pos_integer(), entry()}, non_neg_integer()}.
+number({_, #{key := Key}} = Entry, Next, Count) when is_binary(Key) ->
+    {{erlang:phash2(Key, Count) + 1, Entry}, Next};
+number(Entry, Next, Count) ->
+    {{Next + 1, Entry}, (Next + 1) rem Count}.
+
+%% Few at a time, so that all have some and nothing waits long behind a slow one.
+-spec next_share(pid(), state()) -> state().
+next_share(_Worker, #parallel{order = key} = State) ->
+    State;
+next_share(Worker, #parallel{backlog = [], free = Free} = State) ->
+    State#parallel{free = [Worker | Free]};
+next_share(Worker, #parallel{backlog = Backlog, count = Count} = State) ->
+    Size = max(1, min(?SHARE, length(Backlog) div Count)),
+    {Share, Rest} = lists:split(Size, Backlog),
+    ok = give(Worker, Share),
+    State#parallel{backlog = Rest}.
+
+-spec give(pid(), [entry(), ...]) -> ok.
+give(Worker, Share) ->
+    Fresh = length([fresh || {true, _} <- Share]),
+    Worker ! {crema_share, [Message || {_, Message} <- Share], Fresh},
+    ok.
+
+-spec format_status(normal | terminate, list()) -> term().
+format_status(_, [_Dictionary, #parallel{slot = Slot, place = {Topic, Partition, _}}]) ->
+    {Slot, Topic, Partition}.

@@ -1,0 +1,305 @@
+%% Several messages of one partition at a time (option concurrency).
+%%
+%% The cases run side by side, for the first member of a group waits three
+%% seconds.
+-module(crema_parallel_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([
+    keys_in_order/1, keys_side_by_side/1, any_side_by_side/1, stuck_one/1, crash/1,
+    error_of_a_key/1, batches/1, later_acknowledged/1, drained/1, without_keys/1, numbered/1
+]).
+
+-import(crema_ct_consume, [
+    quick/0, values/1, number/1, once/1, partitions/1, all_acknowledged/1
+]).
+
+suite() -> [{timetrap, {seconds, 90}}].
+
+all() -> [{group, side_by_side}].
+
+groups() ->
+    [
+        {side_by_side, [parallel], [
+            keys_in_order, keys_side_by_side, any_side_by_side, stuck_one, crash,
+            error_of_a_key, batches, later_acknowledged, drained, without_keys, numbered
+        ]}
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+end_per_testcase(_, _Config) -> crema_ct:cleanup().
+
+keys_in_order(Config) ->
+    %% A key's messages are handled in order, each once, and all is acknowledged.
+    Topic = keyed(Config, 3000, 17),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{concurrency => {key, 4}}),
+    Handled = crema_ct:handled(3000),
+    ?assertEqual(lists:seq(1, 3000), lists:sort(values(Handled))),
+    [
+        begin
+            Of = [number(M) || {_, #{key := Key} = M} <- Handled, Key =:= integer_to_binary(K)],
+            ?assertEqual(lists:sort(Of), Of)
+        end
+     || K <- lists:seq(0, 16)
+    ],
+    Worker = fun(K) ->
+        lists:usort([W || {W, #{key := Key}} <- Handled, Key =:= integer_to_binary(K)])
+    end,
+    [?assertMatch([_], Worker(K)) || K <- lists:seq(0, 16)],
+    ?assertEqual(4, length(lists:usort([W || {W, _} <- Handled]))),
+    true = all_acknowledged(C).
+
+keys_side_by_side(Config) ->
+    %% Messages of different keys are handled at the same time, those of one are not.
+    Topic = keyed(Config, 20, 2),
+    {Args, Open} = gated(),
+    C = crema_ct:consumer(Config, Topic, Args, #{concurrency => {key, distinct(2)}}),
+    [{Worker, First}, {Other, _}] = Handled = crema_ct:handled(2),
+    ?assertEqual([1, 2], lists:sort(values(Handled))),
+    crema_ct:none_handled(50),
+    Worker ! continue,
+    [{Worker, Second}] = crema_ct:handled(1),
+    ?assertEqual(number(First) + 2, number(Second)),
+    Open([Worker, Other]),
+    true = all_acknowledged(C).
+
+any_side_by_side(Config) ->
+    %% With {any, N} so many messages are handled at the same time, of one key too.
+    Topic = keyed(Config, 200, 1),
+    {Args, Open} = gated(),
+    C = crema_ct:consumer(Config, Topic, Args, #{concurrency => {any, 5}}),
+    First = crema_ct:handled(5),
+    ?assertEqual(5, length(lists:usort([W || {W, _} <- First]))),
+    crema_ct:none_handled(50),
+    Open([Pid || {Pid, _} <- First]),
+    Handled = First ++ crema_ct:handled(195),
+    ?assertEqual(lists:seq(1, 200), lists:sort(values(Handled))),
+    true = all_acknowledged(C).
+
+stuck_one(Config) ->
+    %% Behind a message that is not done nothing is stored, however far others are.
+    Topic = keyed(Config, 1000, 10),
+    Self = self(),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        number(Message) =:= 3 andalso
+            receive
+                continue -> ok
+            end,
+        {ack, State}
+    end,
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, #{concurrency => {any, 3}}),
+    %% It shares out up to 20 at a time, and one of these is stuck.
+    Handled = crema_ct:handled(980),
+    [{Stuck, _}] = [Found || {_, M} = Found <- Handled, number(M) =:= 3],
+    crema_ct:await(fun() ->
+        [#{stored := Stored, unacknowledged := Left}] = partitions(C),
+        Left =< 20 andalso (Stored =< 2 orelse {stored, Stored})
+    end),
+    Stuck ! continue,
+    _ = crema_ct:handled(20),
+    true = all_acknowledged(C),
+    ?assertMatch([#{stored := 1000}], partitions(C)).
+
+crash(Config) ->
+    %% After a crash of one the others finish their message; then all begin anew
+    %% with what is not acknowledged, and keys keep their order.
+    Topic = keyed(Config, 400, 8),
+    Self = self(),
+    Once = once([50, 51, 120, 333]),
+    Handle = fun(Message, State) ->
+        Number = number(Message),
+        Once(Number) andalso error({planned, Number}),
+        Self ! {handled, self(), Message},
+        {ack, State}
+    end,
+    Options = (quick())#{concurrency => {key, 4}},
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, Options),
+    Handled = crema_ct:handled(400),
+    ?assertEqual(lists:seq(1, 400), lists:sort(values(Handled))),
+    [
+        begin
+            Of = [number(M) || {_, #{key := Key} = M} <- Handled, Key =:= integer_to_binary(K)],
+            ?assertEqual(lists:sort(Of), Of)
+        end
+     || K <- lists:seq(0, 7)
+    ],
+    true = all_acknowledged(C),
+    crema_ct:none_handled(50).
+
+error_of_a_key(Config) ->
+    %% A key whose message fails again and again does not hold up other keys.
+    Topic = keyed(Config, 100, 2),
+    Self = self(),
+    Gate = atomics:new(1, []),
+    Handle = fun(Message, State) ->
+        case number(Message) =:= 1 andalso atomics:get(Gate, 1) of
+            0 ->
+                {error, planned, State};
+            _ ->
+                Self ! {handled, self(), Message},
+                {ack, State}
+        end
+    end,
+    Options = (quick())#{concurrency => {key, distinct(2)}},
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, Options),
+    ?assertEqual(lists:seq(2, 100, 2), values(crema_ct:handled(50))),
+    crema_ct:none_handled(50),
+    atomics:put(Gate, 1, 1),
+    ?assertEqual(lists:seq(1, 99, 2), values(crema_ct:handled(50))),
+    true = all_acknowledged(C).
+
+batches(Config) ->
+    %% A handler of batches is given shares of them, and acknowledges its share only.
+    Topic = keyed(Config, 1000, 10),
+    Self = self(),
+    Gate = atomics:new(1, []),
+    Handle = fun([Message | _] = Messages, State) ->
+        case Message of
+            #{key := <<"0">>} -> atomics:get(Gate, 1) =:= 0 andalso error(planned);
+            _ -> ok
+        end,
+        Self ! {batch, self(), Messages},
+        {ack, State}
+    end,
+    Key = erlang:phash2(<<"0">>, 4),
+    Theirs = [
+        N || N <- lists:seq(1, 1000), erlang:phash2(integer_to_binary((N - 1) rem 10), 4) =/= Key
+    ],
+    C = crema_ct:consumer(Config, Topic, none, (quick())#{
+        handler => {crema_ct_batch_handler, #{handle => Handle}}, concurrency => {key, 4}
+    }),
+    First = lists:append(crema_ct_consume:batches(length(Theirs))),
+    ?assertEqual(Theirs, lists:usort([number(M) || M <- First])),
+    atomics:put(Gate, 1, 1),
+    Second = lists:append(crema_ct_consume:batches(1000 - length(Theirs))),
+    ?assertEqual(lists:seq(1, 1000), lists:sort([number(M) || M <- First ++ Second])),
+    true = all_acknowledged(C).
+
+later_acknowledged(Config) ->
+    %% A message that is acknowledged by its token counts as any other.
+    Topic = keyed(Config, 100, 10),
+    Handle = crema_ct_consume:telling(self(), noack),
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, #{concurrency => {key, 3}}),
+    Handled = crema_ct:handled(100),
+    [#{unacknowledged := 100, stored := 0}] = partitions(C),
+    [ok = crema:ack(Token) || {_, #{token := Token}} <- lists:reverse(Handled)],
+    true = all_acknowledged(C).
+
+drained(Config) ->
+    %% At a stop each of the workers finishes its message; the next member goes on
+    %% with what was not handled, and with nothing else.
+    Topic = keyed(Config, 60, 10),
+    Group = crema_ct:unique(<<"drained">>),
+    {Args, Open} = gated(),
+    C = crema_ct:consumer(Config, Topic, Args, #{concurrency => {any, 4}, group => Group}),
+    First = crema_ct:handled(4),
+    Handlers = [Pid || {Pid, _} <- First],
+    Monitors = [erlang:monitor(process, Pid) || Pid <- Handlers],
+    {Stopping, Stopped} = spawn_monitor(fun() -> ok = crema_consumer:stop(C) end),
+    %% Each has been told to end when the member waits for their end.
+    crema_ct:await(fun() -> lists:all(fun is_told/1, Handlers) end),
+    Open(Handlers),
+    receive
+        {'DOWN', Stopped, _, Stopping, Reason} -> ?assertEqual(normal, Reason)
+    after 20000 -> error(not_stopped)
+    end,
+    [
+        receive
+            {'DOWN', Monitor, _, _, End} -> ?assertEqual(normal, End)
+        after 10000 -> error(still_there)
+        end
+     || Monitor <- Monitors
+    ],
+    ?assertEqual([], crema_ct_consume:handled_so_far()),
+    D = crema_ct:consumer(Config, Topic, #{to => self()}, #{
+        concurrency => {any, 4}, group => Group
+    }),
+    %% What was finished is stored only where nothing before it is missing: shares
+    %% were 1 to 15, 16 to 30 and so on.
+    Again = values(crema_ct:handled(59)),
+    ?assertEqual(lists:seq(2, 60), lists:sort(Again)),
+    true = all_acknowledged(D).
+
+without_keys(Config) ->
+    %% Messages without a key go round among the workers.
+    Topic = crema_ct:topic(Config, 1),
+    ok = crema_ct:fill(Config, Topic, 0, lists:seq(1, 40)),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{concurrency => {key, 4}}),
+    Handled = crema_ct:handled(40),
+    Counts = maps:groups_from_list(fun({W, _}) -> W end, Handled),
+    ?assertEqual([10, 10, 10, 10], [length(L) || L <- maps:values(Counts)]),
+    true = all_acknowledged(C).
+
+numbered(Config) ->
+    %% init/2 is called for each worker, and learns its number.
+    Topic = keyed(Config, 1, 1),
+    _ = crema_ct:consumer(Config, Topic, #{to => self()}, #{concurrency => {any, 3}}),
+    _ = crema_ct:handled(1),
+    Infos = [
+        receive
+            {started, _, Info} -> Info
+        after 10000 -> error(not_started)
+        end
+     || _ <- [1, 2, 3]
+    ],
+    ?assertEqual([1, 2, 3], lists:sort([N || #{worker := N} <- Infos])).
+
+%% ---- helpers ---------------------------------------------------------------------
+
+%% A topic of one partition with the numbers from 1 on, under so many keys in turn.
+keyed(Config, Count, Keys) ->
+    Topic = crema_ct:topic(Config, 1),
+    {ok, Producer} = crema_producer:start_link(#{
+        bootstrap_servers => crema_ct:bootstrap(Config)
+    }),
+    {ok, Results} = crema:produce_many(Producer, [
+        #{
+            topic => Topic,
+            partition => 0,
+            key => integer_to_binary((N - 1) rem Keys),
+            value => integer_to_binary(N)
+        }
+     || N <- lists:seq(1, Count)
+    ]),
+    ?assertEqual([], [Error || {error, Error} <- Results]),
+    ok = crema_producer:stop(Producer),
+    Topic.
+
+%% A handler that waits with each message until it is told to go on, and the
+%% function that lets these and all that follow go on.
+gated() ->
+    Self = self(),
+    Gate = atomics:new(1, []),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        atomics:get(Gate, 1) =:= 0 andalso
+            receive
+                continue -> ok
+            end,
+        {ack, State}
+    end,
+    Open = fun(Waiting) ->
+        ok = atomics:put(Gate, 1, 1),
+        [Pid ! continue || Pid <- Waiting]
+    end,
+    {#{handle => Handle, to => Self}, Open}.
+
+%% The least number of workers among which so many keys have one each.
+distinct(Keys) ->
+    hd([
+        N
+     || N <- lists:seq(Keys, 100),
+        length(lists:usort([erlang:phash2(integer_to_binary(K), N) || K <- lists:seq(0, Keys - 1)])) =:=
+            Keys
+    ]).
+
+%% Whether something waits to be read by a process that does not read.
+is_told(Pid) ->
+    {message_queue_len, Length} = erlang:process_info(Pid, message_queue_len),
+    Length > 0.
