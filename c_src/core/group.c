@@ -76,6 +76,31 @@ void cr_group_revoke(cr_client_t *client) {
                 cr_group_release(client);
 }
 
+/* librdkafka stops fetching all partitions for a rebalance. When it goes on it
+ * lets its threads sleep for up to a second, unless they are told to seek; which
+ * is asked for here, without waiting for it. No position moves meanwhile: see
+ * pull() in slot.c. */
+void cr_group_go_on(cr_client_t *client) {
+        cr_group_t *group = client->group;
+        rd_kafka_topic_partition_list_t *staying =
+                rd_kafka_topic_partition_list_new((int)group->slots.count);
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (slot->revoked || slot->wants_reset || slot->resetting)
+                        continue;
+                rd_kafka_topic_partition_list_add(staying, slot->topic, slot->partition)->offset =
+                        cr_slot_position(slot);
+                cr_source_mark(&slot->source);
+        }
+        if (staying->cnt && !cr_client_closing(client)) {
+                rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, staying, 0);
+                if (error)
+                        rd_kafka_error_destroy(error);
+        }
+        rd_kafka_topic_partition_list_destroy(staying);
+}
+
 void cr_group_answered(cr_client_t *client) {
         cr_group_t *group = client->group;
         if (!--group->answering && group->revoked && !cr_client_closing(client))

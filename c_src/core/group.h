@@ -42,11 +42,18 @@ void cr_group_destroy(cr_group_t *group);
 /* librdkafka's rebalance event. */
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions);
+/* From librdkafka's event until it is answered. */
+static inline bool cr_group_rebalances(const cr_group_t *group) {
+        return group->revoked || group->answering;
+}
 /* A job that answered librdkafka is done: a revocation that came meanwhile goes
  * on now. Called last, after its event. */
 void cr_group_answered(cr_client_t *client);
 /* Drains what group->revoked names: at once, or when the slots are made. */
 void cr_group_revoke(cr_client_t *client);
+/* librdkafka was answered: the partitions that stay go on. Called before what
+ * has come becomes slots. */
+void cr_group_go_on(cr_client_t *client);
 /* An error of one partition, told to the owner. */
 void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
                               const char *text);

@@ -253,6 +253,7 @@ static void done_assign(cr_client_t *client, cr_job_t *job) {
                         return;
                 give_up(client, assign); /* closing */
         }
+        cr_group_go_on(client);
         if (!assign->given_up && !assign->error.set)
                 tell_assigned(client, assign);
         if (assign->error.set && !cr_client_closing(client))

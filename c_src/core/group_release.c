@@ -78,6 +78,7 @@ static void done_release(cr_client_t *client, cr_job_t *job) {
         cr_write_list_end(&out);
         cr_send_event(client, &out);
         release_free(release);
+        cr_group_go_on(client);
         cr_group_answered(client);
 }
 

@@ -134,12 +134,11 @@ static bool renew(cr_client_t *client, cr_slot_t *slot, const reset_job_t *reset
 
 /* Whether the answer can be used now. */
 static bool is_settled(cr_client_t *client, const reset_job_t *reset, cr_slot_t *slot) {
-        const cr_group_t *group = client->group;
         if (!slot || reset->given_up || slot->revoked || cr_client_closing(client))
                 return false;
         /* In the middle of a rebalance: a partition that is not part of it
          * would be left as it is, so it is asked for again by the sweep. */
-        slot->wants_reset = group->revoked || group->answering;
+        slot->wants_reset = cr_group_rebalances(client->group);
         return !slot->wants_reset;
 }
 

@@ -129,9 +129,14 @@ static void take_error(cr_slot_t *slot) {
         rd_kafka_message_destroy(message);
 }
 
+/* Nothing during a rebalance: librdkafka goes on at the position that the slot has
+ * now (cr_group_go_on()), so what it has, or fetches, comes again. */
 static bool pull(cr_slot_t *slot) {
         uint32_t most = slot->credit < CR_SLOT_PULL ? slot->credit : CR_SLOT_PULL;
-        ssize_t count = rd_kafka_consume_batch_queue(slot->queue, 0, slot->held, most);
+        ssize_t count;
+        if (cr_group_rebalances(slot->client->group))
+                return false;
+        count = rd_kafka_consume_batch_queue(slot->queue, 0, slot->held, most);
         slot->held_at = 0;
         slot->held_count = count > 0 ? (uint32_t)count : 0;
         return count > 0;
