@@ -42,9 +42,9 @@ void cr_group_destroy(cr_group_t *group);
 /* librdkafka's rebalance event. */
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions);
-/* From librdkafka's event until it is answered. */
-static inline bool cr_group_rebalances(const cr_group_t *group) {
-        return group->revoked || group->answering;
+/* Not in the middle of a rebalance. */
+static inline bool cr_group_is_settled(const cr_group_t *group) {
+        return !group->revoked && !group->answering;
 }
 /* A job that answered librdkafka is done: a revocation that came meanwhile goes
  * on now. Called last, after its event. */

@@ -134,7 +134,7 @@ static void take_error(cr_slot_t *slot) {
 static bool pull(cr_slot_t *slot) {
         uint32_t most = slot->credit < CR_SLOT_PULL ? slot->credit : CR_SLOT_PULL;
         ssize_t count;
-        if (cr_group_rebalances(slot->client->group))
+        if (!cr_group_is_settled(slot->client->group))
                 return false;
         count = rd_kafka_consume_batch_queue(slot->queue, 0, slot->held, most);
         slot->held_at = 0;
