@@ -278,4 +278,5 @@ position_at_end(Config) ->
     ).
 
 assigned(Consumer) ->
-    crema_ct:await(fun() -> maps:get(assigned, crema:status(Consumer)) =/= [] end).
+    ok = crema:await_ready(Consumer, 15000),
+    ?assertMatch(#{assigned := [_ | _]}, crema:status(Consumer)).

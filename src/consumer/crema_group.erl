@@ -149,8 +149,11 @@ beyond_use(Reason, #state{client = Client} = State) ->
     {stop, {shutdown, Reason}, State#state{client = crema_client:fatal(Reason, Client)}}.
 
 -spec event(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
-event({assigned, Given}, #state{slots = Slots} = State) ->
-    {noreply, with_slots(crema_slots:assigned(Given, Slots), State)};
+%% The status first: whoever hears the event may look at it, and wait for it.
+event({assigned, Given}, #state{slots = Slots, about = About} = State) ->
+    #state{slots = Added} = New = with_slots(crema_slots:assigned(Given, Slots), State),
+    ok = crema_group_events:assigned([{Topic, Partition} || {_, Topic, Partition, _} <- Given], About),
+    {noreply, New#state{slots = crema_slots:started(Given, Added)}};
 event({revoked, Ids, Lost}, #state{slots = Slots} = State) ->
     {noreply, State#state{slots = crema_slots:revoked(Ids, Lost, Slots)}};
 event({released, Result, _Offsets}, #state{slots = Slots} = State) ->

@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/1, assigned/2, renewed/3, revoked/3, released/2, handle/2]).
+-export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, handle/2]).
 -export([places/1, drain/2]).
 
 -export_type([slots/0, id/0, work/0]).
@@ -44,6 +44,7 @@
     drain_timer = none :: none | reference()
 }).
 -opaque slots() :: #slots{}.
+-type given() :: {id(), Topic :: binary(), Partition :: non_neg_integer(), Offset :: integer()}.
 
 -spec new(work()) -> slots().
 new(Work) -> #slots{work = Work}.
@@ -58,12 +59,15 @@ place(#slot{topic = Topic, partition = Partition}) -> {Topic, Partition}.
 
 %% ---- assignment ------------------------------------------------------------------
 
--spec assigned([{id(), binary(), non_neg_integer(), integer()}], slots()) -> slots().
-assigned(Given, #slots{all = All, work = #{about := About}} = Slots) ->
+-spec assigned([given()], slots()) -> slots().
+assigned(Given, #slots{all = All} = Slots) ->
     New = maps:from_list([{Id, #slot{topic = T, partition = P}} || {Id, T, P, _} <- Given]),
-    ok = crema_group_events:assigned([place(Slot) || Slot <- maps:values(New)], About),
-    Added = Slots#slots{all = maps:merge(All, New)},
-    lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Added, Given).
+    Slots#slots{all = maps:merge(All, New)}.
+
+%% @doc Starts the workers of slots that were assigned.
+-spec started([given()], slots()) -> slots().
+started(Given, Slots) ->
+    lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Slots, Given).
 
 -spec start_worker(id(), slots()) -> slots().
 start_worker(Id, #slots{all = All, work = Work} = Slots) ->
