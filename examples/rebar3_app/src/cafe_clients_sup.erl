@@ -22,10 +22,16 @@ init([]) ->
         topics => [cafe_config:topic()],
         start => earliest,
         handler => cafe_barista,
-        %% A topic that comes into being later is noticed within so many milliseconds.
-        kafka => #{'topic.metadata.refresh.interval.ms' => 2000}
+        kafka => kafka(cafe_config:bootstrap_servers())
     }),
     {ok, {#{strategy => one_for_one}, [Producer, Barista]}}.
+
+%% An embedded cluster waits for nearly the session time-out when members change.
+kafka(embedded) ->
+    #{'session.timeout.ms' => 3000, 'heartbeat.interval.ms' => 500};
+%% A topic that comes into being later is noticed within so many milliseconds.
+kafka(_Brokers) ->
+    #{'topic.metadata.refresh.interval.ms' => 2000}.
 
 bootstrap_servers() ->
     case cafe_config:bootstrap_servers() of

@@ -15,8 +15,7 @@ defmodule Cafe.Clients do
       bootstrap_servers: bootstrap,
       group: config[:group],
       topics: [config[:topic]],
-      # A topic that comes into being later is noticed within so many milliseconds.
-      kafka: ["topic.metadata.refresh.interval.ms": 2_000]
+      kafka: kafka(config[:bootstrap_servers])
     ]
 
     children = [
@@ -26,4 +25,9 @@ defmodule Cafe.Clients do
 
     Supervisor.init(children, strategy: :one_for_one)
   end
+
+  # An embedded cluster waits for nearly the session time-out when members change.
+  defp kafka(nil), do: ["session.timeout.ms": 3_000, "heartbeat.interval.ms": 500]
+  # A topic that comes into being later is noticed within so many milliseconds.
+  defp kafka(_brokers), do: ["topic.metadata.refresh.interval.ms": 2_000]
 end
