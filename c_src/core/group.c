@@ -105,6 +105,7 @@ void cr_group_answered(cr_client_t *client) {
         cr_group_t *group = client->group;
         if (!--group->answering && group->revoked && !cr_client_closing(client))
                 cr_group_revoke(client);
+        cr_group_commit_starts(client);
 }
 
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
@@ -144,6 +145,14 @@ void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kaf
         cr_send_event(client, &out);
 }
 
+void cr_group_error(cr_client_t *client, rd_kafka_resp_err_t err) {
+        cr_writer_t out = cr_writer();
+        cr_error_t error;
+        cr_error_code(&error, err, NULL);
+        cr_write_error(&out, &error);
+        cr_send_event(client, &out);
+}
+
 void cr_group_sweep(cr_client_t *client) {
         cr_group_t *group = client->group;
         bool draining = false;
@@ -156,6 +165,7 @@ void cr_group_sweep(cr_client_t *client) {
                         cr_group_reset(client, slot);
                 draining |= slot->revoked;
         }
+        cr_group_commit_starts(client);
         if (group->revoked && !group->answering && !draining)
                 cr_group_release(client);
 }

@@ -32,6 +32,7 @@ typedef struct cr_group {
         rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
         bool lost;                                /* ... and without a commit */
         unsigned answering;                       /* jobs out that answer librdkafka */
+        bool committing_starts;                   /* a job is out that does */
         unsigned rebalances;
 } cr_group_t;
 
@@ -57,6 +58,8 @@ void cr_group_go_on(cr_client_t *client);
 /* An error of one partition, told to the owner. */
 void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kafka_resp_err_t err,
                               const char *text);
+/* An error of the group that goes on being tried. */
+void cr_group_error(cr_client_t *client, rd_kafka_resp_err_t err);
 /* What could not be done for want of memory, or in the middle of a rebalance,
  * is tried again. */
 void cr_group_sweep(cr_client_t *client);
@@ -66,6 +69,25 @@ void cr_group_clear(cr_group_t *group);
 
 /* group_assign.c: prepares what was given and answers librdkafka. */
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions);
+/* group_start.c: where partitions begin, and that this is committed. */
+typedef struct cr_begin {
+        cr_start_t start;
+        int64_t time;
+        int patience; /* milliseconds that a question may take */
+} cr_begin_t;
+/* Fills in the offsets of those that have none, which are owned by the caller then.
+ * @locality group lane */
+rd_kafka_resp_err_t cr_find_starts(rd_kafka_t *rk, const cr_begin_t *begin,
+                                   rd_kafka_topic_partition_list_t *partitions,
+                                   rd_kafka_topic_partition_list_t **fresh, cr_error_t *error);
+/* Commits the starts of slots that wait for that, unless there is a rebalance. */
+void cr_group_commit_starts(cr_client_t *client);
+/* Adds such a slot's start to a list. */
+void cr_start_add(cr_client_t *client, const cr_slot_t *slot,
+                  rd_kafka_topic_partition_list_t *list);
+/* A start's mark, 0 if it has none. */
+int32_t cr_start_mark(const rd_kafka_topic_partition_t *at);
+void cr_start_set_mark(rd_kafka_t *rk, rd_kafka_topic_partition_t *at, int32_t mark);
 /* group_release.c: commits, answers librdkafka. Takes group->revoked. */
 void cr_group_release(cr_client_t *client);
 /* group_reset.c: the slot's offset is out of range. */
@@ -77,6 +99,9 @@ bool cr_group_goes_on(cr_client_t *client);
 /* After a question that failed: the milliseconds that the next try may take.
  * Waits a slice where the failure came back at once. */
 int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis);
+/* Why a commit is refused in the middle of a rebalance, or of a member that has
+ * been put out of its group. */
+bool cr_is_of_rebalance(rd_kafka_resp_err_t err);
 /* Commits and waits for the result, in slices; _NO_OFFSET counts as done. */
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
                                    const rd_kafka_topic_partition_list_t *offsets, int millis);

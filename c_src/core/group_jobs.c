@@ -17,6 +17,12 @@ int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis) 
         return millis;
 }
 
+bool cr_is_of_rebalance(rd_kafka_resp_err_t err) {
+        return err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
+               err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
+               err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
+}
+
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
                                    const rd_kafka_topic_partition_list_t *offsets, int millis) {
         rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);

@@ -97,7 +97,9 @@ static void take_slots(cr_client_t *client, release_job_t *release) {
         cr_slot_t *slot;
         while ((slot = take_revoked(client->group))) {
                 int64_t position = cr_window_position(&slot->window);
-                if (position >= 0 && client->group->options.commits == 1)
+                if (slot->begins)
+                        cr_start_add(client, slot, release->offsets);
+                else if (position >= 0 && client->group->options.commits == 1)
                         rd_kafka_topic_partition_list_add(release->offsets, slot->topic,
                                                           slot->partition)
                                 ->offset = position;

@@ -18,3 +18,35 @@ rd_kafka_resp_err_t cr_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_lis
                 err = partitions->elems[i].err;
         return err;
 }
+
+rd_kafka_resp_err_t cr_list_positions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                      int64_t which, int millis) {
+        rd_kafka_resp_err_t err = cr_list_offsets(rk, partitions, which, millis);
+        rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_new(8);
+        for (int i = 0; i < partitions->cnt && !err; i++) {
+                if (partitions->elems[i].offset < 0)
+                        rd_kafka_topic_partition_list_add(ends, partitions->elems[i].topic,
+                                                          partitions->elems[i].partition);
+        }
+        if (ends->cnt && !(err = cr_list_offsets(rk, ends, RD_KAFKA_OFFSET_END, millis)))
+                cr_take_offsets(partitions, ends);
+        rd_kafka_topic_partition_list_destroy(ends);
+        return err;
+}
+
+void cr_take_offsets(rd_kafka_topic_partition_list_t *list,
+                     const rd_kafka_topic_partition_list_t *from) {
+        for (int i = 0; i < from->cnt; i++)
+                rd_kafka_topic_partition_list_set_offset(list, from->elems[i].topic,
+                                                         from->elems[i].partition,
+                                                         from->elems[i].offset);
+}
+
+rd_kafka_resp_err_t cr_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                 int millis) {
+        rd_kafka_resp_err_t err = rd_kafka_committed(rk, partitions, millis);
+        /* The call as a whole succeeds where one partition's offset is withheld. */
+        for (int i = 0; i < partitions->cnt && !err; i++)
+                err = partitions->elems[i].err;
+        return err;
+}

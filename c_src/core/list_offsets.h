@@ -13,6 +13,18 @@
 rd_kafka_resp_err_t cr_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                                     int64_t which, int millis);
 
+/* The same, but where all messages are older than a time it is the end. */
+rd_kafka_resp_err_t cr_list_positions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                      int64_t which, int millis);
+
+/* Sets the offsets of those partitions in the list. */
+void cr_take_offsets(rd_kafka_topic_partition_list_t *list,
+                     const rd_kafka_topic_partition_list_t *from);
+
+/* What the group has committed, below 0 where it has nothing. */
+rd_kafka_resp_err_t cr_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                 int millis);
+
 /* How long the next try may take, of a question that was not answered within
  * `millis`. librdkafka forgets what it has asked when a try ends, so a broker
  * slower than all tries would never be heard. */

@@ -146,7 +146,8 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         const unsigned budget = 2 * CR_SLOT_PULL;
         unsigned spent = 1;
         (void)client;
-        while (slot->worker && slot->credit && !slot->revoked && !slot->resetting) {
+        while (slot->worker && slot->credit && !slot->revoked && !slot->resetting &&
+               !slot->begins) {
                 uint32_t sent;
                 if (slot->held_at == slot->held_count && !pull(slot))
                         break;

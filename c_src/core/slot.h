@@ -31,6 +31,8 @@ typedef struct cr_slot {
         bool revoked;            /* nothing is delivered any more */
         bool wants_reset;        /* its offset is out of range: see group_reset.c */
         bool resetting;          /* ... and a job looks into it */
+        bool begins;             /* nothing is delivered until its start is committed */
+        int32_t mark;            /* of that start: see group_start.c */
         int64_t stored;          /* position stored last */
         int64_t delivered;       /* behind the last message delivered */
         cr_window_t window;

@@ -12,6 +12,7 @@
 #include <librdkafka/rdkafka_mock.h>
 
 #include "../core/group.h"
+#include "../core/list_offsets.h"
 #include "support/test_host.h"
 
 #define LIST_OFFSETS 2
@@ -45,6 +46,7 @@ static int set_up(void **state) {
         scene->mock = rd_kafka_mock_cluster_new(scene->rk, 1);
         assert_non_null(scene->mock);
         rd_kafka_mock_topic_create(scene->mock, "t", 1, 1);
+        rd_kafka_mock_topic_create(scene->mock, "t4", 4, 1);
         *state = scene;
         return 0;
 }
@@ -63,8 +65,8 @@ static void fail_requests(scene_t *scene, int16_t api, rd_kafka_resp_err_t err, 
                 rd_kafka_mock_push_request_errors(scene->mock, api, 1, err);
 }
 
-/* A member of the group "g" that begins at the earliest offset. */
-static void join(scene_t *scene) {
+/* A member of the group "g". */
+static void join_at(scene_t *scene, const char *topic, const char *start) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(scene->mock),
                                           "group.id",
@@ -84,12 +86,16 @@ static void join(scene_t *scene) {
         cr_write_tuple(&out, 4);
         cr_write_text(&out, "join");
         cr_write_list(&out, 1);
-        cr_write_text(&out, "t");
+        cr_write_text(&out, topic);
         cr_write_list_end(&out);
-        cr_write_atom(&out, "earliest");
+        cr_write_atom(&out, start);
         cr_write_atom(&out, "earliest");
         test_command(scene->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
+}
+
+static void join(scene_t *scene) {
+        join_at(scene, "t", "earliest");
 }
 
 /* Serves the client until the condition holds; false when it has been quiet
@@ -166,22 +172,56 @@ static void refusal_is_final(void **state) {
         assert_false(has_slot(scene->host->client->group));
 }
 
-/* Commits an offset that the log does not have. */
-static void commit_out_of_range(scene_t *scene) {
+/* Another client that speaks for the group "g". */
+static rd_kafka_t *of_group(scene_t *scene) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(scene->mock), "group.id",
                                           "g", NULL};
-        rd_kafka_t *rk = handle(RD_KAFKA_CONSUMER, properties);
+        return handle(RD_KAFKA_CONSUMER, properties);
+}
+
+/* Commits an offset, with the mark of a start or with none (0). */
+static void commit(scene_t *scene, const char *topic, int64_t offset, int32_t mark) {
+        rd_kafka_t *rk = of_group(scene);
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(list, "t", 0)->offset = 1000;
+        rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, topic, 0);
+        at->offset = offset;
+        cr_start_set_mark(rk, at, mark);
         assert_int_equal(rd_kafka_commit(rk, list, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
         rd_kafka_topic_partition_list_destroy(list);
         rd_kafka_destroy(rk);
 }
 
+static int64_t committed(scene_t *scene, const char *topic, int32_t partition, int32_t *mark) {
+        rd_kafka_t *rk = of_group(scene);
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+        int64_t offset;
+        rd_kafka_topic_partition_list_add(list, topic, partition);
+        assert_int_equal(cr_committed(rk, list, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
+        offset = list->elems[0].offset;
+        *mark = cr_start_mark(&list->elems[0]);
+        rd_kafka_topic_partition_list_destroy(list);
+        rd_kafka_destroy(rk);
+        return offset;
+}
+
+/* A message to each partition of "t4". */
+static void fill(scene_t *scene) {
+        const char *const properties[] = {"bootstrap.servers",
+                                          rd_kafka_mock_cluster_bootstraps(scene->mock), NULL};
+        rd_kafka_t *rk = handle(RD_KAFKA_PRODUCER, properties);
+        for (int partition = 0; partition < 4; partition++)
+                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t4"),
+                                                   RD_KAFKA_V_PARTITION(partition),
+                                                   RD_KAFKA_V_VALUE("v", 1), RD_KAFKA_V_END),
+                                 RD_KAFKA_RESP_ERR_NO_ERROR);
+        assert_int_equal(rd_kafka_flush(rk, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
+        rd_kafka_destroy(rk);
+}
+
 static void join_out_of_range(scene_t *scene) {
         bytes_t command = {.size = 0};
-        commit_out_of_range(scene);
+        commit(scene, "t", 1000, 0); /* the log does not have it */
         join(scene);
         assert_true(serve_until(scene, has_slot));
         put_uint(&command, first_slot(scene->host->client->group)->id, 8);
@@ -213,12 +253,84 @@ static void reset_survives_a_rebalance(void **state) {
         expect_event(scene, "offset_reset");
 }
 
+static bool begins(const cr_group_t *group) {
+        return first_slot(group)->begins;
+}
+
+static bool has_begun(const cr_group_t *group) {
+        return !begins(group);
+}
+
+/* Proves that a start whose commit falls into a rebalance is committed after it,
+ * and before a message is delivered. */
+static void start_survives_a_rebalance(void **state) {
+        scene_t *scene = *state;
+        int32_t mark;
+        fill(scene);
+        fail_requests(scene, OFFSET_COMMIT, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 2);
+        join_at(scene, "t4", "latest");
+        assert_true(serve_until(scene, has_slot));
+        assert_true(begins(scene->host->client->group));
+        assert_true(serve_until(scene, has_begun));
+        assert_int_equal(committed(scene, "t4", 3, &mark), 1);
+        assert_int_equal(mark, 4);
+}
+
+static int64_t begun_at(scene_t *scene, int32_t partition) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&scene->host->client->group->slots, &at))) {
+                if (slot->partition == partition)
+                        return slot->delivered;
+        }
+        return -1;
+}
+
+/* The first partition is committed so; where the others begin at latest. */
+static void expect_starts(scene_t *scene, int32_t mark, int64_t one, int64_t two, int64_t three) {
+        fill(scene);
+        commit(scene, "t4", 1, mark);
+        join_at(scene, "t4", "latest");
+        assert_true(serve_until(scene, has_slot));
+        assert_int_equal(begun_at(scene, 1), one);
+        assert_int_equal(begun_at(scene, 2), two);
+        assert_int_equal(begun_at(scene, 3), three);
+}
+
+/* Proves that partitions which a topic has got since the group began with it
+ * begin at the earliest; and that they are not taken for a beginning. */
+static void newer_begin_at_earliest(void **state) {
+        scene_t *scene = *state;
+        int32_t mark;
+        expect_starts(scene, 2, 1, 0, 0);
+        assert_int_equal(committed(scene, "t4", 3, &mark), 0);
+        assert_int_equal(mark, 2);
+}
+
+/* Proves that so do all without an offset in a group that has been at work. */
+static void at_work_begin_at_earliest(void **state) {
+        scene_t *scene = *state;
+        int32_t mark;
+        expect_starts(scene, 0, 0, 0, 0);
+        assert_int_equal(committed(scene, "t4", 3, &mark), 0);
+        assert_int_equal(mark, 0);
+}
+
+/* Proves that a member which begins beside another is not taken for a late one. */
+static void beside_begin_at_start(void **state) {
+        expect_starts(*state, 4, 1, 1, 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(slow_broker_is_heard, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(trouble_is_told, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(refusal_is_final, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(reset_survives_an_error, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(reset_survives_a_rebalance, set_up, tear_down)};
+                cmocka_unit_test_setup_teardown(reset_survives_a_rebalance, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(start_survives_a_rebalance, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(newer_begin_at_earliest, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(at_work_begin_at_earliest, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(beside_begin_at_start, set_up, tear_down)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
