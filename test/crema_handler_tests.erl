@@ -44,6 +44,17 @@ returns_become_verdicts_test() ->
     ?assertEqual({ack, 7}, Call(fun(_) -> ok end)),
     ?assertEqual({noack, 8}, Call(fun(N) -> {noack, N + 1} end)),
     ?assertEqual({error, why, 8}, Call(fun(N) -> {error, why, N + 1} end)),
+    ?assertEqual({ack, 5, 8}, Call(fun(N) -> {ack, 5, N + 1} end)),
+    ?assertEqual({retry, 0, 8}, Call(fun(N) -> {retry, 0, N + 1} end)),
+    ?assertEqual({pause, 9, 8}, Call(fun(N) -> {pause, 9, N + 1} end)),
+    ?assertEqual({skip, undefined, 8}, Call(fun(N) -> {skip, N + 1} end)),
+    ?assertEqual({skip, why, 8}, Call(fun(N) -> {skip, why, N + 1} end)),
+    ?assertEqual({stop, why, 8}, Call(fun(N) -> {stop, why, N + 1} end)),
+    Wrong = [{ack, last, 7}, {retry, -1, 7}, {retry, 1.5, 7}, {pause, 16#100000000, 7}, {noack}, ack],
+    [
+        ?assertMatch({crash, error, {bad_return, {_, _, Bad}}, []}, Call(fun(_) -> Bad end))
+     || Bad <- Wrong
+    ],
     ?assertMatch({crash, throw, out, [_ | _]}, Call(fun(_) -> throw(out) end)),
     ?assertEqual(
         {crash, error, {bad_return, {?MODULE, handle_message, nonsense}}, []},
@@ -59,5 +70,8 @@ functions_have_no_state_test() ->
     ?assertEqual({ack, State}, Call(fun() -> ack end)),
     ?assertEqual({noack, State}, Call(fun() -> noack end)),
     ?assertEqual({error, why, State}, Call(fun() -> {error, why} end)),
+    ?assertEqual({retry, 9, State}, Call(fun() -> {retry, 9} end)),
+    ?assertEqual({skip, undefined, State}, Call(fun() -> skip end)),
+    ?assertEqual({stop, why, State}, Call(fun() -> {stop, why} end)),
     ?assertMatch({crash, error, function_clause, _}, Call(fun() -> lists:max([]) end)),
     ?assertMatch({crash, error, {bad_return, {?MODULE, one, 5}}, []}, Call(fun() -> 5 end)).

@@ -107,6 +107,7 @@ static uint32_t deliver(cr_slot_t *slot) {
         slot->credit -= count;
         slot->held_at += count;
         slot->delivered = offsets[count - 1] + 1;
+        slot->told = RD_KAFKA_RESP_ERR_NO_ERROR;
         send_batch(slot, buf, size, NULL, 0);
         slot->client->ops->buf_release(buf);
         for (uint32_t i = 0; i < count; i++)
@@ -122,7 +123,8 @@ static void take_error(cr_slot_t *slot) {
                 cr_slot_store(slot);
         } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
                 cr_group_reset(slot->client, slot);
-        } else {
+        } else if (message->err != slot->told) {
+                slot->told = message->err;
                 cr_group_partition_error(slot->client, slot, message->err,
                                          rd_kafka_message_errstr(message));
         }

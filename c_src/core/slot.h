@@ -24,17 +24,18 @@ typedef struct cr_slot {
         cr_client_t *client; /* set once */
         char *topic;         /* owned */
         int32_t partition;
-        rd_kafka_queue_t *queue; /* owned */
-        cr_source_t source;      /* of queue */
-        cr_recipient_t worker;   /* 0: none at the moment */
-        uint32_t credit;         /* messages the worker has asked for */
-        bool revoked;            /* nothing is delivered any more */
-        bool wants_reset;        /* its offset is out of range: see group_reset.c */
-        bool resetting;          /* ... and a job looks into it */
-        bool begins;             /* nothing is delivered until its start is committed */
-        int32_t mark;            /* of that start: see group_start.c */
-        int64_t stored;          /* position stored last */
-        int64_t delivered;       /* behind the last message delivered */
+        rd_kafka_queue_t *queue;  /* owned */
+        cr_source_t source;       /* of queue */
+        cr_recipient_t worker;    /* 0: none at the moment */
+        uint32_t credit;          /* messages the worker has asked for */
+        bool revoked;             /* nothing is delivered any more */
+        bool wants_reset;         /* its offset is out of range: see group_reset.c */
+        bool resetting;           /* ... and a job looks into it */
+        bool begins;              /* nothing is delivered until its start is committed */
+        int32_t mark;             /* of that start: see group_start.c */
+        rd_kafka_resp_err_t told; /* error told, since a message was delivered */
+        int64_t stored;           /* position stored last */
+        int64_t delivered;        /* behind the last message delivered */
         cr_window_t window;
         uint32_t held_at, held_count; /* pulled and not yet delivered */
         rd_kafka_message_t *held[CR_SLOT_PULL];

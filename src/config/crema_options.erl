@@ -214,6 +214,9 @@ consumer_rows() ->
             <<"messages handed to a partition's process at a time, at most">>),
         bytes(batch_bytes, 262144, ?MAX_BATCH_BYTES,
             <<"their size, at most; a larger single message still comes">>),
+        time(batch_age, 0, 0,
+            <<"how long a handler with handle_messages/2 may wait for batch_messages or batch_bytes, "
+                "from the oldest message on; 0: it gets what has come">>),
         (optional(backoff, {100, 10000}, backoff,
             <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{
             unit := ms

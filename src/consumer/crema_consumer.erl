@@ -23,9 +23,9 @@
 
 -export([start_link/1, child_spec/1, stop/1, stop/2]).
 
--export_type([info/0, message/0, token/0, state/0]).
+-export_type([info/0, why/0, message/0, token/0, state/0, verdict/0]).
 
-%% What a handler is started for.
+%% What a handler is started for, and told of.
 -type info() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -33,6 +33,11 @@
     %% with the option concurrency: the number of the state's worker, from 1 on
     worker => pos_integer()
 }.
+%% Why a handler ends: `reset' begins again at another offset, a crash after a
+%% back-off.
+-type why() ::
+    crema_worker:ending()
+    | {crash, error | exit | throw, Reason :: term()}.
 -type message() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -49,21 +54,65 @@
 %% The handler's own.
 -type state() :: term().
 
+%% What becomes of a message, or of all messages of a batch.
+-type verdict() ::
+    %% Done with; `ok' leaves the state as it is.
+    {ack, state()}
+    | ok
+    %% Somebody acknowledges it later, by its token.
+    | {noack, state()}
+    %% Of a batch: done with up to that offset. The rest comes again at once.
+    | {ack, UpTo :: integer(), state()}
+    %% It comes again after so many milliseconds, which counts as no failure.
+    | {retry, Millis :: non_neg_integer(), state()}
+    %% Done with; an event tells that it was not handled.
+    | {skip, state()}
+    | {skip, Reason :: term(), state()}
+    %% Done with; nothing more of the partition for so many milliseconds.
+    | {pause, Millis :: non_neg_integer(), state()}
+    %% Not done with, and the whole consumer stops, as by stop/1. Its supervisor
+    %% does not start it again.
+    | {stop, Reason :: term(), state()}
+    %% It failed: it comes again after a back-off, and before any other.
+    | {error, Reason :: term(), state()}.
+
+%% What the callbacks return that only change the state.
+-type told() :: {ok, state()} | {stop, Reason :: term(), state()}.
+
 %% Called in the partition's process before its first message, and again after
 %% a crash. Without it the state is what was given as Args.
 -callback init(info(), Args :: term()) -> {ok, state()}.
-%% `ack': done with. `noack': somebody acknowledges it later, by its token.
-%% `error': it comes again after a back-off, and before any other.
--callback handle_message(message(), state()) ->
-    {ack, state()} | {noack, state()} | {error, Reason :: term(), state()}.
+-callback handle_message(message(), state()) -> verdict().
 %% The same for a whole batch, in order, instead of handle_message/2.
--callback handle_messages([message(), ...], state()) ->
-    {ack, state()} | {noack, state()} | {error, Reason :: term(), state()}.
--optional_callbacks([init/2, handle_message/2, handle_messages/2]).
+-callback handle_messages([message(), ...], state()) -> verdict().
+%% The partition was assigned: once, after the first init/2.
+-callback handle_assigned(info(), state()) -> told().
+%% It is given up: what is acknowledged is committed after this.
+-callback handle_revoked(info(), state()) -> told().
+%% It was taken away: nothing can be committed any more.
+-callback handle_lost(info(), state()) -> told().
+%% An error of the partition; each once until messages come again.
+-callback handle_error(crema_error:reason(), state()) -> told().
+%% Any other message to the partition's process.
+-callback handle_info(term(), state()) -> told().
+%% The last call, also after a crash, then with the state before it.
+-callback terminate(why(), state()) -> term().
+-optional_callbacks([
+    init/2,
+    handle_message/2,
+    handle_messages/2,
+    handle_assigned/2,
+    handle_revoked/2,
+    handle_lost/2,
+    handle_error/2,
+    handle_info/2,
+    terminate/2
+]).
 
 %% @doc Starts a member. It does not wait for a broker or for partitions: see
 %% `crema:await_ready/2'. The options are those of {@link crema_options}, scope
-%% `consumer'; `handler' is a module, or `{Module, Args}'.
+%% `consumer'; `handler' is a module, `{Module, Args}', a function of one argument
+%% or `{Module, Function}'.
 -spec start_link(Options :: map() | list()) ->
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->

@@ -122,6 +122,9 @@ handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
 handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
     {stop, Reason, State};
+%% Not a fault, and starting again would only meet it again.
+handle_info({crema_handler_stop, Reason}, State) ->
+    {stop, {shutdown, {handler_stop, Reason}}, State};
 handle_info(Message, #state{client = Client, slots = Slots} = State) ->
     case crema_slots:handle(Message, Slots) of
         {ok, New} -> {noreply, State#state{slots = New}};
@@ -171,8 +174,10 @@ event({offset_reset, Old, New, Topic, Partition, From, To}, State) ->
     ok = crema_group_events:offset_reset({Topic, Partition}, {From, To}, Policy, About),
     {noreply, State#state{slots = crema_slots:renewed(Old, New, Slots)}};
 event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
+    #state{client = Client, slots = Slots} = State,
     Reason = {Code, Details#{topic => Topic, partition => Partition}},
-    {noreply, State#state{client = crema_client:tell(Reason, State#state.client)}};
+    ok = crema_slots:partition_error({Topic, Partition}, Reason, Slots),
+    {noreply, State#state{client = crema_client:tell(Reason, Client)}};
 event(_, State) ->
     {noreply, State}.
 

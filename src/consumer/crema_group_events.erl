@@ -3,7 +3,8 @@
 
 -export([about/3, assigned/2, revoked/3, lost/2]).
 -export([commit_failed/3, offset_reset/4]).
--export([handler_crashed/4, handler_error/4]).
+-export([handler_crashed/4, handler_error/4, handler_stopped/3, callback_crashed/4]).
+-export([skipped/4, paused/3]).
 
 -export_type([about/0, place/0]).
 
@@ -68,6 +69,45 @@ handler_crashed({Topic, Partition}, Reason, #{delay := Delay} = Measured, {Metad
         "crema consumer ~0p: the handler of ~ts [~b] crashed and is started again in ~b ms: ~ts",
         [Name, Topic, Partition, Delay, erl_error:format_exception(Class, Cause, Stack)]
     ).
+
+%% @doc A callback raised that is the last of its handler.
+-spec callback_crashed(place(), Callback :: atom(), crema_handler:crash(), about()) -> ok.
+callback_crashed(Place, Callback, {crash, Class, Reason, WithArguments}, {Metadata, Name}) ->
+    {Topic, Partition} = Place,
+    Stack = crema_events:without_arguments(WithArguments),
+    crema_events:execute([crema, consumer, callback_crashed], #{}, Metadata#{
+        topic => Topic,
+        partition => Partition,
+        callback => Callback,
+        class => Class,
+        reason => Reason,
+        stacktrace => Stack
+    }),
+    logger:error("crema consumer ~0p: ~s of the handler of ~ts [~b] crashed: ~ts", [
+        Name, Callback, Topic, Partition, erl_error:format_exception(Class, Reason, Stack)
+    ]).
+
+%% @doc A handler wants its consumer to stop.
+-spec handler_stopped(place(), Reason :: term(), about()) -> ok.
+handler_stopped({Topic, Partition}, Reason, {Metadata, Name}) ->
+    crema_events:execute([crema, consumer, handler_stopped], #{}, Metadata#{
+        topic => Topic, partition => Partition, reason => Reason
+    }),
+    logger:notice("crema consumer ~0p: the handler of ~ts [~b] stops it", [Name, Topic, Partition]).
+
+%% @doc Messages from an offset on were acknowledged without having been handled.
+-spec skipped(place(), {Offset :: integer(), Count :: pos_integer()}, Reason :: term(), about()) -> ok.
+skipped({Topic, Partition}, {Offset, Count}, Reason, {Metadata, _}) ->
+    crema_events:execute([crema, consumer, skipped], #{count => Count}, Metadata#{
+        topic => Topic, partition => Partition, offset => Offset, reason => Reason
+    }).
+
+%% @doc A handler wants nothing more of its partition for so long.
+-spec paused(place(), Millis :: non_neg_integer(), about()) -> ok.
+paused({Topic, Partition}, Millis, {Metadata, _}) ->
+    crema_events:execute([crema, consumer, handler_paused], #{delay => Millis}, Metadata#{
+        topic => Topic, partition => Partition
+    }).
 
 -spec crash(term()) -> {error | exit | throw, term(), list()}.
 crash({shutdown, {handler, Class, Reason, Stack}}) -> {Class, Reason, Stack};

@@ -7,7 +7,7 @@
 %% without the state at its end.
 -module(crema_handler).
 
--export([check/1, new/1, takes_batches/1, start/2, call/3]).
+-export([check/1, new/1, takes_batches/1, start/2, call/3, tell/4, terminate/3]).
 
 -export_type([definition/0, handler/0, state/0, verdict/0, crash/0]).
 
@@ -38,8 +38,18 @@
 -type verdict() ::
     %% done with
     {ack, state()}
+    %% done with up to that offset; the rest comes again at once
+    | {ack, UpTo :: integer(), state()}
     %% somebody acknowledges it later, by its token
     | {noack, state()}
+    %% it comes again after so long, which is no failure
+    | {retry, Millis :: non_neg_integer(), state()}
+    %% done with, without having been handled
+    | {skip, Reason :: term(), state()}
+    %% done with; then nothing of the partition for so long
+    | {pause, Millis :: non_neg_integer(), state()}
+    %% not done with, and the whole consumer stops
+    | {stop, Reason :: term(), state()}
     %% it failed: the failure policy's
     | {error, Reason :: term(), state()}
     | crash().
@@ -47,8 +57,12 @@
 %% What a callback raised, or `bad_return'. There is no new state.
 -type crash() :: {crash, error | exit | throw, Reason :: term(), Stack :: list()}.
 
-%% Those of a module that need not be there.
--define(OPTIONAL, [{init, 2}]).
+%% Those of a module that need not be there, all with two arguments.
+-define(OPTIONAL, [
+    init, handle_assigned, handle_revoked, handle_lost, handle_error, handle_info, terminate
+]).
+
+-define(IS_MILLIS(Value), (is_integer(Value) andalso Value >= 0 andalso Value =< 16#FFFFFFFF)).
 
 %% @doc Checks a definition, and brings it into one form: a module always has
 %% arguments (`[]' if none were given), a function is a fun. That form is a
@@ -116,7 +130,7 @@ new({Module, Args}) ->
         module = Module,
         function = Function,
         args = Args,
-        has = [F || {F, Arity} <- ?OPTIONAL, erlang:function_exported(Module, F, Arity)]
+        has = [F || F <- ?OPTIONAL, erlang:function_exported(Module, F, 2)]
     }.
 
 -spec with_state(term(), state()) -> term().
@@ -156,7 +170,39 @@ call(#handler{call = Call} = Handler, Given, State) ->
 verdict(ok, State, _) -> {ack, State};
 verdict({noack, _} = Verdict, _, _) -> Verdict;
 verdict({error, _, _} = Verdict, _, _) -> Verdict;
+verdict({ack, UpTo, _} = Verdict, _, _) when is_integer(UpTo) -> Verdict;
+verdict({retry, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
+verdict({pause, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
+verdict({skip, State}, _, _) -> {skip, undefined, State};
+verdict({skip, _, _} = Verdict, _, _) -> Verdict;
+verdict({stop, _, _} = Verdict, _, _) -> Verdict;
 verdict(Other, _, #handler{module = M, function = F}) -> bad_return(M, F, Other).
+
+%% @doc Calls one of the callbacks that only change the state, if it is there.
+-spec tell(handler(), Callback :: atom(), Argument :: term(), state()) ->
+    {ok, state()} | {stop, Reason :: term(), state()} | crash().
+tell(#handler{module = Module, has = Has}, Callback, Argument, State) ->
+    case lists:member(Callback, Has) of
+        true ->
+            try Module:Callback(Argument, State) of
+                {ok, _} = Told -> Told;
+                {stop, _, _} = Stop -> Stop;
+                Other -> bad_return(Module, Callback, Other)
+            catch
+                Class:Reason:Stack -> {crash, Class, Reason, Stack}
+            end;
+        false ->
+            {ok, State}
+    end.
+
+%% @doc The last call. What it returns does not matter.
+-spec terminate(handler(), Why :: term(), state()) -> ok | crash().
+terminate(#handler{module = Module, has = Has}, Why, State) ->
+    try lists:member(terminate, Has) andalso Module:terminate(Why, State) of
+        _ -> ok
+    catch
+        Class:Reason:Stack -> {crash, Class, Reason, Stack}
+    end.
 
 -spec bad_return(module(), atom(), term()) -> crash().
 bad_return(Module, Function, Returned) ->

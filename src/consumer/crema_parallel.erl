@@ -71,8 +71,11 @@ handle_call(_, _From, State) ->
 handle_cast({begin_work, Work}, #parallel{count = Count} = State) ->
     Workers = [start_worker(Number, Work) || Number <- lists:seq(1, Count)],
     take(Work, State#parallel{workers = Workers, free = Workers});
-handle_cast(drain, State) ->
-    finish(normal, State);
+handle_cast({drain, Why}, State) ->
+    finish(normal, Why, State);
+handle_cast({partition_error, Reason}, #parallel{workers = Workers} = State) ->
+    ok = lists:foreach(fun(W) -> crema_worker:partition_error(W, Reason) end, Workers),
+    {noreply, State};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -87,7 +90,7 @@ start_worker(Number, Work) ->
 take(#{options := #{batch_messages := Most}}, #parallel{port = Port, slot = Slot} = State) ->
     case crema_port:command(Port, ?CMD_TAKE, <<Slot:64>>) of
         ok -> {noreply, demand(2 * Most, State)};
-        {error, _} -> finish({shutdown, {slot_gone, Slot}}, State)
+        {error, _} -> finish({shutdown, {slot_gone, Slot}}, revoked, State)
     end.
 
 -spec demand(non_neg_integer(), state()) -> state().
@@ -101,24 +104,26 @@ demand(Count, #parallel{port = Port, slot = Slot} = State) ->
 handle_info({crema_batch, Slot, Packed, Mask}, #parallel{slot = Slot, ending = none} = State) ->
     Messages = crema_packet:messages(Packed, Mask, State#parallel.source, State#parallel.place),
     {noreply, share_out([{Mask =:= <<>>, Message} || Message <- Messages], State)};
-handle_info({crema_slot_end, Slot}, #parallel{slot = Slot} = State) ->
-    finish(normal, State);
+%% The group tells why, and to end.
+handle_info({crema_slot_end, Slot} = End, #parallel{slot = Slot, workers = Workers} = State) ->
+    ok = lists:foreach(fun(Worker) -> Worker ! End end, Workers),
+    {noreply, State};
 handle_info({crema_share_done, Worker, Fresh}, #parallel{ending = none} = State) ->
     {noreply, next_share(Worker, demand(Fresh, State))};
 handle_info({'EXIT', Pid, Reason}, #parallel{workers = Workers} = State) ->
     case lists:member(Pid, Workers) of
-        true -> finish(Reason, State#parallel{workers = lists:delete(Pid, Workers)});
+        true -> finish(Reason, reset, State#parallel{workers = lists:delete(Pid, Workers)});
         false -> {noreply, State}
     end;
 handle_info(_, State) ->
     {noreply, State}.
 
 %% The first reason is the partition's.
--spec finish(term(), state()) -> next().
-finish(Reason, #parallel{ending = none, workers = Workers} = State) ->
-    ok = lists:foreach(fun crema_worker:drain/1, Workers),
+-spec finish(term(), crema_worker:ending(), state()) -> next().
+finish(Reason, Why, #parallel{ending = none, workers = Workers} = State) ->
+    ok = lists:foreach(fun(Worker) -> crema_worker:drain(Worker, Why) end, Workers),
     ended(State#parallel{ending = {because, Reason}});
-finish(_Reason, State) ->
+finish(_Reason, _Why, State) ->
     ended(State).
 
 -spec ended(state()) -> next().

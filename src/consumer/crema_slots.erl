@@ -7,10 +7,14 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, handle/2]).
+-export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, partition_error/3, handle/2]).
 -export([places/1, drain/2]).
 
 -export_type([slots/0, id/0, work/0]).
+
+-define(WORKERS_OPTIONS, [
+    handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency
+]).
 
 -type id() :: pos_integer().
 %% What all workers of a consumer have in common.
@@ -31,6 +35,8 @@
     failures = 0 :: non_neg_integer(),
     since = 0 :: integer(),
     revoked = false :: boolean(),
+    %% a handler was told of the assignment
+    told = false :: boolean(),
     %% the worker is that of the generation before, and ends
     renewed = false :: boolean()
 }).
@@ -39,6 +45,8 @@
     work :: work(),
     all = #{} :: #{id() => #slot{}},
     monitors = #{} :: #{reference() => id()},
+    %% workers of slots that were lost, which may come back meanwhile
+    leaving = #{} :: #{pid() => crema_group_events:place()},
     %% a revocation that is being drained
     draining = none :: none | {Lost :: boolean(), Began :: integer()},
     drain_timer = none :: none | reference()
@@ -69,26 +77,35 @@ assigned(Given, #slots{all = All} = Slots) ->
 started(Given, Slots) ->
     lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Slots, Given).
 
+%% One handler at a time: nobody is started beside a worker that is leaving.
 -spec start_worker(id(), slots()) -> slots().
-start_worker(Id, #slots{all = All, work = Work} = Slots) ->
+start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
     case All of
         #{Id := #slot{revoked = false, worker = none} = Slot} ->
-            #{supervisor := Supervisor, options := Options} = Work,
-            Own = (maps:with([port, group, consumer], Work))#{
-                slot => Id,
-                topic => Slot#slot.topic,
-                partition => Slot#slot.partition,
-                options => maps:with([handler, batch_messages, backoff, null, concurrency], Options)
-            },
-            {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
-            Monitor = erlang:monitor(process, Worker),
-            ok = crema_worker:begin_work(Worker, Own),
-            Started = Slot#slot{worker = Worker, since = crema_deadline:now()},
-            Monitors = (Slots#slots.monitors)#{Monitor => Id},
-            put_slot(Id, Started, Slots#slots{monitors = Monitors});
+            case lists:member(place(Slot), maps:values(Leaving)) of
+                true -> Slots;
+                false -> start_worker(Id, Slot, Slots)
+            end;
         _ ->
             Slots
     end.
+
+-spec start_worker(id(), #slot{}, slots()) -> slots().
+start_worker(Id, Slot, #slots{work = Work} = Slots) ->
+    #{supervisor := Supervisor, options := Options} = Work,
+    Own = (maps:with([port, group, consumer, about], Work))#{
+        slot => Id,
+        assigned => not Slot#slot.told,
+        topic => Slot#slot.topic,
+        partition => Slot#slot.partition,
+        options => maps:with(?WORKERS_OPTIONS, Options)
+    },
+    {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
+    Monitor = erlang:monitor(process, Worker),
+    ok = crema_worker:begin_work(Worker, Own),
+    Started = Slot#slot{worker = Worker, since = crema_deadline:now()},
+    Monitors = (Slots#slots.monitors)#{Monitor => Id},
+    put_slot(Id, Started, Slots#slots{monitors = Monitors}).
 
 -spec put_slot(id(), #slot{}, slots()) -> slots().
 put_slot(Id, Slot, #slots{all = All} = Slots) ->
@@ -105,6 +122,7 @@ renewed(Old, New, #slots{all = All} = Slots) ->
         {#slot{worker = Worker} = Slot, Rest} ->
             #{options := #{drain_timeout := Timeout}} = Slots#slots.work,
             _ = erlang:send_after(Timeout, self(), {late, New, Worker}),
+            ok = crema_worker:drain(Worker, reset),
             Slots#slots{
                 all = Rest#{New => Slot#slot{failures = 0, renewed = true}},
                 monitors = renumbered(Old, New, Slots#slots.monitors)
@@ -129,7 +147,9 @@ renumbered(Old, New, Monitors) ->
 -spec handle(term(), slots()) -> {ok, slots()} | unknown.
 handle({'DOWN', Monitor, process, Worker, Reason}, #slots{monitors = Monitors} = Slots) ->
     case maps:take(Monitor, Monitors) of
-        {Id, Rest} -> {ok, worker_down(Id, Worker, Reason, Slots#slots{monitors = Rest})};
+        {Id, Rest} ->
+            Known = Slots#slots{monitors = Rest},
+            {ok, left(Worker, worker_down(Id, Worker, Reason, Known))};
         error -> unknown
     end;
 handle({restart, Id}, Slots) ->
@@ -137,12 +157,20 @@ handle({restart, Id}, Slots) ->
 handle({drain_timeout, Began}, #slots{draining = {_, Began}} = Slots) ->
     ok = kill_revoked(Slots),
     {ok, Slots};
+handle({kill, Workers}, Slots) ->
+    lists:foreach(fun(Worker) -> exit(Worker, kill) end, Workers),
+    {ok, Slots};
 handle({late, Id, Worker}, #slots{all = All} = Slots) ->
     case All of
         #{Id := #slot{worker = Worker, renewed = true}} -> exit(Worker, kill);
         _ -> ok
     end,
     {ok, Slots};
+handle({crema_handler_assigned, Id}, #slots{all = All} = Slots) ->
+    case All of
+        #{Id := Slot} -> {ok, put_slot(Id, Slot#slot{told = true}, Slots)};
+        _ -> {ok, Slots}
+    end;
 handle({crema_handler_error, Id, Report}, #slots{all = All, work = #{about := About}} = Slots) ->
     case All of
         #{Id := Slot} ->
@@ -188,9 +216,17 @@ crashed(Id, #slot{failures = Before, since = Since} = Slot, Reason, #slots{work 
     _ = erlang:send_after(Delay, self(), {restart, Id}),
     put_slot(Id, Slot#slot{failures = Failures}, Slots).
 
+%% @doc Tells the handler of an error of its partition.
+-spec partition_error(crema_group_events:place(), crema_error:reason(), slots()) -> ok.
+partition_error(Place, Reason, #slots{all = All}) ->
+    Workers = [W || #slot{worker = W} = Slot <- maps:values(All), is_pid(W), place(Slot) =:= Place],
+    lists:foreach(fun(Worker) -> crema_worker:partition_error(Worker, Reason) end, Workers).
+
 %% ---- revocation ----------------------------------------------------------------------
 
-%% @doc The driver has told the workers already; their end is awaited here.
+%% @doc The driver has told the workers already that nothing follows; their end is
+%% awaited here. What was lost is not theirs to finish: it is answered at once,
+%% and they have the time of a drain for leaving.
 -spec revoked([id()], Lost :: boolean(), slots()) -> slots().
 revoked(Ids, Lost, #slots{all = All, work = #{options := Options}} = Slots) ->
     Began = crema_deadline:now(),
@@ -198,13 +234,43 @@ revoked(Ids, Lost, #slots{all = All, work = #{options := Options}} = Slots) ->
         fun(Id, Slot) -> Slot#slot{revoked = Slot#slot.revoked orelse lists:member(Id, Ids)} end,
         All
     ),
-    Timeout =
-        case Lost of
-            true -> 0;
-            false -> maps:get(drain_timeout, Options)
-        end,
-    Timer = erlang:send_after(Timeout, self(), {drain_timeout, Began}),
-    drained(Slots#slots{all = Marked, draining = {Lost, Began}, drain_timer = Timer}).
+    Timer = erlang:send_after(maps:get(drain_timeout, Options), self(), {drain_timeout, Began}),
+    Drained = Slots#slots{all = Marked, draining = {Lost, Began}, drain_timer = Timer},
+    Working = [
+        {Id, Slot}
+     || {Id, #slot{revoked = true, worker = W} = Slot} <- maps:to_list(Marked), is_pid(W)
+    ],
+    case Lost of
+        true -> drained(leave(Working, Drained));
+        false -> drained(end_workers(Working, revoked, Drained))
+    end.
+
+-spec end_workers([{id(), #slot{}}], crema_worker:ending(), slots()) -> slots().
+end_workers(Working, Why, Slots) ->
+    lists:foreach(fun({_, #slot{worker = Worker}}) -> crema_worker:drain(Worker, Why) end, Working),
+    Slots.
+
+-spec leave([{id(), #slot{}}], slots()) -> slots().
+leave(Working, #slots{all = All, leaving = Leaving, work = #{options := Options}} = Slots) ->
+    #{drain_timeout := Timeout} = Options,
+    Workers = [Worker || {_, #slot{worker = Worker}} <- Working],
+    _ = erlang:send_after(Timeout, self(), {kill, Workers}),
+    Without = maps:from_list([{Id, Slot#slot{worker = none}} || {Id, Slot} <- Working]),
+    Places = maps:from_list([{Slot#slot.worker, place(Slot)} || {_, Slot} <- Working]),
+    end_workers(Working, lost, Slots#slots{
+        all = maps:merge(All, Without), leaving = maps:merge(Leaving, Places)
+    }).
+
+%% Who takes its place may start now.
+-spec left(pid(), slots()) -> slots().
+left(Worker, #slots{all = All, leaving = Leaving} = Slots) ->
+    case maps:take(Worker, Leaving) of
+        {Place, Rest} ->
+            Waiting = [Id || {Id, Slot} <- maps:to_list(All), place(Slot) =:= Place],
+            lists:foldl(fun start_worker/2, Slots#slots{leaving = Rest}, Waiting);
+        error ->
+            Slots
+    end.
 
 -spec drained(slots()) -> slots().
 drained(#slots{draining = none} = Slots) ->
@@ -247,7 +313,7 @@ released(Result, #slots{all = All, draining = Draining, work = #{about := About}
 -spec drain(crema_deadline:deadline(), slots()) -> [crema_group_events:place()].
 drain(Deadline, #slots{all = All}) ->
     Workers = [Worker || #slot{worker = Worker} <- maps:values(All), is_pid(Worker)],
-    lists:foreach(fun crema_worker:drain/1, Workers),
+    lists:foreach(fun(Worker) -> crema_worker:drain(Worker, stopped) end, Workers),
     Monitors = [{erlang:monitor(process, Worker), Worker} || Worker <- Workers],
     lists:foreach(
         fun({Monitor, Worker}) ->

@@ -4,17 +4,17 @@
 
 -include("crema_worker.hrl").
 
--export([apply/4]).
+-export([apply/4, stop/2]).
 
 -export_type([next/0]).
 
 -type worker() :: #worker{}.
 
 %% What the worker does next: its next message; nothing for so many
-%% milliseconds; its end.
+%% milliseconds, or until it is told to end; its end.
 -type next() ::
     {next, worker()}
-    | {wait, Millis :: non_neg_integer(), worker()}
+    | {wait, Millis :: non_neg_integer() | infinity, worker()}
     | {stop, Reason :: term(), worker()}.
 
 %% @doc The verdict on the messages from the first to do up to `Last', behind
@@ -25,25 +25,70 @@
     Rest :: [crema_consumer:message()],
     worker()
 ) -> next().
-apply({ack, State}, Last, Rest, Worker) ->
-    Acked = acknowledged(Last, Worker),
-    {next, Worker#worker{todo = Rest, acked = Acked, handler_state = State, failures = 0}};
+apply({ack, State}, #{offset := To}, Rest, Worker) ->
+    {next, acknowledged(To, Rest, State, Worker)};
 apply({noack, State}, _Last, Rest, #worker{acked = Acked} = Worker) ->
     Separated = crema_runs:separate(Acked),
     {next, Worker#worker{todo = Rest, acked = Separated, handler_state = State, failures = 0}};
+apply({ack, UpTo, State}, Last, Rest, Worker) ->
+    {next, up_to(UpTo, Last, Rest, State, Worker)};
+apply({retry, Millis, State}, _Last, _Rest, Worker) ->
+    {wait, Millis, Worker#worker{handler_state = State}};
+apply({skip, Reason, State}, #{offset := To}, Rest, Worker) ->
+    ok = crema_group_events:skipped(place(Worker), extent(To, Worker), Reason, Worker#worker.about),
+    {next, acknowledged(To, Rest, State, Worker)};
+apply({pause, Millis, State}, #{offset := To}, Rest, Worker) ->
+    Paused = acknowledged(To, Rest, State, Worker),
+    ok = crema_group_events:paused(place(Worker), Millis, Worker#worker.about),
+    {wait, Millis, Paused};
+apply({stop, Reason, State}, _Last, _Rest, Worker) ->
+    stop(Reason, Worker#worker{handler_state = State});
 apply({error, Reason, State}, _Last, _Rest, Worker) ->
     failed(Reason, Worker#worker{handler_state = State});
 %% Shutdown reasons make no crash report: the group logs it, with its place.
 apply({crash, Class, Reason, Stack}, _Last, _Rest, Worker) ->
     {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}.
 
+-spec acknowledged(integer(), [crema_consumer:message()], term(), worker()) -> worker().
+acknowledged(To, Rest, State, Worker) ->
+    Worker#worker{todo = Rest, acked = runs(To, Worker), handler_state = State, failures = 0}.
+
 %% Offsets between those of a share may be others' messages.
--spec acknowledged(Last :: crema_consumer:message(), worker()) -> crema_runs:runs().
-acknowledged(#{offset := To}, #worker{parallel = none, acked = Acked, todo = [First | _]}) ->
-    crema_runs:add(maps:get(offset, First), To, Acked);
-acknowledged(#{offset := To}, #worker{acked = Acked, todo = Todo}) ->
+-spec runs(To :: integer(), worker()) -> crema_runs:runs().
+runs(To, #worker{parallel = none, acked = Acked, todo = [#{offset := From} | _]}) ->
+    crema_runs:add(From, To, Acked);
+runs(To, #worker{acked = Acked, todo = Todo}) ->
     Done = [Offset || #{offset := Offset} <- Todo, Offset =< To],
     lists:foldl(fun crema_runs:add_one/2, Acked, Done).
+
+%% Only of what was handled: not of what follows it, and nobody has seen.
+-spec up_to(
+    integer(), crema_consumer:message(), [crema_consumer:message()], term(), worker()
+) -> worker().
+up_to(UpTo, #{offset := Last}, Rest, State, Worker) when UpTo >= Last ->
+    acknowledged(Last, Rest, State, Worker);
+up_to(UpTo, _Last, _Rest, State, #worker{todo = [#{offset := From} | _]} = Worker) when UpTo < From ->
+    Worker#worker{handler_state = State};
+up_to(UpTo, _Last, _Rest, State, #worker{todo = Todo} = Worker) ->
+    Left = lists:dropwhile(fun(#{offset := Offset}) -> Offset =< UpTo end, Todo),
+    acknowledged(UpTo, Left, State, Worker).
+
+%% @doc The handler wants the consumer to stop. The worker does nothing more: it
+%% is told to end as all others are.
+-spec stop(Reason :: term(), worker()) -> {wait, infinity, worker()}.
+stop(Reason, #worker{group = Group, about = About} = Worker) ->
+    ok = crema_group_events:handler_stopped(place(Worker), Reason, About),
+    Group ! {crema_handler_stop, Reason},
+    {wait, infinity, Worker}.
+
+-spec place(worker()) -> crema_group_events:place().
+place(#worker{place = {Topic, Partition, _}}) ->
+    {Topic, Partition}.
+
+%% Where it begins, and how many messages there are up to that one.
+-spec extent(integer(), worker()) -> {Offset :: integer(), Count :: pos_integer()}.
+extent(To, #worker{todo = [#{offset := From} | _] = Todo}) ->
+    {From, length(lists:takewhile(fun(#{offset := Offset}) -> Offset =< To end, Todo))}.
 
 %% The same comes again after a back-off.
 -spec failed(term(), worker()) -> next().

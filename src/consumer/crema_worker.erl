@@ -11,17 +11,18 @@
 -include("../port/crema_commands.hrl").
 -include("crema_worker.hrl").
 
--export([start_link/1, begin_work/2, drain/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/1, begin_work/2, partition_error/2, drain/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/2]).
 
--export_type([batch/0]).
+-export_type([ending/0]).
+
+%% Why a worker ends in order: its partition is given up, was lost without a
+%% commit, begins anew (at another offset, or after the crash of another of its
+%% workers), or its consumer stops.
+-type ending() :: revoked | lost | reset | stopped.
 
 -type worker() :: #worker{}.
-%% Packed, as the driver sends it, or a share of what crema_parallel has taken.
--type batch() ::
-    {Packed :: binary(), Mask :: binary()}
-    | {share, [crema_consumer:message(), ...], Fresh :: non_neg_integer()}.
 -type next() :: {noreply, worker()} | {noreply, worker(), 0} | {stop, term(), worker()}.
 
 -define(SLICE_US, 5000).
@@ -40,23 +41,32 @@ start_link(Work) ->
 begin_work(Worker, Work) ->
     gen_server:cast(Worker, {begin_work, Work}).
 
+%% @doc Tells the handler of an error of its partition.
+-spec partition_error(pid(), crema_error:reason()) -> ok.
+partition_error(Worker, Reason) ->
+    gen_server:cast(Worker, {partition_error, Reason}).
+
 %% @doc Lets the worker finish its message, acknowledge and end.
--spec drain(pid()) -> ok.
-drain(Worker) ->
-    gen_server:cast(Worker, drain).
+-spec drain(pid(), ending()) -> ok.
+drain(Worker, Why) ->
+    gen_server:cast(Worker, {drain, Why}).
 
 -spec init(map()) -> {ok, worker()}.
 init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
     #{port := Port, group := Group, topic := Topic, partition := Partition} = Work,
+    Handler = crema_handler:new(Hidden()),
     Worker = #worker{
         slot = Slot,
         port = Port,
         group = Group,
+        about = maps:get(about, Work),
+        info = info(Work),
         place = {Topic, Partition, maps:get(null, Options)},
         options = Options,
-        handler = crema_handler:new(Hidden()),
+        handler = Handler,
         handler_state = none,
-        parallel = parallel(Work)
+        parallel = parallel(Work),
+        gathered = gathered(Work, crema_handler:takes_batches(Handler))
     },
     {ok, Worker}.
 
@@ -64,22 +74,41 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
 parallel(#{parallel := {Pid, _}}) -> Pid;
 parallel(_) -> none.
 
-%% The user's code runs after init, so that starting never waits for it.
--spec start_work(map(), worker()) -> next().
-start_work(Work, #worker{handler = Handler} = Worker) ->
-    Info = info(Work),
-    case crema_handler:start(Handler, Info) of
-        {ok, State} ->
-            take(Worker#worker{handler_state = State});
-        {crash, Class, Reason, Stack} ->
-            {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
-    end.
-
 -spec info(map()) -> crema_consumer:info().
 info(#{parallel := {_, Number}} = Work) ->
     (info(maps:remove(parallel, Work)))#{worker => Number};
 info(Work) ->
     maps:with([topic, partition, consumer], Work).
+
+%% Shares come as soon as those before are done: they are not gathered.
+-spec gathered(map(), Batches :: boolean()) -> crema_gather:gathered().
+gathered(#{options := #{batch_age := Age} = Options} = Work, true) when not is_map_key(parallel, Work) ->
+    #{batch_messages := Messages, batch_bytes := Bytes} = Options,
+    crema_gather:new(Age, Messages, Bytes);
+gathered(_Work, _Batches) ->
+    crema_gather:new(0, 1, 1).
+
+%% The user's code runs after init, so that starting never waits for it.
+-spec start_work(map(), worker()) -> next().
+start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker) ->
+    case crema_handler:start(Handler, Info) of
+        {ok, State} ->
+            Started = Worker#worker{started = true, handler_state = State},
+            case New of
+                true -> assigned(callback(handle_assigned, Info, Started));
+                false -> take(Started)
+            end;
+        {crash, Class, Reason, Stack} ->
+            {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
+    end.
+
+%% The group hears of it: a handler is told of an assignment once.
+-spec assigned(crema_verdict:next()) -> next().
+assigned({next, #worker{group = Group, slot = Slot} = Worker}) ->
+    Group ! {crema_handler_assigned, Slot},
+    take(Worker);
+assigned(Next) ->
+    go_on(Next).
 
 %% What a worker before this one left unacknowledged comes first.
 -spec take(worker()) -> next().
@@ -102,28 +131,92 @@ handle_call(_, _From, Worker) ->
 -spec handle_cast(term(), worker()) -> next().
 handle_cast({begin_work, Work}, Worker) ->
     start_work(Work, Worker);
-handle_cast(drain, Worker) ->
-    finish(Worker);
+handle_cast({drain, Why}, Worker) ->
+    finish(Why, tell_acked(Worker));
+handle_cast({partition_error, Reason}, Worker) ->
+    go_on(callback(handle_error, Reason, Worker));
 handle_cast(_, Worker) ->
     {noreply, Worker, 0}.
 
 -spec handle_info(term(), worker()) -> next().
-handle_info({crema_batch, Slot, Packed, Mask}, #worker{slot = Slot} = Worker) ->
-    {noreply, Worker#worker{batches = queue:in({Packed, Mask}, Worker#worker.batches)}, 0};
-handle_info({crema_share, Messages, Fresh}, #worker{batches = Batches} = Worker) ->
-    {noreply, Worker#worker{batches = queue:in({share, Messages, Fresh}, Batches)}, 0};
+handle_info({crema_batch, Slot, Packed, Mask}, #worker{slot = Slot, gathered = Before} = Worker) ->
+    {noreply, Worker#worker{gathered = crema_gather:add({Packed, Mask}, Before)}, 0};
+handle_info({crema_share, Messages, Fresh}, #worker{gathered = Before} = Worker) ->
+    {noreply, Worker#worker{gathered = crema_gather:add({share, Messages, Fresh}, Before)}, 0};
+%% Nothing of it follows, or is of use. The group tells why, and to end.
 handle_info({crema_slot_end, Slot}, #worker{slot = Slot} = Worker) ->
-    finish(Worker);
-handle_info({go_on, Timer}, #worker{wait = Timer} = Worker) ->
+    {noreply, tell_acked(Worker#worker{wait = for_ever})};
+handle_info({crema_go_on, Timer}, #worker{wait = Timer} = Worker) ->
     work(Worker#worker{wait = none});
+handle_info({crema_go_on, _}, Worker) ->
+    {noreply, Worker, 0};
+handle_info({crema_due, Timer}, #worker{gathered = Gathered} = Worker) ->
+    {noreply, Worker#worker{gathered = crema_gather:due(Timer, Gathered)}, 0};
 handle_info(timeout, Worker) ->
     work(Worker);
-handle_info(_, Worker) ->
-    {noreply, Worker, 0}.
+handle_info(Message, Worker) ->
+    go_on(callback(handle_info, Message, Worker)).
 
--spec finish(worker()) -> {stop, normal, worker()}.
-finish(Worker) ->
-    {stop, normal, tell_acked(Worker)}.
+%% One of the callbacks that only change the state.
+-spec callback(atom(), term(), worker()) -> crema_verdict:next().
+callback(Name, Argument, #worker{handler = Handler, handler_state = State} = Worker) ->
+    case crema_handler:tell(Handler, Name, Argument, State) of
+        {ok, New} -> {next, Worker#worker{handler_state = New}};
+        {stop, Reason, New} -> crema_verdict:stop(Reason, Worker#worker{handler_state = New});
+        {crash, Class, Reason, Stack} -> {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
+    end.
+
+%% What was acknowledged is told, whatever follows.
+-spec go_on(crema_verdict:next()) -> next().
+go_on({next, Worker}) -> {noreply, Worker, 0};
+go_on({wait, Millis, Worker}) -> {noreply, tell_acked(wait(Millis, Worker))};
+go_on({stop, Reason, Worker}) -> {stop, Reason, tell_acked(Worker)}.
+
+%% The last calls of the handler. Whoever waits for the end does so for
+%% drain_timeout at most.
+-spec finish(ending(), worker()) -> {stop, normal, worker()}.
+finish(Why, Worker) ->
+    {stop, normal, given_up(Why, Worker#worker{ends = Why})}.
+
+-spec given_up(ending(), worker()) -> worker().
+given_up(reset, Worker) ->
+    Worker;
+given_up(Why, #worker{handler = Handler, info = Info, handler_state = State} = Worker) ->
+    Callback =
+        case Why of
+            lost -> handle_lost;
+            _ -> handle_revoked
+        end,
+    case crema_handler:tell(Handler, Callback, Info, State) of
+        {crash, _, _, _} = Crash -> last_crash(Callback, Crash, Worker);
+        %% It stops already.
+        {_, New} -> Worker#worker{handler_state = New};
+        {stop, _, New} -> Worker#worker{handler_state = New}
+    end.
+
+-spec terminate(term(), worker()) -> ok.
+terminate(_Reason, #worker{started = false}) ->
+    ok;
+terminate(Reason, #worker{handler = Handler, handler_state = State} = Worker) ->
+    case crema_handler:terminate(Handler, why(Reason, Worker), State) of
+        ok ->
+            ok;
+        {crash, _, _, _} = Crash ->
+            _ = last_crash(terminate, Crash, Worker),
+            ok
+    end.
+
+-spec why(term(), worker()) -> crema_consumer:why().
+why(normal, #worker{ends = Why}) -> Why;
+why({shutdown, {handler, Class, Reason, _}}, _) -> {crash, Class, Reason};
+why({shutdown, {slot_gone, _}}, _) -> revoked;
+why(Reason, _) -> {crash, exit, Reason}.
+
+%% Nothing is started again for it.
+-spec last_crash(atom(), crema_handler:crash(), worker()) -> worker().
+last_crash(Callback, Crash, #worker{place = {Topic, Partition, _}, about = About} = Worker) ->
+    ok = crema_group_events:callback_crashed({Topic, Partition}, Callback, Crash, About),
+    Worker.
 
 %% One slice.
 -spec work(worker()) -> next().
@@ -136,18 +229,14 @@ work(Worker) ->
 slice(Until, #worker{todo = [], share = Fresh, parallel = Parallel} = Worker) when Fresh =/= none ->
     Parallel ! {crema_share_done, self(), Fresh},
     slice(Until, Worker#worker{share = none});
-slice(Until, #worker{todo = [], batches = Batches} = Worker) ->
-    case queue:out(Batches) of
-        {{value, {share, Messages, Fresh}}, Rest} ->
-            slice(Until, Worker#worker{todo = Messages, share = Fresh, batches = Rest});
-        {{value, {Packed, Mask}}, Rest} ->
-            ok = demand(Packed, Mask, Worker),
-            Roomy = make_room(crema_packet:count(Packed), Worker),
-            Source = {Worker#worker.group, Worker#worker.slot},
-            Messages = crema_packet:messages(Packed, Mask, Source, Worker#worker.place),
-            slice(Until, Roomy#worker{todo = Messages, batches = Rest});
-        {empty, _} ->
-            {noreply, tell_acked(Worker)}
+slice(Until, #worker{todo = [], gathered = Before} = Worker) ->
+    case crema_gather:next(Before) of
+        {[], _} ->
+            {noreply, tell_acked(Worker#worker{gathered = crema_gather:timer(Before)})};
+        {[{share, Messages, Fresh}], Gathered} ->
+            slice(Until, Worker#worker{todo = Messages, share = Fresh, gathered = Gathered});
+        {Batches, Gathered} ->
+            slice(Until, decode(Batches, Worker#worker{gathered = Gathered}))
     end;
 slice(Until, Worker) ->
     case handle(Worker) of
@@ -156,17 +245,29 @@ slice(Until, Worker) ->
                 true -> slice(Until, New);
                 false -> {noreply, tell_acked(New), 0}
             end;
-        {wait, Millis, New} ->
-            {noreply, tell_acked(wait(Millis, New))};
-        {stop, Reason, New} ->
-            {stop, Reason, tell_acked(New)}
+        Other ->
+            go_on(Other)
     end.
 
--spec wait(non_neg_integer(), worker()) -> worker().
+-spec wait(non_neg_integer() | infinity, worker()) -> worker().
+wait(infinity, Worker) ->
+    Worker#worker{wait = for_ever};
 wait(Millis, Worker) ->
     Timer = make_ref(),
-    _ = erlang:send_after(Millis, self(), {go_on, Timer}),
+    _ = erlang:send_after(Millis, self(), {crema_go_on, Timer}),
     Worker#worker{wait = Timer}.
+
+%% As much again is asked for as is now begun with, before it is decoded: so that
+%% no more than the first demand ever waits here. A redelivered batch was paid for.
+-spec decode([crema_gather:batch(), ...], worker()) -> worker().
+decode(Batches, #worker{group = Group, slot = Slot, place = Place} = Worker) ->
+    ok = demand(lists:sum([crema_packet:count(Packed) || {Packed, <<>>} <- Batches]), Worker),
+    Roomy = make_room(lists:sum([crema_packet:count(Packed) || {Packed, _} <- Batches]), Worker),
+    Source = {Group, Slot},
+    case [crema_packet:messages(Packed, Mask, Source, Place) || {Packed, Mask} <- Batches] of
+        [Messages] -> Roomy#worker{todo = Messages};
+        Several -> Roomy#worker{todo = lists:append(Several)}
+    end.
 
 -spec make_room(non_neg_integer(), worker()) -> worker().
 make_room(Count, #worker{room = Room} = Worker) when Count =< Room ->
@@ -175,14 +276,11 @@ make_room(Count, Worker) ->
     _ = process_flag(min_heap_size, Count * ?ROOM_OF_A_MESSAGE),
     Worker#worker{room = Count}.
 
-%% As much again as is now begun with, before it is decoded: so that no more
-%% than the first demand ever waits here. A redelivered batch was paid for.
--spec demand(binary(), binary(), worker()) -> ok.
-demand(Packed, <<>>, #worker{port = Port, slot = Slot}) ->
-    Count = crema_packet:count(Packed),
-    _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Count:32>>),
+-spec demand(non_neg_integer(), worker()) -> ok.
+demand(0, _Worker) ->
     ok;
-demand(_Packed, _Mask, _Worker) ->
+demand(Count, #worker{port = Port, slot = Slot}) ->
+    _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Count:32>>),
     ok.
 
 %% The next message, or the whole batch, given to the handler.

@@ -3,25 +3,31 @@
     slot :: pos_integer(),
     port :: port(),
     group :: pid(),
+    about :: crema_group_events:about(),
+    %% what its handler is told of it
+    info :: crema_consumer:info(),
     place :: {Topic :: binary(), Partition :: non_neg_integer(), Null :: undefined | nil},
     %% the consumer's, as far as they concern its workers
     options :: map(),
     handler :: crema_handler:handler(),
-    %% the handler's own
+    %% the handler's own, once it is started
+    started = false :: boolean(),
     handler_state :: term(),
     %% in a row, of the message that is the first to do
     failures = 0 :: non_neg_integer(),
     %% messages of the largest batch that the heap was made for
     room = 0 :: non_neg_integer(),
-    %% nothing is handled until this timer tells
-    wait = none :: none | reference(),
-    %% messages of the batch at hand, and batches not yet decoded
+    %% nothing is handled until this timer tells, or for ever
+    wait = none :: none | reference() | for_ever,
+    %% messages of the batch at hand, and what is not yet decoded
     todo = [] :: [crema_consumer:message()],
-    batches = queue:new() :: queue:queue(crema_worker:batch()),
+    gathered :: crema_gather:gathered(),
     %% one of several workers of the partition: who gives it its shares of batches,
     %% and what is told when the share at hand is done
     parallel = none :: none | pid(),
     share = none :: none | non_neg_integer(),
     %% acknowledged and not yet told
-    acked = crema_runs:new() :: crema_runs:runs()
+    acked = crema_runs:new() :: crema_runs:runs(),
+    %% why it ends, when it does in order
+    ends = none :: none | crema_worker:ending()
 }).

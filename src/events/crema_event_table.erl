@@ -313,15 +313,36 @@ handler_events() ->
             <<"A handler raised or its process died; it is started again after the delay, with "
                 "what was not acknowledged.">>,
             attempts(),
-            member() ++ place() ++ [
-                {class, {one_of, [error, exit, throw]}, <<"class of the exception">>},
-                {reason, term, <<"its reason">>},
-                {stacktrace, {optional, list}, <<"where it was raised">>}
-            ]),
+            member() ++ place() ++ exception()),
         event([crema, consumer, handler_error],
             <<"A handler returned {error, Reason, State}; the message comes again after the "
                 "delay.">>,
-            attempts(), member() ++ place() ++ [{reason, term, <<"the handler's reason">>}])
+            attempts(), member() ++ place() ++ [{reason, term, <<"the handler's reason">>}]),
+        event([crema, consumer, callback_crashed],
+            <<"A callback raised that is a handler's last: nothing is started again for it.">>, [],
+            member() ++ place() ++ [
+                {callback, atom, <<"handle_revoked, handle_lost or terminate">>}
+                | exception()
+            ]),
+        event([crema, consumer, handler_stopped],
+            <<"A handler returned {stop, Reason, State}; its consumer stops.">>, [],
+            member() ++ place() ++ [{reason, term, <<"the handler's reason">>}]),
+        event([crema, consumer, handler_paused],
+            <<"A handler returned {pause, Millis, State}; nothing of the partition is handled for "
+                "so long.">>,
+            [{delay, {integer, ms}, <<"for how long">>}], member() ++ place()),
+        event([crema, consumer, skipped],
+            <<"A handler returned {skip, Reason, State}; the messages count as done with.">>,
+            [count(<<"messages">>)],
+            member() ++ place() ++ [{reason, term, <<"the handler's, undefined without one">>}])
+    ].
+
+-spec exception() -> [field()].
+exception() ->
+    [
+        {class, {one_of, [error, exit, throw]}, <<"class of the exception">>},
+        {reason, term, <<"its reason">>},
+        {stacktrace, {optional, list}, <<"where it was raised">>}
     ].
 
 -spec attempts() -> [field()].
