@@ -366,7 +366,7 @@ under_way(P, C, Topic) ->
     {ok, producer, Port, _, _} = crema_registry:lookup(P),
     {ok, consumer, Group, _, _} = crema_registry:lookup(C),
     Query = fun(Tag) -> {?CMD_WATERMARKS, term_to_binary({Tag, Topic, 0, 30000})} end,
-    Commit = fun(Tag) -> {?CMD_COMMIT, Tag} end,
+    Commit = fun(Tag) -> {?CMD_COMMIT, term_to_binary({Tag, []})} end,
     [
         fun() -> {error, _} = crema:flush(P, 30000) end,
         fun() -> {error, _} = crema_port:ask(Port, Query, 30000, none) end,

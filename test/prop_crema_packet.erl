@@ -167,8 +167,7 @@ always(producer) ->
     ];
 always(consumer) ->
     [
-        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_COMMIT, ?CMD_RELEASE,
-        ?CMD_GROUP_METADATA
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE, ?CMD_GROUP_METADATA
     ];
 always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO].
 
@@ -280,11 +279,23 @@ samples(?CMD_SUBSCRIBE) ->
 samples(?CMD_TAKE) -> [<<(slot()):64>>];
 samples(?CMD_DEMAND) -> [<<(slot()):64, 100:32>>];
 samples(?CMD_ACK) -> [<<(slot()):64, 5:64, 9:64>>, <<(slot()):64, 0:64, 3:64, 7:64, 9:64>>];
-samples(?CMD_COMMIT) -> [tag()];
+samples(?CMD_COMMIT) -> [term_to_binary({tag(), Of}) || Of <- partition_samples()];
+samples(?CMD_SEEK) ->
+    [
+        term_to_binary({tag(), Of, Where, 1, 10})
+     || Of <- partition_samples(), Where <- [offset, beginning, 'end', timestamp]
+    ];
+samples(?CMD_START_AT) ->
+    [term_to_binary({tag(), slot(), Where, 0}) || Where <- [offset, beginning]];
+samples(?CMD_COMMITTED) -> [term_to_binary({tag(), Of, 10}) || Of <- partition_samples()];
+samples(?CMD_LIST_OFFSETS) ->
+    [term_to_binary({tag(), Of, Where, 0, 10}) || Of <- partition_samples(), Where <- ['end', timestamp]];
 samples(?CMD_MOCK_TOPIC) -> [term_to_binary({tag(), <<"other">>, 2})];
 samples(?CMD_MOCK_ERRORS) ->
     [term_to_binary({0, [{request_timed_out, 0}, {transport, 0}, {no_error, 5}]})];
 samples(_) -> [].
+
+partition_samples() -> [[], [{?OTHER, 0}], [{?OTHER, 0}, {?OTHER, 1}, {<<"unknown">>, 7}]].
 
 tag() -> term_to_binary({tag, 1}).
 

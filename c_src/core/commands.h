@@ -41,7 +41,12 @@
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
  *   ACK          Slot:64, (From:64, To:64)+           ok | {error, stale_assignment}
  *   RELEASE      (none)                               event {released, _, _} follows
- *   COMMIT       Tag                                  later: ok | {error, _}
+ *   COMMIT       {Tag, Partitions}                    later: {ok, [{Topic, Partition, Offset, ok |
+ *                                                     {error, _}}]}, of what is acknowledged
+ *   SEEK         {Tag, Partitions, Where, Number, Millis}  later: {ok, [{Topic, Partition,
+ * Offset}]} START_AT     {Tag, Slot, Where, Number}           later: {ok, Offset}, before TAKE
+ *   COMMITTED    {Tag, Partitions, Millis}            later: {ok, [{Topic, Partition, Offset}]}
+ *   LIST_OFFSETS {Tag, Partitions, Where, Number, Millis}  later: the same
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
  *   GROUP_METADATA Tag                                later: {ok, Metadata}
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
@@ -69,6 +74,10 @@
  *     [KeySize:32, Key]
  *     [ValueSize:32, Value]
  *     [Headers:16, (NameSize:16, Name, ValueSize:32/signed (-1 null), Value)*]
+ *
+ * Partitions is [{Topic, Partition}]; [] are all that are assigned. Where is offset, beginning,
+ * end or timestamp, Number the offset or the milliseconds. COMMIT and SEEK answer
+ * {ok, {not_assigned, Topic, Partition}} for one that is not.
  *
  * TRANSACT: What is 0 initialise, 1 begin, 2 commit, 3 abort, 4 wait until a message of the
  * transaction is reported, or answer at once if it has none. Epoch is that of the transaction to
@@ -114,9 +123,13 @@
         ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \
         ROW(ACK, 35, CONSUMER, PACKED)                                                             \
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
-        ROW(COMMIT, 37, CONSUMER, PACKED)                                                          \
+        ROW(COMMIT, 37, CONSUMER, TERM)                                                            \
         ROW(SLOTS, 38, CONSUMER, NONE)                                                             \
         ROW(GROUP_METADATA, 39, CONSUMER, PACKED)                                                  \
+        ROW(SEEK, 42, CONSUMER, TERM)                                                              \
+        ROW(START_AT, 43, CONSUMER, TERM)                                                          \
+        ROW(COMMITTED, 52, CONSUMER, TERM)                                                         \
+        ROW(LIST_OFFSETS, 53, CONSUMER, TERM)                                                      \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
         ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 

@@ -59,19 +59,10 @@ static void serve_log(cr_client_t *client, rd_kafka_event_t *event) {
         cr_send_event(client, &out);
 }
 
-/* {commit_failed, {error, _}}: of a commit that nobody waits for. */
 static void serve_commit(cr_client_t *client, rd_kafka_event_t *event) {
         rd_kafka_resp_err_t err = rd_kafka_event_error(event);
-        cr_writer_t out;
-        cr_error_t error;
-        if (!err || err == RD_KAFKA_RESP_ERR__NO_OFFSET)
-                return;
-        cr_error_code(&error, err, NULL);
-        out = cr_writer();
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "commit_failed");
-        cr_write_error(&out, &error);
-        cr_send_event(client, &out);
+        if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
+                cr_group_commit_failed(client, err);
 }
 
 static unsigned serve(cr_client_t *client, rd_kafka_event_t *event) {

@@ -29,7 +29,7 @@ void cr_group_destroy(cr_group_t *group) {
         cr_free(group);
 }
 
-static cr_slot_t *find_slot(cr_group_t *group, const char *topic, int32_t partition) {
+cr_slot_t *cr_group_find(const cr_group_t *group, const char *topic, int32_t partition) {
         cr_slot_t *slot;
         size_t at = 0;
         while ((slot = cr_map_next(&group->slots, &at))) {
@@ -63,8 +63,8 @@ void cr_group_revoke(cr_client_t *client) {
         const rd_kafka_topic_partition_list_t *partitions = group->revoked;
         int slots = 0;
         for (int i = 0; i < partitions->cnt; i++) {
-                cr_slot_t *slot = find_slot(group, partitions->elems[i].topic,
-                                            partitions->elems[i].partition);
+                cr_slot_t *slot = cr_group_find(group, partitions->elems[i].topic,
+                                                partitions->elems[i].partition);
                 if (!slot)
                         continue;
                 cr_slot_revoke(slot);
@@ -74,6 +74,7 @@ void cr_group_revoke(cr_client_t *client) {
                 tell_revoked(client, group->lost); /* the owner drains, then RELEASE */
         else
                 cr_group_release(client);
+        cr_group_seeks(client);
 }
 
 /* librdkafka stops fetching all partitions for a rebalance. When it goes on it
@@ -106,6 +107,7 @@ void cr_group_answered(cr_client_t *client) {
         if (!--group->answering && group->revoked && !cr_client_closing(client))
                 cr_group_revoke(client);
         cr_group_commit_starts(client);
+        cr_group_seeks(client);
 }
 
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
@@ -163,9 +165,12 @@ void cr_group_sweep(cr_client_t *client) {
                         cr_source_mark(&slot->source);
                 if (slot->wants_reset)
                         cr_group_reset(client, slot);
+                if (slot->stalled)
+                        cr_group_unstall(client, slot);
                 draining |= slot->revoked;
         }
         cr_group_commit_starts(client);
+        cr_group_seeks(client);
         if (group->revoked && !group->answering && !draining)
                 cr_group_release(client);
 }
@@ -240,8 +245,16 @@ void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_slot_store(slot);
 }
 
+/* Behind the last message that the last fetch knew of; -1 before it. */
+static int64_t known_end(const cr_slot_t *slot) {
+        int64_t low, high;
+        rd_kafka_resp_err_t err = rd_kafka_get_watermark_offsets(slot->client->rk, slot->topic,
+                                                                 slot->partition, &low, &high);
+        return err || high < 0 ? -1 : high;
+}
+
 static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
-        cr_write_tuple(out, 7);
+        cr_write_tuple(out, 9);
         cr_write_integer(out, (int64_t)slot->id);
         cr_write_text(out, slot->topic);
         cr_write_integer(out, slot->partition);
@@ -249,9 +262,12 @@ static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
         cr_write_integer(out, slot->stored);
         cr_write_integer(out, (int64_t)slot->window.unacked);
         cr_write_bool(out, slot->worker != 0);
+        cr_write_integer(out, cr_slot_first_unacked(slot));
+        cr_write_integer(out, known_end(slot));
 }
 
-/* {ok, [{Slot, Topic, Partition, Delivered, Stored, Unacknowledged, HasWorker}]} */
+/* {ok, [{Slot, Topic, Partition, Delivered, Stored, Unacknowledged, HasWorker, FirstUnacked,
+ * KnownEnd}]} */
 void cr_do_SLOTS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_writer_t out = cr_writer();
         cr_slot_t *slot;

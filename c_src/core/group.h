@@ -29,10 +29,12 @@ typedef struct cr_group {
         int64_t start_time;
         cr_start_t out_of_range; /* where one begins whose offset is gone */
         bool subscribed;
+        bool resubscribed;                        /* more than once */
         rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
         bool lost;                                /* ... and without a commit */
         unsigned answering;                       /* jobs out that answer librdkafka */
         bool committing_starts;                   /* a job is out that does */
+        struct cr_seek *seeks;                    /* that wait until none of these is left */
         unsigned rebalances;
 } cr_group_t;
 
@@ -93,6 +95,35 @@ void cr_group_release(cr_client_t *client);
 /* group_reset.c: the slot's offset is out of range. */
 void cr_group_reset(cr_client_t *client, cr_slot_t *slot);
 
+/* Begins the slot's fetching anew at an offset, where librdkafka has stopped. */
+void cr_group_start_again(cr_client_t *client, const cr_slot_t *slot, int64_t offset,
+                          cr_error_t *error);
+/* Restarts the slot, and lists it under its new number. */
+void cr_group_renew(cr_client_t *client, cr_slot_t *slot, int64_t offset);
+/* group_seek.c: goes on with the seeks that wait, or answers them. */
+void cr_group_seeks(cr_client_t *client);
+/* A seek of the slot has failed: its fetching is begun anew, when that can be. */
+void cr_group_unstall(cr_client_t *client, cr_slot_t *slot);
+
+/* The slot of a partition that is not being revoked, or NULL. */
+cr_slot_t *cr_group_find(const cr_group_t *group, const char *topic, int32_t partition);
+
+/* group_offsets.c: what commands about offsets share. A list of partitions; all
+ * that are assigned when it is empty. */
+rd_kafka_topic_partition_list_t *cr_read_partitions(cr_reader_t *term, const cr_group_t *group,
+                                                    bool *all);
+/* Where to: an offset, or something to be asked for as in list_offsets.h. */
+int64_t cr_read_where(cr_reader_t *term, bool *is_offset);
+/* Asks until there is an answer, a final refusal, or no time. @locality a lane */
+rd_kafka_resp_err_t cr_ask_positions(cr_client_t *client, rd_kafka_topic_partition_list_t *list,
+                                     int64_t which, int64_t deadline);
+/* {ok, {not_assigned, Topic, Partition}} */
+void cr_write_not_assigned(cr_writer_t *out, const rd_kafka_topic_partition_t *at);
+/* {ok, [{Topic, Partition, Offset}]} */
+void cr_write_offsets(cr_writer_t *out, const rd_kafka_topic_partition_list_t *list);
+/* Of a commit that nobody waits for. */
+void cr_group_commit_failed(cr_client_t *client, rd_kafka_resp_err_t err);
+
 /* group_jobs.c, for the jobs above. @locality group lane */
 /* Whether an answer is still of use. */
 bool cr_group_goes_on(cr_client_t *client);
@@ -102,9 +133,10 @@ int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis);
 /* Why a commit is refused in the middle of a rebalance, or of a member that has
  * been put out of its group. */
 bool cr_is_of_rebalance(rd_kafka_resp_err_t err);
-/* Commits and waits for the result, in slices; _NO_OFFSET counts as done. */
-rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
-                                   const rd_kafka_topic_partition_list_t *offsets, int millis);
+/* Commits and waits for the result, in slices, which is that of each partition
+ * in the list too. */
+rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
+                                   int millis);
 /* assign() or incremental_assign(), as the protocol demands. */
 void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
                       cr_error_t *error);

@@ -13,6 +13,7 @@ typedef struct assign_job {
         rd_kafka_topic_partition_list_t *partitions; /* owned, offsets filled in */
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_begin_t begin;
+        bool commits;                           /* starts are committed */
         bool fetched;                           /* what is committed is known */
         rd_kafka_topic_partition_list_t *fresh; /* owned: starts yet to be committed */
         unsigned tries;
@@ -41,7 +42,7 @@ static rd_kafka_resp_err_t find_positions(cr_client_t *client, assign_job_t *ass
 static rd_kafka_resp_err_t commit_starts(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_topic_partition_list_t *fresh = assign->fresh;
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (fresh->cnt)
+        if (fresh->cnt && assign->commits)
                 err = cr_commit_wait(client, fresh, 5 * assign->begin.patience);
         if (cr_is_of_rebalance(err))
                 return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -193,6 +194,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->job = (cr_job_t){.run = run_assign, .done = done_assign};
                 assign->partitions = rd_kafka_topic_partition_list_copy(partitions);
                 assign->queues = cr_alloc((size_t)partitions->cnt * sizeof(rd_kafka_queue_t *));
+                assign->commits = client->group->options.commits != CR_COMMITS_NEVER;
                 assign->begin = (cr_begin_t){.start = client->group->start,
                                              .time = client->group->start_time,
                                              .patience = 10 * CR_SLICE_MS};

@@ -1,6 +1,6 @@
 /*
- * Jobs of the group lane that the user asks for (SUBSCRIBE, COMMIT,
- * GROUP_METADATA), and what all jobs of that lane share.
+ * Jobs of the group lane that the user asks for (SUBSCRIBE, GROUP_METADATA), and
+ * what all jobs of that lane share.
  */
 #include "group.h"
 #include "list_offsets.h"
@@ -23,8 +23,20 @@ bool cr_is_of_rebalance(rd_kafka_resp_err_t err) {
                err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
 }
 
-rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
-                                   const rd_kafka_topic_partition_list_t *offsets, int millis) {
+static void take_results(rd_kafka_topic_partition_list_t *offsets,
+                         const rd_kafka_topic_partition_list_t *from, rd_kafka_resp_err_t err) {
+        for (int i = 0; i < offsets->cnt; i++)
+                offsets->elems[i].err = err;
+        for (int i = 0; from && i < from->cnt; i++) {
+                rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_find(
+                        offsets, from->elems[i].topic, from->elems[i].partition);
+                if (at && from->elems[i].err)
+                        at->err = from->elems[i].err;
+        }
+}
+
+rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
+                                   int millis) {
         rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
         rd_kafka_resp_err_t err = rd_kafka_commit_queue(client->rk, offsets, queue, NULL, NULL);
         rd_kafka_event_t *event = NULL;
@@ -37,10 +49,13 @@ rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client,
                 err = rd_kafka_event_error(event);
         else if (!err)
                 err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if (err == RD_KAFKA_RESP_ERR__NO_OFFSET)
+                err = RD_KAFKA_RESP_ERR_NO_ERROR; /* there was nothing to commit */
+        take_results(offsets, event ? rd_kafka_event_topic_partition_list(event) : NULL, err);
         if (event)
                 rd_kafka_event_destroy(event);
         rd_kafka_queue_destroy(queue);
-        return err == RD_KAFKA_RESP_ERR__NO_OFFSET ? RD_KAFKA_RESP_ERR_NO_ERROR : err;
+        return err;
 }
 
 static bool cooperative(rd_kafka_t *rk) {
@@ -69,20 +84,19 @@ void cr_answer_revoke(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *par
 typedef struct ask_job {
         cr_job_t job;
         cr_tag_t tag;
-        rd_kafka_topic_partition_list_t *topics; /* owned; NULL for a commit */
+        rd_kafka_topic_partition_list_t *topics; /* owned */
         rd_kafka_resp_err_t err;
 } ask_job_t;
 
 /* @locality group lane */
 static void run_ask(cr_client_t *client, cr_job_t *job) {
         ask_job_t *ask = (ask_job_t *)job;
-        ask->err = ask->topics ? rd_kafka_subscribe(client->rk, ask->topics)
-                               : cr_commit_wait(client, NULL, 600000);
+        ask->err = ask->topics->cnt ? rd_kafka_subscribe(client->rk, ask->topics)
+                                    : rd_kafka_unsubscribe(client->rk);
 }
 
 static void ask_free(ask_job_t *ask) {
-        if (ask->topics)
-                rd_kafka_topic_partition_list_destroy(ask->topics);
+        rd_kafka_topic_partition_list_destroy(ask->topics);
         cr_tag_clear(&ask->tag);
         cr_free(ask);
 }
@@ -104,8 +118,7 @@ static void submit(cr_client_t *client, cr_recipient_t to, cr_text_t tag,
                    rd_kafka_topic_partition_list_t *topics, cr_reply_t *reply) {
         ask_job_t *ask = cr_alloc(sizeof(*ask));
         if (!ask) {
-                if (topics)
-                        rd_kafka_topic_partition_list_destroy(topics);
+                rd_kafka_topic_partition_list_destroy(topics);
                 cr_answer_no_memory(client, reply);
                 return;
         }
@@ -175,16 +188,9 @@ void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         client->group->start = start;
         client->group->start_time = time;
         client->group->out_of_range = out_of_range;
-        client->group->subscribed = true;
+        client->group->resubscribed |= client->group->subscribed;
+        client->group->subscribed = topics->cnt > 0;
         submit(client, in->caller, tag, topics, reply);
-}
-
-void cr_do_COMMIT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        cr_text_t tag = {.bytes = (const char *)in->data, .size = in->size};
-        if (in->size)
-                submit(client, in->caller, tag, NULL, reply);
-        else
-                cr_answer_malformed(client, reply);
 }
 
 typedef struct metadata_job {

@@ -99,7 +99,7 @@ static void take_slots(cr_client_t *client, release_job_t *release) {
                 int64_t position = cr_window_position(&slot->window);
                 if (slot->begins)
                         cr_start_add(client, slot, release->offsets);
-                else if (position >= 0 && client->group->options.commits == 1)
+                else if (position >= 0 && client->group->options.commits == CR_COMMITS_ACKNOWLEDGED)
                         rd_kafka_topic_partition_list_add(release->offsets, slot->topic,
                                                           slot->partition)
                                 ->offset = position;

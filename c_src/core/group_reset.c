@@ -17,6 +17,7 @@ typedef struct reset_job {
         int32_t partition;
         cr_start_t policy;
         int64_t from, to;
+        bool commits;    /* ... and `to` is committed */
         bool given_up;   /* lost, or closing */
         bool committing; /* the second run: the new position */
         cr_error_t error;
@@ -94,42 +95,43 @@ static void reset_free(reset_job_t *reset) {
 }
 
 /* All partitions where they stand: the eager protocol knows no smaller step. */
-static void assign_all(cr_client_t *client, reset_job_t *reset) {
+static void assign_all(cr_client_t *client, const cr_slot_t *moved, int64_t offset,
+                       cr_error_t *error) {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
         rd_kafka_resp_err_t err;
         cr_slot_t *slot;
         size_t at = 0;
         while ((slot = cr_map_next(&client->group->slots, &at)))
                 rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition)->offset =
-                        slot->id == reset->slot ? reset->to : cr_slot_position(slot);
+                        slot == moved ? offset : cr_slot_position(slot);
         err = rd_kafka_assign(client->rk, list);
         if (err)
-                cr_error_code(&reset->error, err, NULL);
+                cr_error_code(error, err, NULL);
         rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* Under the host's lock, so that no position moves meanwhile. These calls wait
  * for librdkafka's main thread, for a moment, in a case that is rare. */
-static void start_again(cr_client_t *client, reset_job_t *reset) {
+void cr_group_start_again(cr_client_t *client, const cr_slot_t *slot, int64_t offset,
+                          cr_error_t *error) {
         const char *protocol = rd_kafka_rebalance_protocol(client->rk);
         rd_kafka_topic_partition_list_t *list;
         if (!protocol || strcmp(protocol, "COOPERATIVE") != 0) {
-                assign_all(client, reset);
+                assign_all(client, slot, offset, error);
                 return;
         }
-        list = one(reset->topic, reset->partition, reset->to);
-        cr_error_take(&reset->error, rd_kafka_incremental_unassign(client->rk, list));
-        if (!reset->error.set)
-                cr_error_take(&reset->error, rd_kafka_incremental_assign(client->rk, list));
+        list = one(slot->topic, slot->partition, offset);
+        cr_error_take(error, rd_kafka_incremental_unassign(client->rk, list));
+        if (!error->set)
+                cr_error_take(error, rd_kafka_incremental_assign(client->rk, list));
         rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* As a new generation of the slot, under a number of its own. */
-static bool renew(cr_client_t *client, cr_slot_t *slot, const reset_job_t *reset) {
+void cr_group_renew(cr_client_t *client, cr_slot_t *slot, int64_t offset) {
         cr_map_remove(&client->group->slots, slot->id);
-        cr_slot_restart(slot, reset->to);
+        cr_slot_restart(slot, offset);
         /* The place that was just left is there to be taken. */
-        return cr_map_put(&client->group->slots, slot->id, slot);
+        (void)cr_map_put(&client->group->slots, slot->id, slot);
 }
 
 /* Whether the answer can be used now. */
@@ -152,12 +154,13 @@ static void done_reset(cr_client_t *client, cr_job_t *job) {
                 return;
         }
         if (!reset->error.set)
-                start_again(client, reset);
+                cr_group_start_again(client, slot, reset->to, &reset->error);
         if (!reset->error.set)
-                (void)renew(client, slot, reset);
+                cr_group_renew(client, slot, reset->to);
         tell(client, slot, reset);
         reset->committing = true;
-        if (reset->error.set || !cr_lane_submit(&client->group_lane, &reset->job))
+        if (reset->error.set || !reset->commits ||
+            !cr_lane_submit(&client->group_lane, &reset->job))
                 reset_free(reset);
 }
 
@@ -174,6 +177,7 @@ void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {
         reset->topic = cr_copy(slot->topic, strlen(slot->topic));
         reset->partition = slot->partition;
         reset->policy = client->group->out_of_range;
+        reset->commits = client->group->options.commits != CR_COMMITS_NEVER;
         reset->from = slot->delivered;
         slot->resetting = reset->topic && cr_lane_submit(&client->group_lane, &reset->job);
         slot->wants_reset = !slot->resetting;

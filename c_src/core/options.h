@@ -7,6 +7,13 @@
 
 #include "term.h"
 
+/* What a consumer commits by itself. */
+enum cr_commits {
+        CR_COMMITS_ACKNOWLEDGED = 1,
+        CR_COMMITS_POSITIONS, /* where it begins, by itself or by a seek */
+        CR_COMMITS_NEVER
+};
+
 typedef struct cr_options {
         int64_t max_messages;   /* producer: accepted and unreported */
         int64_t max_bytes;      /* producer: kept alive by these */
@@ -15,7 +22,7 @@ typedef struct cr_options {
         int64_t tally_listed;   /* producer: most reports that it hears of one by one */
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
-        int64_t commits;        /* consumer: 1 what is acknowledged, 2 nothing */
+        int64_t commits;        /* consumer: a cr_commits */
         int64_t brokers;        /* cluster */
 } cr_options_t;
 

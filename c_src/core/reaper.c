@@ -94,9 +94,14 @@ static void finish_consumer(cr_client_t *client) {
         while (cr_must_be_assigned_first() && client->group->subscribed &&
                !client->group->rebalances && is_member(client))
                 serve_one(client);
+        cr_group_seeks(client); /* answers them */
         cr_group_clear(client->group);
         if (client->group->revoked)
                 cr_answer_revoke(client->rk, client->group->revoked, &error);
+        /* A subscription that waits for the end of a rebalance would be made in the
+         * middle of the close, and librdkafka abort on meeting it. */
+        if (client->group->resubscribed)
+                (void)rd_kafka_unsubscribe(client->rk);
         cr_error_take(&error, rd_kafka_consumer_close_queue(client->rk, client->queue));
         while (!rd_kafka_consumer_closed(client->rk))
                 serve_one(client);

@@ -33,16 +33,30 @@ static void drop_held(cr_slot_t *slot) {
                 rd_kafka_message_destroy(slot->held[slot->held_at++]);
 }
 
-void cr_slot_restart(cr_slot_t *slot, int64_t offset) {
-        cr_slot_revoke(slot);
+void cr_slot_rewind(cr_slot_t *slot, int64_t offset) {
         drop_held(slot);
         cr_window_clear(&slot->window);
         cr_window_init(&slot->window, slot->client->ops);
-        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        /* Committed at the latest when the partition is given back. */
+        slot->window.position = offset;
         slot->worker = 0;
         slot->credit = 0;
-        slot->revoked = false;
+        slot->wants_reset = slot->resetting = slot->begins = false;
         slot->stored = slot->delivered = offset;
+}
+
+void cr_slot_restart(cr_slot_t *slot, int64_t offset) {
+        cr_slot_revoke(slot);
+        cr_slot_rewind(slot, offset);
+        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        slot->revoked = false;
+}
+
+int64_t cr_slot_first_unacked(const cr_slot_t *slot) {
+        const cr_batch_t *batch = TAILQ_FIRST(&slot->window.batches);
+        if (batch)
+                return cr_batch_first_unacked(batch);
+        return slot->window.position > slot->delivered ? slot->window.position : slot->delivered;
 }
 
 int64_t cr_slot_position(const cr_slot_t *slot) {
@@ -144,12 +158,16 @@ static bool pull(cr_slot_t *slot) {
         return count > 0;
 }
 
+/* Its start is not committed yet, or what is in the queue lies elsewhere. */
+static bool is_halted(const cr_slot_t *slot) {
+        return slot->resetting || slot->moving || slot->stalled || slot->begins;
+}
+
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         const unsigned budget = 2 * CR_SLOT_PULL;
         unsigned spent = 1;
         (void)client;
-        while (slot->worker && slot->credit && !slot->revoked && !slot->resetting &&
-               !slot->begins) {
+        while (slot->worker && slot->credit && !slot->revoked && !is_halted(slot)) {
                 uint32_t sent;
                 if (slot->held_at == slot->held_count && !pull(slot))
                         break;
@@ -194,7 +212,7 @@ void cr_slot_store(cr_slot_t *slot) {
         rd_kafka_topic_partition_list_t *list;
         if (position <= slot->stored)
                 return;
-        if (slot->client->group->options.commits != 1) {
+        if (slot->client->group->options.commits != CR_COMMITS_ACKNOWLEDGED) {
                 slot->stored = position;
                 return;
         }

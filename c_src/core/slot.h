@@ -34,6 +34,8 @@ typedef struct cr_slot {
         bool begins;              /* nothing is delivered until its start is committed */
         int32_t mark;             /* of that start: see group_start.c */
         rd_kafka_resp_err_t told; /* error told, since a message was delivered */
+        const void *moving;       /* the seek that librdkafka is carrying out, or NULL */
+        bool stalled;             /* ... which has failed: see group_seek.c */
         int64_t stored;           /* position stored last */
         int64_t delivered;        /* behind the last message delivered */
         cr_window_t window;
@@ -49,6 +51,10 @@ rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot);
 /* Begins anew at an offset, as a new generation: what was delivered before is
  * nobody's any more, and its worker is told so. */
 void cr_slot_restart(cr_slot_t *slot, int64_t offset);
+/* The same of a slot without a worker: it keeps its number. */
+void cr_slot_rewind(cr_slot_t *slot, int64_t offset);
+/* The first message that is not acknowledged, or the next to be delivered. */
+int64_t cr_slot_first_unacked(const cr_slot_t *slot);
 /* Behind the last message that was taken from librdkafka. */
 int64_t cr_slot_position(const cr_slot_t *slot);
 /* Delivers what is there and asked for; returns what it cost, in messages. */

@@ -236,6 +236,11 @@ own_hints() ->
         stale_assignment =>
             <<"The partition was reassigned or sought since the message was delivered, which comes "
                 "again, here or at another member: drop this result.">>,
+        not_assigned =>
+            <<"It went to another member, or was never this one's: crema:status/1 lists those that "
+                "are assigned.">>,
+        commits_nothing =>
+            <<"Only with the option commit => auto does it.">>,
         driver_missing =>
             <<"Build crema's native part (make -C c_src) and install librdkafka (Debian: "
                 "librdkafka1, to build librdkafka-dev).">>,

@@ -3,14 +3,14 @@
 
 -include("../port/crema_commands.hrl").
 
--export([client/1]).
+-export([client/1, status/1, statistics/1]).
 
 -spec client(crema_registry:ref()) -> map().
 client(Client) ->
     case crema_registry:lookup(Client) of
         {ok, Kind, Port, _, _} ->
             Counts = maps:merge(crema_client:counts(Port), partitions(Kind, Port)),
-            maps:merge(crema:status(Client), Counts);
+            maps:merge(status(Client), Counts);
         not_started ->
             crema_pool:info(Client)
     end.
@@ -27,9 +27,13 @@ partitions(consumer, Port) ->
                         delivered => Delivered,
                         stored => Stored,
                         unacknowledged => Unacked,
+                        acknowledged => Acknowledged,
+                        high => known(High),
+                        lag => lag(High, Stored),
                         handler => Handler
                     }
-                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler} <- Slots
+                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler, Acknowledged, High} <-
+                        Slots
                 ]
             };
         {error, _} ->
@@ -37,3 +41,51 @@ partitions(consumer, Port) ->
     end;
 partitions(_, _) ->
     #{}.
+
+%% Behind the last message that a fetch knew of.
+-spec known(integer()) -> non_neg_integer() | undefined.
+known(High) when High >= 0 -> High;
+known(_) -> undefined.
+
+-spec lag(integer(), non_neg_integer()) -> non_neg_integer() | undefined.
+lag(High, Stored) when High >= 0 -> max(0, High - Stored);
+lag(_, _) -> undefined.
+
+%% @doc See `crema:status/1'.
+-spec status(crema_registry:ref()) -> map().
+status(Client) ->
+    case crema_registry:status(Client) of
+        {ok, #{kind := consumer} = Status} -> with_lag(Client, Status);
+        {ok, Status} -> Status;
+        not_started -> crema_pool:status(Client)
+    end.
+
+-spec with_lag(crema_registry:ref(), map()) -> map().
+with_lag(Client, Status) ->
+    case crema_registry:lookup(Client) of
+        {ok, consumer, Port, _, _} ->
+            Lags = [Lag || #{lag := Lag} <- maps:get(partitions, partitions(consumer, Port), [])],
+            case lists:member(undefined, Lags) of
+                true -> Status#{lag => undefined};
+                false -> Status#{lag => lists:sum(Lags)}
+            end;
+        _ ->
+            Status
+    end.
+
+%% @doc See `crema:statistics/1'.
+-spec statistics(crema_registry:ref()) ->
+    {ok, crema_statistics:statistics()} | crema_error:error().
+statistics(Client) ->
+    case crema_registry:lookup(Client) of
+        {ok, Kind, _, _, Owner} when Kind =:= producer; Kind =:= consumer ->
+            try
+                gen_server:call(Owner, statistics, infinity)
+            catch
+                exit:_ -> crema_registry:missing(client, Client)
+            end;
+        {ok, _, _, _, _} ->
+            crema_registry:missing(producer, Client);
+        not_started ->
+            crema_registry:missing(client, Client)
+    end.

@@ -224,9 +224,10 @@ consumer_rows() ->
         optional(concurrency, 1, concurrency,
             <<"how many messages of a partition are handled at a time: 1, in order; {key, N}, "
                 "those of a key in order; {any, N}, in no order">>),
-        optional(commit, auto, {one_of, [auto, transaction]},
+        optional(commit, auto, {one_of, [auto, transaction, external]},
             <<"auto: what is acknowledged is committed; transaction: only what "
-                "crema:send_offsets/3 sends within a transaction">>),
+                "crema:send_offsets/3 sends within a transaction; external: nothing, the handler "
+                "keeps its offsets and its init/2 says where to begin">>),
         time(stop_timeout, 10000, 0, <<"how long a stop may take to drain, commit and leave">>)
     ]).
 

@@ -9,7 +9,7 @@
 -include("crema_commands.hrl").
 
 -export([open/1, close/1, kill/1]).
--export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1]).
+-export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
 -export([commands/0]).
 
 -export_type([command/0, tag/0]).
@@ -172,6 +172,8 @@ event(Bytes) ->
         Event -> list_to_tuple([error_or(Element) || Element <- tuple_to_list(Event)])
     end.
 
+%% @doc An error inside an answer, in the form that answers have; other terms as
+%% they are.
 -spec error_or(term()) -> term().
 error_or({error, {Name, Text, Fatal, Retriable, Abortable}}) ->
     driver_error(Name, Text, #{fatal => Fatal, retriable => Retriable, abortable => Abortable});
@@ -226,6 +228,8 @@ own_codes() ->
         busy,
         closed,
         stale_assignment,
+        commits_nothing,
+        timeout,
         no_committed_offset,
         offset_out_of_range,
         stale_transaction,

@@ -1,0 +1,41 @@
+/*
+ * A member of the group "g" on a mock cluster that makes faults to order, with
+ * a topic "t" of one partition.
+ */
+#ifndef CREMA_TEST_MEMBER_H
+#define CREMA_TEST_MEMBER_H
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include "../../core/group.h"
+#include "test_host.h"
+
+#define LIST_OFFSETS 2
+#define OFFSET_COMMIT 8
+#define OFFSET_FETCH 9
+
+typedef struct member {
+        rd_kafka_t *rk; /* of the mock cluster */
+        rd_kafka_mock_cluster_t *mock;
+        test_host_t *host; /* NULL until it joins */
+} member_t;
+
+/* Set-up and tear-down of a test; the latter fails when a block has leaked. */
+int set_up_member(void **state);
+int tear_down_member(void **state);
+/* A plain handle of librdkafka's, with pairs of properties, NULL at the end. */
+rd_kafka_t *plain_handle(rd_kafka_type_t type, const char *const *properties);
+void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_t count);
+/* Subscribes to "t", from the earliest offset on. */
+void join(member_t *member);
+/* Serves the client until the condition holds; false when it has been quiet
+ * for 20 s. The sweep, which comes once a second, comes more often here. */
+bool serve_until(member_t *member, bool (*holds)(const cr_group_t *group));
+bool has_slot(const cr_group_t *group);
+cr_slot_t *first_slot(const cr_group_t *group);
+/* Recipient 1 becomes the slot's worker, and asks for so many messages. */
+void take_and_demand(member_t *member, uint32_t messages);
+void expect_event(member_t *member, const char *name);
+
+#endif
