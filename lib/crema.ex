@@ -453,6 +453,11 @@ defmodule Crema do
   @spec ack(Crema.Consumer.message() | :crema_consumer.token()) :: :ok | error
   def ack(message_or_token), do: :crema.ack(message_or_token)
 
+  defdelegate pause(consumer, partitions), to: Crema.Control
+  defdelegate resume(consumer, partitions), to: Crema.Control
+  defdelegate seek(consumer, partitions, where), to: Crema.Control
+  defdelegate commit(consumer, partitions \\ :all), to: Crema.Control
+
   @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
   @spec info() :: map
   def info, do: :crema.info()

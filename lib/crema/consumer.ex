@@ -32,7 +32,8 @@ defmodule Crema.Consumer do
   `handle_messages(messages, state)` instead is given a whole batch, in order, and its result is
   that of all of them.
 
-  `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition. `info`
+  `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition, or
+  `{:ok, state, %{start: where}}` (see `t:Crema.Control.where/0`). `info`
   is a map with `:topic`, `:partition` and `:consumer`. Without it the state is the option `:args`.
 
   ## Messages
@@ -69,8 +70,9 @@ defmodule Crema.Consumer do
     * `:concurrency`, how many messages of a partition are handled at a time: `1` (the default), in
       order; `{:key, n}`, those of a key in order; `{:any, n}`, in no order
     * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
-    * `:commit`, `:auto` (the default: what is acknowledged is committed) or `:transaction` (only what
-      `Crema.send_offsets/3` sends within a transaction)
+    * `:commit`, `:auto` (the default: what is acknowledged is committed), `:transaction` (only what
+      `Crema.send_offsets/3` sends within a transaction) or `:external` (nothing: `init/2` says where
+      to begin)
     * `:stop_timeout` (10_000 ms), how long stopping may take
   """
 
