@@ -16,7 +16,7 @@
 -export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
 -export([buffer_size/1, purge_buffer/1]).
 -export([topic/2, topic/3, push/2, push/3, close_topic/2]).
--export([ack/1]).
+-export([ack/1, pause/2, resume/2, seek/3, commit/1, commit/2]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
 -export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
@@ -430,6 +430,28 @@ consumer_stopped() ->
 unanswered() ->
     crema_error:make(timeout, "the consumer's node did not answer", #{retriable => true}).
 
+%% @doc See {@link crema_control:pause/2}.
+-spec pause(crema_control:consumer(), crema_control:partitions()) -> ok | crema_error:error().
+pause(Consumer, Partitions) -> crema_control:pause(Consumer, Partitions).
+
+%% @doc See {@link crema_control:resume/2}.
+-spec resume(crema_control:consumer(), crema_control:partitions()) -> ok | crema_error:error().
+resume(Consumer, Partitions) -> crema_control:resume(Consumer, Partitions).
+
+%% @doc See {@link crema_control:seek/3}.
+-spec seek(crema_control:consumer(), crema_control:partitions(), crema_control:where()) ->
+    {ok, [crema_control:offset()]} | crema_error:error().
+seek(Consumer, Partitions, Where) -> crema_control:seek(Consumer, Partitions, Where).
+
+%% @doc See {@link crema_control:commit/1}.
+-spec commit(crema_control:consumer()) -> {ok, [crema_control:offset()]} | crema_error:error().
+commit(Consumer) -> crema_control:commit(Consumer).
+
+%% @doc See {@link crema_control:commit/2}.
+-spec commit(crema_control:consumer(), crema_control:partitions()) ->
+    {ok, [crema_control:offset()]} | crema_error:error().
+commit(Consumer, Partitions) -> crema_control:commit(Consumer, Partitions).
+
 %% @doc About the driver: librdkafka's version, clients being wound up.
 -spec info() -> map().
 info() ->
@@ -446,16 +468,14 @@ info(Client) ->
     crema_info:client(Client).
 
 %% @doc Whether a client is well, without asking anybody: for health probes.
-%% `connected', `fatal', `state'; for consumers `joined' and `assigned'. A member
-%% without partitions is healthy. `state' is `connecting' or `connected', for
+%% `connected', `fatal', `state'; for consumers `joined', `assigned', `paused' and
+%% `lag' (undefined until the first fetches told of it). A member without partitions
+%% is healthy. `state' is `connecting' or `connected', for
 %% producers also `idle' (not used yet), `disconnected', `reloading' (after a
 %% fatal error) and `stopping'.
 -spec status(crema_registry:ref()) -> map().
 status(Client) ->
-    case crema_registry:status(Client) of
-        {ok, Status} -> Status;
-        not_started -> crema_pool:status(Client)
-    end.
+    crema_info:status(Client).
 
 %% @doc librdkafka's statistics of a producer or consumer, the last that came,
 %% decorated as {@link crema_statistics:decorate/3} tells. `not_enabled' unless
@@ -463,18 +483,7 @@ status(Client) ->
 -spec statistics(crema_registry:ref()) ->
     {ok, crema_statistics:statistics()} | crema_error:error().
 statistics(Client) ->
-    case crema_registry:lookup(Client) of
-        {ok, Kind, _, _, Owner} when Kind =:= producer; Kind =:= consumer ->
-            try
-                gen_server:call(Owner, statistics, infinity)
-            catch
-                exit:_ -> crema_registry:missing(client, Client)
-            end;
-        {ok, _, _, _, _} ->
-            crema_registry:missing(producer, Client);
-        not_started ->
-            crema_registry:missing(client, Client)
-    end.
+    crema_info:statistics(Client).
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.
 %% A producer that is idle or disconnected connects.

@@ -64,7 +64,7 @@ returns_become_verdicts_test() ->
 functions_have_no_state_test() ->
     %% A function returns ok, or a verdict without its state.
     Handler = crema_handler:new(fun ?MODULE:one/1),
-    {ok, State} = crema_handler:start(Handler, #{}),
+    {ok, State, none} = crema_handler:start(Handler, #{}),
     Call = fun(Function) -> crema_handler:call(Handler, Function, State) end,
     ?assertEqual({ack, State}, Call(fun() -> ok end)),
     ?assertEqual({ack, State}, Call(fun() -> ack end)),

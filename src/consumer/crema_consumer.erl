@@ -80,8 +80,11 @@
 -type told() :: {ok, state()} | {stop, Reason :: term(), state()}.
 
 %% Called in the partition's process before its first message, and again after
-%% a crash. Without it the state is what was given as Args.
--callback init(info(), Args :: term()) -> {ok, state()}.
+%% a crash. Without it the state is what was given as Args. `start': where the
+%% partition begins, from now on, instead of what is committed or was not
+%% acknowledged before the crash.
+-callback init(info(), Args :: term()) ->
+    {ok, state()} | {ok, state(), #{start := crema_control:where()}}.
 -callback handle_message(message(), state()) -> verdict().
 %% The same for a whole batch, in order, instead of handle_message/2.
 -callback handle_messages([message(), ...], state()) -> verdict().

@@ -16,6 +16,7 @@
     consumer :: pid(),
     about :: crema_group_events:about(),
     slots :: crema_slots:slots(),
+    subscription :: crema_subscription:subscription(),
     stop_timeout :: timeout()
 }).
 
@@ -61,17 +62,20 @@ opened(Port, Consumer, Workers, Options) ->
     },
     #state{
         port = Port,
-        client = crema_client:set(#{assigned => [], joined => false}, Client),
+        client = crema_client:set(#{assigned => [], paused => [], joined => false}, Client),
         options = Options,
         consumer = Consumer,
         about = About,
         slots = crema_slots:new(Work),
+        subscription = crema_subscription:new(Options),
         stop_timeout = maps:get(stop_timeout, Options)
     }.
 
--spec commits(auto | transaction) -> 1..2.
+%% cr_commits of the core.
+-spec commits(auto | transaction | external) -> 1..3.
 commits(auto) -> 1;
-commits(transaction) -> 2.
+commits(transaction) -> 2;
+commits(external) -> 3.
 
 %% Since 2.2; without it a full prefetch queue costs a second of fetching.
 -spec known(binary()) -> boolean().
@@ -84,25 +88,35 @@ known(_) ->
     false.
 
 -spec handle_continue(subscribe, state()) -> {noreply, state()} | {stop, term(), state()}.
-handle_continue(subscribe, #state{port = Port, options = Options} = State) ->
-    #{topics := Topics, start := Start} = Options,
-    OutOfRange = maps:get(out_of_range, Options),
-    Command = fun(Tag) ->
-        {?CMD_SUBSCRIBE, term_to_binary({Tag, Topics, Start, OutOfRange})}
-    end,
-    case crema_port:ask(Port, Command, infinity, none) of
+handle_continue(subscribe, #state{port = Port, subscription = Subscription} = State) ->
+    case crema_subscription:begin_with(Port, Subscription) of
         ok -> {noreply, State};
         {error, Reason} -> beyond_use(Reason, State)
     end.
 
 -spec handle_call(term(), gen_server:from(), state()) ->
-    {reply, term(), state()} | {stop, {shutdown, stopped}, ok, state()}.
+    {reply, term(), state()} | {noreply, state()} | {stop, {shutdown, stopped}, ok, state()}.
 handle_call({stop, Timeout}, _From, State) ->
     {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
     {reply, crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>), State};
+handle_call({pause, Which, Value}, _From, #state{slots = Slots, client = Client} = State) ->
+    case crema_slots:pause(Which, Value, Slots) of
+        {ok, New} ->
+            Status = #{paused => crema_slots:paused(New)},
+            {reply, ok, State#state{slots = New, client = crema_client:set(Status, Client)}};
+        {not_assigned, _} = Refusal ->
+            {reply, Refusal, State}
+    end;
+handle_call(subscription, _From, #state{subscription = Subscription} = State) ->
+    {reply, {ok, crema_subscription:topics(Subscription)}, State};
+handle_call({subscribe, Change}, From, #state{port = Port, subscription = Before} = State) ->
+    case crema_subscription:change(Change, From, Port, Before) of
+        {wait, New} -> {noreply, State#state{subscription = New}};
+        {reply, Error, Same} -> {reply, Error, State#state{subscription = Same}}
+    end;
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 
@@ -125,10 +139,15 @@ handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
 %% Not a fault, and starting again would only meet it again.
 handle_info({crema_handler_stop, Reason}, State) ->
     {stop, {shutdown, {handler_stop, Reason}}, State};
-handle_info(Message, #state{client = Client, slots = Slots} = State) ->
+handle_info(Message, #state{slots = Slots, subscription = Subscription} = State) ->
     case crema_slots:handle(Message, Slots) of
-        {ok, New} -> {noreply, State#state{slots = New}};
-        unknown -> of_client(crema_client:handle(Message, Client), State)
+        {ok, New} ->
+            {noreply, State#state{slots = New}};
+        unknown ->
+            case crema_subscription:answered(Message, Subscription) of
+                {ok, New} -> {noreply, State#state{subscription = New}};
+                unknown -> of_client(crema_client:handle(Message, State#state.client), State)
+            end
     end.
 
 -spec of_client(Handled, state()) -> {noreply, state()} | {stop, term(), state()} when
@@ -173,6 +192,12 @@ event({offset_reset, Old, New, Topic, Partition, From, To}, State) ->
     #state{slots = Slots, options = #{out_of_range := Policy}, about = About} = State,
     ok = crema_group_events:offset_reset({Topic, Partition}, {From, To}, Policy, About),
     {noreply, State#state{slots = crema_slots:renewed(Old, New, Slots)}};
+event({sought, Moved}, #state{about = About} = State) ->
+    Renew = fun({Old, New, Topic, Partition, From, To}, Slots) ->
+        ok = crema_group_events:sought({Topic, Partition}, {From, To}, About),
+        crema_slots:renewed(Old, New, Slots)
+    end,
+    {noreply, State#state{slots = lists:foldl(Renew, State#state.slots, Moved)}};
 event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
     #state{client = Client, slots = Slots} = State,
     Reason = {Code, Details#{topic => Topic, partition => Partition}},
@@ -184,7 +209,12 @@ event(_, State) ->
 %% What is assigned has changed.
 -spec with_slots(crema_slots:slots(), state()) -> state().
 with_slots(Slots, #state{client = Client} = State) ->
-    Status = #{assigned => crema_slots:places(Slots), joined => true, connected => true},
+    Status = #{
+        assigned => crema_slots:places(Slots),
+        paused => crema_slots:paused(Slots),
+        joined => true,
+        connected => true
+    },
     State#state{slots = Slots, client = crema_client:set(Status, Client)}.
 
 %% ---- the end -----------------------------------------------------------------------

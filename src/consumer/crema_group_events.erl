@@ -2,7 +2,7 @@
 -module(crema_group_events).
 
 -export([about/3, assigned/2, revoked/3, lost/2]).
--export([commit_failed/3, offset_reset/4]).
+-export([commit_failed/3, offset_reset/4, sought/3]).
 -export([handler_crashed/4, handler_error/4, handler_stopped/3, callback_crashed/4]).
 -export([skipped/4, paused/3]).
 
@@ -51,6 +51,12 @@ offset_reset({Topic, Partition}, {From, To}, Policy, {Metadata, Name}) ->
         "crema consumer ~0p: ~ts [~b]: offset ~b is no longer in the log, continuing at ~b",
         [Name, Topic, Partition, From, To]
     ).
+
+-spec sought(place(), {From :: integer(), To :: integer()}, about()) -> ok.
+sought({Topic, Partition}, {From, To}, {Metadata, _}) ->
+    crema_events:execute([crema, consumer, sought], #{from => From, to => To}, Metadata#{
+        topic => Topic, partition => Partition
+    }).
 
 %% @doc The end of a worker, and when it starts again.
 -spec handler_crashed(place(), term(), #{attempt := pos_integer(), delay := non_neg_integer()}, about()) ->

@@ -143,13 +143,23 @@ with_state(Answer, _State) -> Answer.
 takes_batches(#handler{batches = Batches}) ->
     Batches.
 
-%% @doc Makes the handler's first state. Without an init/2 it is its arguments.
--spec start(handler(), crema_consumer:info()) -> {ok, state()} | crash().
+%% @doc Makes the handler's first state, and says where it wants to begin. Without an
+%% init/2 the state is its arguments.
+-spec start(handler(), crema_consumer:info()) ->
+    {ok, state(), crema_control:where() | none} | crash().
 start(#handler{module = Module, args = Args, has = Has}, Info) ->
     try lists:member(init, Has) andalso Module:init(Info, Args) of
-        false -> {ok, Args};
-        {ok, _} = Started -> Started;
-        Other -> bad_return(Module, init, Other)
+        false ->
+            {ok, Args, none};
+        {ok, State} ->
+            {ok, State, none};
+        {ok, State, #{start := Where}} = Started ->
+            case crema_control:is_where(Where) of
+                true -> {ok, State, Where};
+                false -> bad_return(Module, init, Started)
+            end;
+        Other ->
+            bad_return(Module, init, Other)
     catch
         Class:Reason:Stack -> {crash, Class, Reason, Stack}
     end.

@@ -76,6 +76,9 @@ handle_cast({drain, Why}, State) ->
 handle_cast({partition_error, Reason}, #parallel{workers = Workers} = State) ->
     ok = lists:foreach(fun(W) -> crema_worker:partition_error(W, Reason) end, Workers),
     {noreply, State};
+handle_cast(resume, #parallel{workers = Workers} = State) ->
+    ok = lists:foreach(fun crema_worker:resume/1, Workers),
+    {noreply, State};
 handle_cast(_, State) ->
     {noreply, State}.
 

@@ -8,7 +8,7 @@
 -include("../port/crema_commands.hrl").
 
 -export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, partition_error/3, handle/2]).
--export([places/1, drain/2]).
+-export([places/1, pause/3, paused/1, drain/2]).
 
 -export_type([slots/0, id/0, work/0]).
 
@@ -47,6 +47,7 @@
     monitors = #{} :: #{reference() => id()},
     %% workers of slots that were lost, which may come back meanwhile
     leaving = #{} :: #{pid() => crema_group_events:place()},
+    paused = crema_paused:new() :: crema_paused:paused(),
     %% a revocation that is being drained
     draining = none :: none | {Lost :: boolean(), Began :: integer()},
     drain_timer = none :: none | reference()
@@ -64,6 +65,34 @@ places(#slots{all = All}) ->
 
 -spec place(#slot{}) -> crema_group_events:place().
 place(#slot{topic = Topic, partition = Partition}) -> {Topic, Partition}.
+
+%% ---- pauses ------------------------------------------------------------------------
+
+%% @doc Pauses or resumes partitions that are assigned, or of which that was said
+%% before.
+-spec pause(all | [crema_group_events:place()], boolean(), slots()) ->
+    {ok, slots()} | {not_assigned, crema_group_events:place()}.
+pause(Which, Value, #slots{all = All, paused = Before} = Slots) ->
+    Here = places(Slots),
+    IsKnown = fun(Place) -> lists:member(Place, Here) orelse crema_paused:is_named(Place, Before) end,
+    case Which =/= all andalso lists:dropwhile(IsKnown, Which) of
+        [Unknown | _] ->
+            {not_assigned, Unknown};
+        _ ->
+            Paused = crema_paused:set(Which, Value, Before),
+            _ = [
+                crema_worker:resume(Worker)
+             || #slot{worker = Worker} = Slot <- maps:values(All),
+                is_pid(Worker),
+                not crema_paused:is(place(Slot), Paused)
+            ],
+            {ok, Slots#slots{paused = Paused}}
+    end.
+
+%% @doc Those that are assigned and paused.
+-spec paused(slots()) -> [crema_group_events:place()].
+paused(#slots{paused = Paused} = Slots) ->
+    [Place || Place <- places(Slots), crema_paused:is(Place, Paused)].
 
 %% ---- assignment ------------------------------------------------------------------
 
@@ -93,11 +122,13 @@ start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
 -spec start_worker(id(), #slot{}, slots()) -> slots().
 start_worker(Id, Slot, #slots{work = Work} = Slots) ->
     #{supervisor := Supervisor, options := Options} = Work,
+    {Flag, Paused} = crema_paused:flag(place(Slot), Slots#slots.paused),
     Own = (maps:with([port, group, consumer, about], Work))#{
         slot => Id,
         assigned => not Slot#slot.told,
         topic => Slot#slot.topic,
         partition => Slot#slot.partition,
+        paused => Flag,
         options => maps:with(?WORKERS_OPTIONS, Options)
     },
     {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
@@ -105,7 +136,7 @@ start_worker(Id, Slot, #slots{work = Work} = Slots) ->
     ok = crema_worker:begin_work(Worker, Own),
     Started = Slot#slot{worker = Worker, since = crema_deadline:now()},
     Monitors = (Slots#slots.monitors)#{Monitor => Id},
-    put_slot(Id, Started, Slots#slots{monitors = Monitors}).
+    put_slot(Id, Started, Slots#slots{monitors = Monitors, paused = Paused}).
 
 -spec put_slot(id(), #slot{}, slots()) -> slots().
 put_slot(Id, Slot, #slots{all = All} = Slots) ->

@@ -11,7 +11,7 @@
 -include("../port/crema_commands.hrl").
 -include("crema_worker.hrl").
 
--export([start_link/1, begin_work/2, partition_error/2, drain/2]).
+-export([start_link/1, begin_work/2, resume/1, partition_error/2, drain/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/2]).
 
@@ -41,6 +41,11 @@ start_link(Work) ->
 begin_work(Worker, Work) ->
     gen_server:cast(Worker, {begin_work, Work}).
 
+%% @doc Its partition is not paused any more.
+-spec resume(pid()) -> ok.
+resume(Worker) ->
+    gen_server:cast(Worker, resume).
+
 %% @doc Tells the handler of an error of its partition.
 -spec partition_error(pid(), crema_error:reason()) -> ok.
 partition_error(Worker, Reason) ->
@@ -64,6 +69,7 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         place = {Topic, Partition, maps:get(null, Options)},
         options = Options,
         handler = Handler,
+        paused = maps:get(paused, Work),
         handler_state = none,
         parallel = parallel(Work),
         gathered = gathered(Work, crema_handler:takes_batches(Handler))
@@ -92,8 +98,11 @@ gathered(_Work, _Batches) ->
 -spec start_work(map(), worker()) -> next().
 start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker) ->
     case crema_handler:start(Handler, Info) of
-        {ok, State} ->
-            Started = Worker#worker{started = true, handler_state = State},
+        %% Each of several would have its own.
+        {ok, _, Where} when Where =/= none, Worker#worker.parallel =/= none ->
+            {stop, {shutdown, {handler, error, {start_with_concurrency, Where}, []}}, Worker};
+        {ok, State, Where} ->
+            Started = Worker#worker{started = true, handler_state = State, start = Where},
             case New of
                 true -> assigned(callback(handle_assigned, Info, Started));
                 false -> take(Started)
@@ -110,10 +119,33 @@ assigned({next, #worker{group = Group, slot = Slot} = Worker}) ->
 assigned(Next) ->
     go_on(Next).
 
+%% The handler knows where it left off.
+-spec start_at(crema_control:where(), worker()) -> next().
+start_at(Where, #worker{port = Port, slot = Slot} = Worker) ->
+    {Kind, Number} = crema_control:packed_where(Where),
+    Ref = make_ref(),
+    Command = term_to_binary({term_to_binary(Ref), Slot, Kind, Number}),
+    case crema_port:command(Port, ?CMD_START_AT, Command) of
+        ok -> {noreply, Worker#worker{start = Ref}};
+        Answer -> started_at(Answer, Worker)
+    end.
+
+-spec started_at(term(), worker()) -> next().
+started_at({ok, _}, Worker) ->
+    take(Worker#worker{start = none});
+started_at({error, {Code, _}}, #worker{slot = Slot} = Worker) when
+    Code =:= stale_assignment; Code =:= closed
+->
+    {stop, {shutdown, {slot_gone, Slot}}, Worker};
+started_at({error, Reason}, Worker) ->
+    {stop, {shutdown, {handler, error, Reason, []}}, Worker}.
+
 %% What a worker before this one left unacknowledged comes first.
 -spec take(worker()) -> next().
 take(#worker{parallel = Pid} = Worker) when is_pid(Pid) ->
     {noreply, Worker};
+take(#worker{start = Where} = Worker) when Where =/= none ->
+    start_at(Where, Worker);
 take(#worker{port = Port, slot = Slot, options = #{batch_messages := Most}} = Worker) ->
     case crema_port:command(Port, ?CMD_TAKE, <<Slot:64>>) of
         ok ->
@@ -135,6 +167,8 @@ handle_cast({drain, Why}, Worker) ->
     finish(Why, tell_acked(Worker));
 handle_cast({partition_error, Reason}, Worker) ->
     go_on(callback(handle_error, Reason, Worker));
+handle_cast(resume, Worker) ->
+    {noreply, Worker, 0};
 handle_cast(_, Worker) ->
     {noreply, Worker, 0}.
 
@@ -152,6 +186,8 @@ handle_info({crema_go_on, _}, Worker) ->
     {noreply, Worker, 0};
 handle_info({crema_due, Timer}, #worker{gathered = Gathered} = Worker) ->
     {noreply, Worker#worker{gathered = crema_gather:due(Timer, Gathered)}, 0};
+handle_info({Ref, Answer}, #worker{start = Ref} = Worker) when is_reference(Ref) ->
+    started_at(crema_port:answer(Answer), Worker);
 handle_info(timeout, Worker) ->
     work(Worker);
 handle_info(Message, Worker) ->
@@ -222,7 +258,14 @@ last_crash(Callback, Crash, #worker{place = {Topic, Partition, _}, about = About
 -spec work(worker()) -> next().
 work(#worker{wait = Timer} = Worker) when Timer =/= none ->
     {noreply, Worker};
-work(Worker) ->
+work(#worker{paused = Paused} = Worker) ->
+    case crema_paused:is_raised(Paused) of
+        true -> {noreply, tell_acked(Worker)};
+        false -> slice(Worker)
+    end.
+
+-spec slice(worker()) -> next().
+slice(Worker) ->
     slice(erlang:monotonic_time(microsecond) + ?SLICE_US, Worker).
 
 -spec slice(integer(), worker()) -> next().
@@ -238,10 +281,11 @@ slice(Until, #worker{todo = [], gathered = Before} = Worker) ->
         {Batches, Gathered} ->
             slice(Until, decode(Batches, Worker#worker{gathered = Gathered}))
     end;
-slice(Until, Worker) ->
+slice(Until, #worker{paused = Paused} = Worker) ->
     case handle(Worker) of
         {next, New} ->
-            case erlang:monotonic_time(microsecond) < Until of
+            InTime = erlang:monotonic_time(microsecond) < Until,
+            case InTime andalso not crema_paused:is_raised(Paused) of
                 true -> slice(Until, New);
                 false -> {noreply, tell_acked(New), 0}
             end;

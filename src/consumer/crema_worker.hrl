@@ -9,10 +9,13 @@
     place :: {Topic :: binary(), Partition :: non_neg_integer(), Null :: undefined | nil},
     %% the consumer's, as far as they concern its workers
     options :: map(),
+    paused :: crema_paused:flag(),
     handler :: crema_handler:handler(),
     %% the handler's own, once it is started
     started = false :: boolean(),
     handler_state :: term(),
+    %% where the handler wants to begin, or what tells when that is done
+    start = none :: none | crema_control:where() | reference(),
     %% in a row, of the message that is the first to do
     failures = 0 :: non_neg_integer(),
     %% messages of the largest batch that the heap was made for

@@ -301,6 +301,13 @@ group_events() ->
                 {to, integer, <<"the offset taken instead">>}
             ],
             member() ++ place() ++ [{policy, atom, <<"the option that decided">>}]),
+        event([crema, consumer, sought],
+            <<"A partition goes on elsewhere: crema:seek/3.">>,
+            [
+                {from, integer, <<"behind the last message delivered before">>},
+                {to, integer, <<"the next to be delivered">>}
+            ],
+            member() ++ place()),
         event([crema, consumer, commit_failed],
             <<"Offsets were not committed; their messages may come again.">>,
             [count(<<"partitions">>)], member() ++ problem() ++ partitions())
