@@ -272,7 +272,7 @@ samples(?CMD_TRANSACT) ->
 samples(?CMD_SEND_OFFSETS) ->
     Metadata = <<"CGMDv2:", 1:32, "group", 0, "member", 0, 1>>,
     [term_to_binary({tag(), Metadata, [{?OTHER, 0, 17}], 10})];
-samples(?CMD_GROUP_METADATA) -> [tag()];
+samples(?CMD_GROUP_METADATA) -> [<<0:32, (tag())/binary>>, <<1:32, (slot()):64, (tag())/binary>>];
 samples(?CMD_SUBSCRIBE) ->
     Topics = [?OTHER, <<"^b.*">>],
     [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];

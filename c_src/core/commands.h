@@ -48,7 +48,8 @@
  *   COMMITTED    {Tag, Partitions, Millis}            later: {ok, [{Topic, Partition, Offset}]}
  *   LIST_OFFSETS {Tag, Partitions, Where, Number, Millis}  later: the same
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
- *   GROUP_METADATA Tag                                later: {ok, Metadata}
+ *   GROUP_METADATA Count:32, Slot:64*, Tag/binary     later: {ok, Metadata}; stale_assignment when
+ *                                                     the member has no such slot any more
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *

@@ -1,6 +1,6 @@
 /*
- * Jobs of the group lane that the user asks for (SUBSCRIBE, GROUP_METADATA), and
- * what all jobs of that lane share.
+ * Jobs of the group lane that the user asks for (SUBSCRIBE), and what all jobs of
+ * that lane share.
  */
 #include "group.h"
 #include "list_offsets.h"
@@ -191,57 +191,4 @@ void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         client->group->resubscribed |= client->group->subscribed;
         client->group->subscribed = topics->cnt > 0;
         submit(client, in->caller, tag, topics, reply);
-}
-
-typedef struct metadata_job {
-        cr_job_t job;
-        cr_tag_t tag;
-        void *bytes; /* librdkafka's; NULL without them */
-        size_t size;
-        cr_error_t error;
-} metadata_job_t;
-
-/* librdkafka asks its own main thread. @locality group lane */
-static void run_metadata(cr_client_t *client, cr_job_t *job) {
-        metadata_job_t *ask = (metadata_job_t *)job;
-        rd_kafka_consumer_group_metadata_t *metadata = rd_kafka_consumer_group_metadata(client->rk);
-        if (!metadata) {
-                cr_error_own(&ask->error, "closed", "the consumer is being closed");
-                return;
-        }
-        cr_error_take(&ask->error,
-                      rd_kafka_consumer_group_metadata_write(metadata, &ask->bytes, &ask->size));
-        rd_kafka_consumer_group_metadata_destroy(metadata);
-}
-
-static void done_metadata(cr_client_t *client, cr_job_t *job) {
-        metadata_job_t *ask = (metadata_job_t *)job;
-        cr_writer_t out = cr_writer();
-        if (ask->error.set) {
-                cr_write_error(&out, &ask->error);
-        } else {
-                cr_write_tuple(&out, 2);
-                cr_write_atom(&out, "ok");
-                cr_write_binary(&out, ask->bytes, ask->size);
-        }
-        cr_reply_writer(client, &ask->tag, &out);
-        if (ask->bytes)
-                rd_kafka_mem_free(client->rk, ask->bytes);
-        cr_free(ask);
-}
-
-void cr_do_GROUP_METADATA(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        metadata_job_t *ask = in->size ? cr_alloc(sizeof(*ask)) : NULL;
-        if (!in->size) {
-                cr_answer_malformed(client, reply);
-                return;
-        }
-        if (ask && cr_tag_set(&ask->tag, in->caller, in->data, in->size)) {
-                ask->job = (cr_job_t){.run = run_metadata, .done = done_metadata};
-                if (cr_lane_submit(&client->group_lane, &ask->job))
-                        return;
-                cr_tag_clear(&ask->tag);
-        }
-        cr_free(ask);
-        cr_answer_no_memory(client, reply);
 }

@@ -3,8 +3,9 @@
 
 -include("../port/crema_commands.hrl").
 
--export([run/3, abort/2, send_offsets/3, group_metadata/1, pushes/2]).
--export([sync/4, async/4, outside/2]).
+-export([run/3, abort/2, send_offsets/3, group_metadata/1, group_metadata/2, pushes/2]).
+-export([open/2, commit/1, give_up/1, is_open/1]).
+-export([sync/4, async/4, worst/2, outside/2]).
 
 -export_type([handle/0, options/0, offset/0, metadata/0]).
 
@@ -32,30 +33,57 @@
 %% @doc Runs a function in a transaction: see `crema:transaction/3'.
 -spec run(crema_target:target(), fun((handle()) -> Result), options()) ->
     {ok, Result} | {aborted, term()} | crema_error:error().
-run({crema_transaction, Pid, _, Epoch, _} = Handle, Fun, Options) when is_function(Fun, 1) ->
-    case {fault(Options), crema_transactions:is_current(Pid, Epoch)} of
+run({crema_transaction, _, _, _, _} = Handle, Fun, Options) when is_function(Fun, 1) ->
+    case {fault(Options), is_open(Handle)} of
         {none, true} -> {ok, Fun(Handle)};
         {none, false} -> crema_transaction_error:stale();
         {Error, _} -> Error
     end;
 run(Producer, Fun, Options) when is_function(Fun, 1) ->
-    case {fault(Options), crema_target:client(Producer)} of
-        {none, {_, _, #{transactions := Pid}} = Client} ->
-            Wait = maps:get(timeout, Options, default),
-            AbortWait = maps:get(abort_wait, Options, default),
-            Entered = crema_transactions:enter(Producer, Pid, join, Wait, AbortWait),
-            case handle(Entered, Producer, Pid, Client) of
+    case fault(Options) of
+        none ->
+            case open(Producer, Options) of
                 {ok, Handle} -> run_new(Handle, Fun);
                 {joined, Handle} -> {ok, Fun(Handle)};
                 {error, _} = Error -> Error
             end;
-        {none, _} ->
-            without_transactions(Producer);
-        {Error, _} ->
+        Error ->
             Error
     end;
 run(_, _, _) ->
     erlang:error({badarg, <<"a transaction is a function of its handle">>}).
+
+%% ---- step by step ------------------------------------------------------------------
+
+%% @doc Waits for the caller's turn and begins. `joined': it is in a transaction
+%% already. Whoever opens one ends it by {@link commit/1} or {@link give_up/1},
+%% also when that has failed of itself.
+-spec open(crema_target:target(), options()) -> {ok | joined, handle()} | crema_error:error().
+open(Producer, Options) ->
+    case crema_target:client(Producer) of
+        {_, _, #{transactions := Pid}} = Client ->
+            Wait = maps:get(timeout, Options, default),
+            AbortWait = maps:get(abort_wait, Options, default),
+            Entered = crema_transactions:enter(Producer, Pid, join, Wait, AbortWait),
+            handle(Entered, Producer, Pid, Client);
+        _ ->
+            without_transactions(Producer)
+    end.
+
+%% @doc Commits, and waits for the outcome.
+-spec commit(handle()) -> ok | crema_transactions:outcome().
+commit({crema_transaction, Pid, _, Epoch, _}) ->
+    crema_transactions:commit(Pid, Epoch, infinity).
+
+%% @doc Ends it without a commit, and waits until that is done.
+-spec give_up(handle()) -> crema_transactions:outcome().
+give_up({crema_transaction, Pid, _, Epoch, _}) ->
+    crema_transactions:abort(Pid, Epoch).
+
+%% @doc Whether it takes messages.
+-spec is_open(handle()) -> boolean().
+is_open({crema_transaction, Pid, _, Epoch, _}) ->
+    crema_transactions:is_current(Pid, Epoch).
 
 -spec without_transactions(crema_registry:ref()) -> crema_error:error().
 without_transactions(Producer) ->
@@ -109,15 +137,15 @@ run_open({crema_transaction, Pid, _, Epoch, _} = Handle, Fun) ->
     try Fun(Handle) of
         Result ->
             ok = hand_over(get(?PUSHED(Pid, Epoch))),
-            case crema_transactions:commit(Pid, Epoch, infinity) of
+            case commit(Handle) of
                 ok -> {ok, Result};
                 Other -> Other
             end
     catch
         throw:?ABORTED(Epoch) ->
-            crema_transactions:abort(Pid, Epoch);
+            give_up(Handle);
         Class:Reason:Stack ->
-            _ = crema_transactions:abort(Pid, Epoch),
+            _ = give_up(Handle),
             erlang:raise(Class, Reason, Stack)
     end.
 
@@ -225,7 +253,8 @@ alone_end(Pid, Epoch, Accepted, Deadline) ->
         {aborted, _} -> {failed, Accepted, crema_transaction_error:stale()}
     end.
 
-%% Why a message was not delivered tells more than that one was not.
+%% @doc Why a message was not delivered, of what was reported of all: it tells more
+%% than that one was not.
 -spec worst(
     crema_report:result() | {ok, [crema_report:result()]} | crema_error:error(),
     crema_error:error()
@@ -301,11 +330,17 @@ offsets([Wrong | _], _Acc) ->
 -spec group_metadata(crema_registry:ref()) -> {ok, metadata()} | crema_error:error().
 group_metadata(Consumer) ->
     case crema_registry:lookup(Consumer) of
-        {ok, consumer, Port, _, _} ->
-            case crema_port:ask(Port, fun(Tag) -> {?CMD_GROUP_METADATA, Tag} end, ?METADATA_MS, none) of
-                {ok, Bytes} -> {ok, {crema_group_metadata, Bytes}};
-                {error, _} = Error -> Error
-            end;
-        _ ->
-            crema_registry:missing(consumer, Consumer)
+        {ok, consumer, Port, _, _} -> group_metadata(Port, []);
+        _ -> crema_registry:missing(consumer, Consumer)
+    end.
+
+%% @doc The same for work on some of its slots: `stale_assignment' when the member
+%% does not have them all any more.
+-spec group_metadata(port(), [crema_slots:id()]) -> {ok, metadata()} | crema_error:error().
+group_metadata(Port, Slots) ->
+    Packed = <<(length(Slots)):32, <<<<Slot:64>> || Slot <- Slots>>/binary>>,
+    Command = fun(Tag) -> {?CMD_GROUP_METADATA, [Packed, Tag]} end,
+    case crema_port:ask(Port, Command, ?METADATA_MS, none) of
+        {ok, Bytes} -> {ok, {crema_group_metadata, Bytes}};
+        {error, _} = Error -> Error
     end.
