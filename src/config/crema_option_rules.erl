@@ -3,6 +3,8 @@
 
 -export([check/2]).
 
+-export_type([finding/0]).
+
 -define(MAX_POLL_INTERVAL, 300000).
 -define(MESSAGE_TIMEOUT, 150000).
 -define(TRANSACTION_TIMEOUT, 165000).
@@ -38,7 +40,8 @@ rules(producer) ->
         fun transaction_before_wait/1
     ];
 rules(consumer) ->
-    [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1];
+    [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1] ++
+        crema_exactly_once_options:rules();
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 

@@ -26,6 +26,7 @@
     | {function, Arity :: arity()}
     | middleware
     | batch
+    | producer
     %% One of the atoms, a module with that function, or a function of that arity.
     | {callback, [atom()], {Function :: atom(), arity()}, arity() | none}
     | {integer, Min :: integer(), Max :: integer()}
@@ -46,6 +47,7 @@
 %% is a function that returns what {@link crema_handler:check/1} makes of it;
 %% `topic_sizes' is a map from binary to number of partitions; `partitioner' and
 %% `middleware' may be `undefined'.
+%% `producer' is what {@link crema_exactly_once_options:check/1} makes of it.
 %% `properties' is checked by {@link crema_properties:parse/2} instead, and
 %% `topic_config' by {@link crema_topic_config:parse/1}.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
@@ -134,6 +136,8 @@ check(deltas, Value) when is_list(Value) ->
     end;
 check(timeout, Value) ->
     accept(crema_call:is_timeout(Value), timeout, Value);
+check(producer, Value) ->
+    crema_exactly_once_options:check(Value);
 check(Type, _Value) ->
     expected(Type).
 
@@ -145,7 +149,7 @@ shown({function, _}) ->
 shown({callback, _, _, _}) ->
     false;
 shown(Type) ->
-    not lists:member(Type, [servers, handler, properties, topic_config, middleware]).
+    not lists:member(Type, [servers, handler, properties, topic_config, middleware, producer]).
 
 -spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
 accept(true, _Type, Value) -> {ok, Value};
@@ -187,6 +191,8 @@ describe({callback, Atoms, {Function, Arity}, FunArity}) ->
         io_lib:format("Module or {Module, Args}, the module exporting ~s/~b", [Function, Arity]),
         Fun
     ]);
+describe(producer) ->
+    crema_exactly_once_options:describe();
 describe(batch) ->
     <<"none, adaptive or {fixed, N}">>;
 describe(name) ->

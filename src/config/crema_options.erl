@@ -224,12 +224,28 @@ consumer_rows() ->
         optional(concurrency, 1, concurrency,
             <<"how many messages of a partition are handled at a time: 1, in order; {key, N}, "
                 "those of a key in order; {any, N}, in no order">>),
-        optional(commit, auto, {one_of, [auto, transaction, external]},
+        optional(commit, auto, {one_of, [auto, transaction, exactly_once, external]},
             <<"auto: what is acknowledged is committed; transaction: only what "
-                "crema:send_offsets/3 sends within a transaction; external: nothing, the handler "
-                "keeps its offsets and its init/2 says where to begin">>),
+                "crema:send_offsets/3 sends within a transaction; exactly_once: in transactions of "
+                "the consumer's own, with what its handler has produced; external: nothing, the "
+                "handler keeps its offsets and its init/2 says where to begin">>),
         time(stop_timeout, 10000, 0, <<"how long a stop may take to drain, commit and leave">>)
-    ]).
+    ] ++ exactly_once_rows()).
+
+%% Of one with commit => exactly_once.
+-spec exactly_once_rows() -> [row()].
+exactly_once_rows() ->
+    [
+        optional(transactional_id, undefined, {optional, text},
+            <<"the transactional.id of its producer, for exactly_once: no other client may have it; "
+                "else the group and group.instance.id">>),
+        time(transaction_interval, 100, 0,
+            <<"how long a transaction of exactly_once gathers what handlers produce, at most">>),
+        bytes(transaction_bytes, 16777216, ?MAX_BYTES,
+            <<"how much it gathers, at most, and what one handler returns beyond">>),
+        optional(producer, #{}, producer,
+            <<"options of that producer, over those that follow from the consumer's">>)
+    ].
 
 -spec cluster_rows() -> [row()].
 cluster_rows() ->

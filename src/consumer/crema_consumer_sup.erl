@@ -1,11 +1,13 @@
 %% @private A consumer's supervisor: the partitions' processes, and the group
 %% member that starts them. The member comes last, so that at a stop it still
 %% finds them, to drain them. It cannot outlive them nor they it: one_for_all.
+%% With `commit => exactly_once' a producer and who has its transactions stand
+%% between them.
 -module(crema_consumer_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_worker_sup/0, start_group/2, start_worker/2]).
--export([start_partition/1]).
+-export([start_link/1, start_worker_sup/0, start_worker/2, start_partition/1]).
+-export([start_producer/1, start_exactly_once/2, start_group/2]).
 -export([init/1]).
 
 %% So often within so many seconds it starts its member again.
@@ -25,15 +27,37 @@ start_link(Options) ->
 -spec start_worker_sup() -> supervisor:startlink_ret().
 start_worker_sup() ->
     ok = crema_child:restarts(?RESTARTS, ?PERIOD),
-    {ok, Workers} = supervisor:start_link(?MODULE, workers),
-    _ = put({?MODULE, workers}, Workers),
-    {ok, Workers}.
+    remembered(workers, supervisor:start_link(?MODULE, workers)).
+
+-spec remembered(atom(), Started) -> Started when Started :: {ok, pid()} | {error, term()}.
+remembered(Which, {ok, Pid} = Started) ->
+    _ = put({?MODULE, Which}, Pid),
+    Started;
+remembered(_Which, Error) ->
+    Error.
+
+%% @doc The producer of a consumer with these options.
+-spec start_producer(fun(() -> map())) -> {ok, pid()} | {error, term()}.
+start_producer(Options) ->
+    Own = crema_exactly_once_options:producer(Options()),
+    remembered(producer, crema_producer:start_link(Own)).
+
+%% @doc Who has its transactions.
+-spec start_exactly_once(pid(), fun(() -> map())) -> {ok, pid()} | {error, term()}.
+start_exactly_once(Consumer, Options) ->
+    Producer = get({?MODULE, producer}),
+    remembered(exactly_once, crema_exactly_once:start_link(Consumer, Producer, Options())).
 
 %% @doc The options come in a function: supervisors print what they start, and a
 %% handler's arguments are nobody's business.
 -spec start_group(pid(), fun(() -> map())) -> gen_server:start_ret().
 start_group(Consumer, Options) ->
-    crema_group:start_link(Consumer, get({?MODULE, workers}), Options).
+    ExactlyOnce =
+        case get({?MODULE, exactly_once}) of
+            undefined -> none;
+            Pid -> Pid
+        end,
+    crema_group:start_link(Consumer, get({?MODULE, workers}), ExactlyOnce, Options).
 
 %% @doc A partition's process.
 -spec start_worker(pid(), map()) -> {ok, pid()} | {error, term()}.
@@ -48,12 +72,13 @@ start_partition(Work) -> crema_parallel:start_link(Work).
 -spec init(map() | workers) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(#{stop_timeout := Stop} = Options) ->
+    Hidden = fun() -> Options end,
     Workers = #{
         id => workers, start => {?MODULE, start_worker_sup, []}, type => supervisor
     },
     Group = #{
         id => group,
-        start => {?MODULE, start_group, [self(), fun() -> Options end]},
+        start => {?MODULE, start_group, [self(), Hidden]},
         shutdown => Stop + 2000,
         significant => true,
         restart => transient
@@ -64,7 +89,7 @@ init(#{stop_timeout := Stop} = Options) ->
         period => ?PERIOD,
         auto_shutdown => any_significant
     },
-    {ok, {Flags, [Workers, Group]}};
+    {ok, {Flags, [Workers] ++ exactly_once(Hidden, Options) ++ [Group]}};
 init(workers) ->
     Worker = #{
         id => worker,
@@ -73,3 +98,14 @@ init(workers) ->
         shutdown => brutal_kill
     },
     {ok, {#{strategy => simple_one_for_one}, [Worker]}}.
+
+%% A producer that was fenced starts again, with all of the consumer, so often as the
+%% supervisor allows: brokers fence it, too, when its transaction took too long.
+-spec exactly_once(fun(() -> map()), map()) -> [supervisor:child_spec()].
+exactly_once(Hidden, #{commit := exactly_once, stop_timeout := Stop}) ->
+    [
+        #{id => producer, start => {?MODULE, start_producer, [Hidden]}, shutdown => Stop + 2000},
+        #{id => exactly_once, start => {?MODULE, start_exactly_once, [self(), Hidden]}}
+    ];
+exactly_once(_Hidden, _Options) ->
+    [].

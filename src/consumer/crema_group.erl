@@ -5,7 +5,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/3]).
+-export([start_link/4]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export([terminate/2, format_status/2]).
 
@@ -22,13 +22,15 @@
 
 -type state() :: #state{}.
 
--spec start_link(pid(), pid(), fun(() -> map())) -> gen_server:start_ret().
-start_link(Consumer, Workers, Options) ->
-    gen_server:start_link(?MODULE, {Consumer, Workers, Options}, []).
+%% @doc Of a consumer with the supervisor of its workers, and who has its transactions,
+%% if it has any.
+-spec start_link(pid(), pid(), pid() | none, fun(() -> map())) -> gen_server:start_ret().
+start_link(Consumer, Workers, ExactlyOnce, Options) ->
+    gen_server:start_link(?MODULE, {Consumer, Workers, ExactlyOnce, Options}, []).
 
--spec init({pid(), pid(), fun(() -> map())}) ->
+-spec init({pid(), pid(), pid() | none, fun(() -> map())}) ->
     {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
-init({Consumer, Workers, Given}) ->
+init({Consumer, Workers, ExactlyOnce, Given}) ->
     process_flag(trap_exit, true),
     Options = Given(),
     Known = #{known => fun known/1},
@@ -43,19 +45,20 @@ init({Consumer, Workers, Given}) ->
             crema_child:log_warnings(Options),
             ok = crema_registry:register(consumer, Port, #{}, #{}),
             ok = crema_registry:alias(Consumer, self()),
-            {ok, opened(Port, Consumer, Workers, Options), {continue, subscribe}};
+            {ok, opened(Port, Consumer, {Workers, ExactlyOnce}, Options), {continue, subscribe}};
         {error, Reason} ->
             {stop, Reason}
     end.
 
--spec opened(port(), pid(), pid(), map()) -> state().
-opened(Port, Consumer, Workers, Options) ->
+-spec opened(port(), pid(), {pid(), pid() | none}, map()) -> state().
+opened(Port, Consumer, {Workers, ExactlyOnce}, Options) ->
     Client = crema_client:new(consumer, Port, Options),
     About = crema_group_events:about(Consumer, Client, Options),
     Work = #{
         port => Port,
         group => self(),
         consumer => Consumer,
+        exactly_once => ExactlyOnce,
         options => Options,
         supervisor => Workers,
         about => About
@@ -72,9 +75,10 @@ opened(Port, Consumer, Workers, Options) ->
     }.
 
 %% cr_commits of the core.
--spec commits(auto | transaction | external) -> 1..3.
+-spec commits(auto | transaction | exactly_once | external) -> 1..3.
 commits(auto) -> 1;
 commits(transaction) -> 2;
+commits(exactly_once) -> 2;
 commits(external) -> 3.
 
 %% Since 2.2; without it a full prefetch queue costs a second of fetching.

@@ -40,6 +40,8 @@
     {ack, state()}
     %% done with up to that offset; the rest comes again at once
     | {ack, UpTo :: integer(), state()}
+    %% done with, and this came of it: exactly once
+    | {produce, [map()], state()}
     %% somebody acknowledges it later, by its token
     | {noack, state()}
     %% it comes again after so long, which is no failure
@@ -179,6 +181,7 @@ call(#handler{call = Call} = Handler, Given, State) ->
 -spec verdict(term(), state(), handler()) -> verdict().
 verdict(ok, State, _) -> {ack, State};
 verdict({noack, _} = Verdict, _, _) -> Verdict;
+verdict({produce, Messages, _} = Verdict, _, _) when is_list(Messages) -> Verdict;
 verdict({error, _, _} = Verdict, _, _) -> Verdict;
 verdict({ack, UpTo, _} = Verdict, _, _) when is_integer(UpTo) -> Verdict;
 verdict({retry, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;

@@ -2,7 +2,7 @@
 %% runs of offsets: a few words, however many messages.
 -module(crema_runs).
 
--export([new/0, add/3, add_one/2, separate/1, pack/1]).
+-export([new/0, add/3, add_one/2, separate/1, bounds/1, pack/1]).
 
 -export_type([runs/0]).
 
@@ -31,6 +31,11 @@ add_one(Offset, Runs) -> [{Offset, Offset} | Runs].
 -spec separate(runs()) -> runs().
 separate([{_, _} | _] = Runs) -> [separator | Runs];
 separate(Runs) -> Runs.
+
+%% @doc The first and the last offset of one run.
+-spec bounds(runs()) -> {From :: integer(), To :: integer()}.
+bounds([{From, To}]) ->
+    {From, To}.
 
 %% @doc As the command ACK has them.
 -spec pack(runs()) -> binary().

@@ -22,6 +22,7 @@
     port := port(),
     group := pid(),
     consumer := pid(),
+    exactly_once := pid() | none,
     options := map(),
     supervisor := pid(),
     about := crema_group_events:about()
@@ -97,7 +98,9 @@ paused(#slots{paused = Paused} = Slots) ->
 %% ---- assignment ------------------------------------------------------------------
 
 -spec assigned([given()], slots()) -> slots().
-assigned(Given, #slots{all = All} = Slots) ->
+assigned(Given, #slots{all = All, work = #{exactly_once := Pid}} = Slots) ->
+    Staying = [Id || {Id, #slot{revoked = false}} <- maps:to_list(All)],
+    ok = crema_exactly_once:rebalanced(Pid, Staying),
     New = maps:from_list([{Id, #slot{topic = T, partition = P}} || {Id, T, P, _} <- Given]),
     Slots#slots{all = maps:merge(All, New)}.
 
@@ -123,7 +126,7 @@ start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
 start_worker(Id, Slot, #slots{work = Work} = Slots) ->
     #{supervisor := Supervisor, options := Options} = Work,
     {Flag, Paused} = crema_paused:flag(place(Slot), Slots#slots.paused),
-    Own = (maps:with([port, group, consumer, about], Work))#{
+    Own = (maps:with([port, group, consumer, about, exactly_once], Work))#{
         slot => Id,
         assigned => not Slot#slot.told,
         topic => Slot#slot.topic,
@@ -226,6 +229,11 @@ worker_down(Id, Worker, Reason, #slots{all = All} = Slots) ->
             Reason =:= normal; Reason =:= {shutdown, {slot_gone, Id}}
         ->
             put_slot(Id, Slot#slot{worker = none}, Slots);
+        %% What it did comes again.
+        #{Id := #slot{worker = Worker} = Slot} when
+            Reason =:= {shutdown, {transaction_aborted, Id}}
+        ->
+            start_worker(Id, put_slot(Id, Slot#slot{worker = none}, Slots));
         #{Id := #slot{worker = Worker} = Slot} ->
             crashed(Id, Slot#slot{worker = none}, Reason, Slots);
         _ ->

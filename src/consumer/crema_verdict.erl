@@ -27,6 +27,12 @@
 ) -> next().
 apply({ack, State}, #{offset := To}, Rest, Worker) ->
     {next, acknowledged(To, Rest, State, Worker)};
+apply({produce, _, _}, _Last, _Rest, #worker{exactly_once = none} = Worker) ->
+    misused(produce, "is for a consumer with commit => exactly_once", Worker);
+apply({produce, Messages, State}, #{offset := To}, Rest, Worker) ->
+    produced(Messages, To, Rest, Worker#worker{handler_state = State});
+apply({noack, _}, _Last, _Rest, #worker{exactly_once = Pid} = Worker) when is_pid(Pid) ->
+    misused(noack, "is not for a consumer with commit => exactly_once", Worker);
 apply({noack, State}, _Last, Rest, #worker{acked = Acked} = Worker) ->
     Separated = crema_runs:separate(Acked),
     {next, Worker#worker{todo = Rest, acked = Separated, handler_state = State, failures = 0}};
@@ -89,6 +95,24 @@ place(#worker{place = {Topic, Partition, _}}) ->
 -spec extent(integer(), worker()) -> {Offset :: integer(), Count :: pos_integer()}.
 extent(To, #worker{todo = [#{offset := From} | _] = Todo}) ->
     {From, length(lists:takewhile(fun(#{offset := Offset}) -> Offset =< To end, Todo))}.
+
+-spec misused(atom(), string(), worker()) -> next().
+misused(Returned, Why, Worker) ->
+    {stop, {shutdown, {handler, error, {bad_return, Returned, Why}, []}}, Worker}.
+
+%% What came of the messages up to that offset goes with their offsets, and with those
+%% of what was only acknowledged before.
+-spec produced([map()], To :: integer(), [crema_consumer:message()], worker()) -> next().
+produced(Messages, To, Rest, #worker{exactly_once = Pid, slot = Slot} = Worker) ->
+    Range = crema_runs:bounds(runs(To, Worker)),
+    case crema_exactly_once:add(Pid, Slot, Range, Messages) of
+        ok ->
+            {next, Worker#worker{todo = Rest, acked = crema_runs:new(), failures = 0}};
+        {error, Reason} ->
+            failed(Reason, Worker);
+        aborted ->
+            {stop, {shutdown, {transaction_aborted, Slot}}, Worker#worker{acked = crema_runs:new()}}
+    end.
 
 %% The same comes again after a back-off.
 -spec failed(term(), worker()) -> next().

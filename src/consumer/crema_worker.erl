@@ -19,7 +19,7 @@
 
 %% Why a worker ends in order: its partition is given up, was lost without a
 %% commit, begins anew (at another offset, or after the crash of another of its
-%% workers), or its consumer stops.
+%% workers, or of its transaction), or its consumer stops.
 -type ending() :: revoked | lost | reset | stopped.
 
 -type worker() :: #worker{}.
@@ -66,6 +66,7 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         group = Group,
         about = maps:get(about, Work),
         info = info(Work),
+        exactly_once = maps:get(exactly_once, Work),
         place = {Topic, Partition, maps:get(null, Options)},
         options = Options,
         handler = Handler,
@@ -105,7 +106,7 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
             Started = Worker#worker{started = true, handler_state = State, start = Where},
             case New of
                 true -> assigned(callback(handle_assigned, Info, Started));
-                false -> take(Started)
+                false -> enter(Started)
             end;
         {crash, Class, Reason, Stack} ->
             {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
@@ -115,7 +116,7 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
 -spec assigned(crema_verdict:next()) -> next().
 assigned({next, #worker{group = Group, slot = Slot} = Worker}) ->
     Group ! {crema_handler_assigned, Slot},
-    take(Worker);
+    enter(Worker);
 assigned(Next) ->
     go_on(Next).
 
@@ -139,6 +140,16 @@ started_at({error, {Code, _}}, #worker{slot = Slot} = Worker) when
     {stop, {shutdown, {slot_gone, Slot}}, Worker};
 started_at({error, Reason}, Worker) ->
     {stop, {shutdown, {handler, error, Reason, []}}, Worker}.
+
+%% What a worker before this one has done may be about to be committed.
+-spec enter(worker()) -> next().
+enter(#worker{exactly_once = none} = Worker) ->
+    take(Worker);
+enter(#worker{exactly_once = Pid, slot = Slot, place = {Topic, Partition, _}} = Worker) ->
+    case crema_exactly_once:enter(Pid, Slot, {Topic, Partition}, Worker#worker.port) of
+        ok -> take(Worker);
+        aborted -> {stop, {shutdown, {slot_gone, Slot}}, Worker}
+    end.
 
 %% What a worker before this one left unacknowledged comes first.
 -spec take(worker()) -> next().
@@ -180,6 +191,8 @@ handle_info({crema_share, Messages, Fresh}, #worker{gathered = Before} = Worker)
 %% Nothing of it follows, or is of use. The group tells why, and to end.
 handle_info({crema_slot_end, Slot}, #worker{slot = Slot} = Worker) ->
     {noreply, tell_acked(Worker#worker{wait = for_ever})};
+handle_info({crema_aborted, Slot}, #worker{slot = Slot} = Worker) ->
+    {stop, {shutdown, {transaction_aborted, Slot}}, Worker};
 handle_info({crema_go_on, Timer}, #worker{wait = Timer} = Worker) ->
     work(Worker#worker{wait = none});
 handle_info({crema_go_on, _}, Worker) ->
@@ -212,7 +225,17 @@ go_on({stop, Reason, Worker}) -> {stop, Reason, tell_acked(Worker)}.
 %% drain_timeout at most.
 -spec finish(ending(), worker()) -> {stop, normal, worker()}.
 finish(Why, Worker) ->
-    {stop, normal, given_up(Why, Worker#worker{ends = Why})}.
+    Ended = given_up(Why, Worker#worker{ends = Why}),
+    ok = leave(Why, Ended),
+    {stop, normal, Ended}.
+
+%% What is done is committed, if it still can be.
+-spec leave(ending(), worker()) -> ok.
+leave(Why, #worker{exactly_once = Pid, slot = Slot}) when is_pid(Pid), Why =/= lost ->
+    _ = crema_exactly_once:leave(Pid, Slot),
+    ok;
+leave(_Why, _Worker) ->
+    ok.
 
 -spec given_up(ending(), worker()) -> worker().
 given_up(reset, Worker) ->
@@ -246,6 +269,7 @@ terminate(Reason, #worker{handler = Handler, handler_state = State} = Worker) ->
 why(normal, #worker{ends = Why}) -> Why;
 why({shutdown, {handler, Class, Reason, _}}, _) -> {crash, Class, Reason};
 why({shutdown, {slot_gone, _}}, _) -> revoked;
+why({shutdown, {transaction_aborted, _}}, _) -> reset;
 why(Reason, _) -> {crash, exit, Reason}.
 
 %% Nothing is started again for it.
@@ -342,6 +366,10 @@ handle(#worker{handler = Handler, handler_state = State, todo = [Message | Rest]
 -spec tell_acked(worker()) -> worker().
 tell_acked(#worker{acked = []} = Worker) ->
     Worker;
+tell_acked(#worker{exactly_once = Pid, acked = Runs, slot = Slot} = Worker) when is_pid(Pid) ->
+    %% When it is aborted the worker is told.
+    _ = crema_exactly_once:add(Pid, Slot, crema_runs:bounds(Runs), []),
+    Worker#worker{acked = crema_runs:new()};
 tell_acked(#worker{acked = Runs, slot = Slot, port = Port} = Worker) ->
     _ = crema_port:command(Port, ?CMD_ACK, <<Slot:64, (crema_runs:pack(Runs))/binary>>),
     Worker#worker{acked = crema_runs:new()}.

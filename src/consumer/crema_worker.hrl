@@ -6,6 +6,8 @@
     about :: crema_group_events:about(),
     %% what its handler is told of it
     info :: crema_consumer:info(),
+    %% who has the transactions of a consumer that has any
+    exactly_once = none :: none | pid(),
     place :: {Topic :: binary(), Partition :: non_neg_integer(), Null :: undefined | nil},
     %% the consumer's, as far as they concern its workers
     options :: map(),

@@ -311,6 +311,25 @@ group_events() ->
         event([crema, consumer, commit_failed],
             <<"Offsets were not committed; their messages may come again.">>,
             [count(<<"partitions">>)], member() ++ problem() ++ partitions())
+        | exactly_once_events()
+    ].
+
+-spec exactly_once_events() -> [row()].
+exactly_once_events() ->
+    [
+        event([crema, consumer, transaction_committed],
+            <<"What was produced and how far it had been consumed is committed, exactly once.">>,
+            gathered(), member() ++ partitions()),
+        event([crema, consumer, transaction_aborted],
+            <<"None of it is: what was consumed comes again after the delay.">>,
+            gathered() ++ attempts(), member() ++ problem() ++ partitions())
+    ].
+
+-spec gathered() -> [field()].
+gathered() ->
+    [
+        count(<<"messages produced">>),
+        {duration, {integer, ms}, <<"time since it began">>}
     ].
 
 -spec handler_events() -> [row()].
