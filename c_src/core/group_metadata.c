@@ -62,8 +62,8 @@ static void run_metadata(cr_client_t *client, cr_job_t *job) {
 static bool has_slots(const cr_client_t *client, const metadata_job_t *ask) {
         const cr_group_t *group = client->group;
         for (uint32_t i = 0; i < ask->count; i++) {
-                const cr_slot_t *slot = ask->slots[i] ? cr_map_get(&group->slots, ask->slots[i])
-                                                      : NULL;
+                const cr_slot_t *slot =
+                        ask->slots[i] ? cr_map_get(&group->slots, ask->slots[i]) : NULL;
                 if (!slot || (slot->revoked && group->lost))
                         return false;
         }

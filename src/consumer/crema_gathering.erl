@@ -60,10 +60,10 @@ produce(Handle, Messages) ->
     try
         crema:produce_many_async(Handle, Messages)
     catch
-        %% The user's middleware.
+        %% The user's code. It has been called before anything was sent.
         Class:Reason:Stack ->
             Text = erl_error:format_exception(Class, Reason, crema_events:without_arguments(Stack)),
-            crema_error:make(bad_message, Text, #{})
+            crema_error:make(middleware, Text, #{})
     end.
 
 -spec noted(

@@ -181,7 +181,6 @@ call(#handler{call = Call} = Handler, Given, State) ->
 -spec verdict(term(), state(), handler()) -> verdict().
 verdict(ok, State, _) -> {ack, State};
 verdict({noack, _} = Verdict, _, _) -> Verdict;
-verdict({produce, Messages, _} = Verdict, _, _) when is_list(Messages) -> Verdict;
 verdict({error, _, _} = Verdict, _, _) -> Verdict;
 verdict({ack, UpTo, _} = Verdict, _, _) when is_integer(UpTo) -> Verdict;
 verdict({retry, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
@@ -189,6 +188,8 @@ verdict({pause, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
 verdict({skip, State}, _, _) -> {skip, undefined, State};
 verdict({skip, _, _} = Verdict, _, _) -> Verdict;
 verdict({stop, _, _} = Verdict, _, _) -> Verdict;
+%% A proper list.
+verdict({produce, Messages, _} = Verdict, _, _) when length(Messages) >= 0 -> Verdict;
 verdict(Other, _, #handler{module = M, function = F}) -> bad_return(M, F, Other).
 
 %% @doc Calls one of the callbacks that only change the state, if it is there.
