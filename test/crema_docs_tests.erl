@@ -72,6 +72,7 @@ examples() ->
             Pages
         ),
         transactions(Bindings),
+        exactly_once(Bindings),
         lists:foldl(fun run/2, [], fences("docs/topics.md") ++ fences("docs/buffer.md")),
         lists:foldl(fun run/2, [], fences("docs/reports.md")),
         lists:foldl(fun run/2, [], fences("docs/producer.md")),
@@ -102,6 +103,25 @@ transactions(Bindings) ->
     [{value, Till}, {value, Member}] = [erl_eval:binding(Name, Run) || Name <- ['Till', 'Member']],
     ok = crema_consumer:stop(Member),
     ok = crema_producer:stop(Till).
+
+%% What is consumed is produced.
+exactly_once(Bindings) ->
+    Test = self(),
+    Tell = fun(_, #{count := Count}, _, _) -> Test ! {shouted, Count} end,
+    Event = [crema, consumer, transaction_committed],
+    ok = crema_events:attach(?FUNCTION_NAME, Event, Tell, none),
+    {value, Brokers} = erl_eval:binding('Brokers', Bindings),
+    {ok, P} = crema_producer:start_link(#{bootstrap_servers => Brokers}),
+    {ok, _} = crema:produce(P, #{topic => "whispers", value => "hush"}),
+    ok = crema_producer:stop(P),
+    Run = lists:foldl(fun run/2, Bindings, fences("docs/exactly_once.md")),
+    receive
+        {shouted, Count} -> ?assertEqual(1, Count)
+    after 30000 -> error(not_committed)
+    end,
+    ok = crema_events:detach(?FUNCTION_NAME),
+    {value, Shouter} = erl_eval:binding('Shouter', Run),
+    ok = crema_consumer:stop(Shouter).
 
 at(Block, Brokers) ->
     binary:replace(Block, <<"localhost:9092">>, Brokers, [global]).

@@ -26,6 +26,8 @@ defmodule Crema.Consumer do
   `handle_message(message, state)` returns
 
     * `{:ack, state}`: the message is done
+    * `{:produce, messages, state}`: the message is done, and these came of it, exactly once (with
+      `commit: :exactly_once`)
     * `{:noack, state}`: it is acknowledged later, by any process, with `Crema.ack/1`
     * `{:error, reason, state}`: it is to be handled again, after a pause
 
@@ -71,8 +73,14 @@ defmodule Crema.Consumer do
       order; `{:key, n}`, those of a key in order; `{:any, n}`, in no order
     * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
     * `:commit`, `:auto` (the default: what is acknowledged is committed), `:transaction` (only what
-      `Crema.send_offsets/3` sends within a transaction) or `:external` (nothing: `init/2` says where
+      `Crema.send_offsets/3` sends within a transaction), `:exactly_once` (in transactions of the
+      consumer's own, with what its handler has produced) or `:external` (nothing: `init/2` says where
       to begin)
+    * `:transactional_id`, for `:exactly_once`: that of the consumer's producer, which no other client
+      may have; else the group and `group.instance.id`
+    * `:transaction_interval` (100 ms) and `:transaction_bytes` (16 MiB), how long and how much a
+      transaction gathers
+    * `:producer`, options of that producer
     * `:stop_timeout` (10_000 ms), how long stopping may take
   """
 

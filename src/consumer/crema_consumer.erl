@@ -59,6 +59,8 @@
     %% Done with; `ok' leaves the state as it is.
     {ack, state()}
     | ok
+    %% Done with, and this came of it: exactly once.
+    | {produce, [map()], state()}
     %% Somebody acknowledges it later, by its token.
     | {noack, state()}
     %% Of a batch: done with up to that offset. The rest comes again at once.
