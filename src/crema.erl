@@ -404,6 +404,8 @@ ack(#{token := Token}) ->
     ack(Token);
 ack({crema_token, Consumer, Slot, Offset}) when node(Consumer) =:= node() ->
     case crema_registry:lookup(Consumer) of
+        {ok, consumer, _, #{commit := exactly_once}, _} ->
+            crema_exactly_once:no_ack();
         {ok, consumer, Port, _, _} ->
             case crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>) of
                 {error, {closed, _}} -> consumer_stopped();

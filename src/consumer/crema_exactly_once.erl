@@ -7,7 +7,7 @@
 %% so nothing is half in it, whatever becomes of the worker.
 -module(crema_exactly_once).
 
--export([start_link/3, enter/4, add/4, leave/2, rebalanced/2]).
+-export([start_link/3, enter/4, add/4, leave/2, rebalanced/2, no_ack/0]).
 
 -export_type([range/0]).
 
@@ -51,3 +51,10 @@ call(Pid, Request) ->
 -spec rebalanced(pid() | none, [crema_slots:id()]) -> ok.
 rebalanced(none, _Slots) -> ok;
 rebalanced(Pid, Slots) -> gen_statem:cast(Pid, {rebalanced, Slots}).
+
+%% @doc What would be acknowledged behind a transaction's back would not come again
+%% when that is aborted.
+-spec no_ack() -> crema_error:error().
+no_ack() ->
+    Text = "a consumer with commit => exactly_once acknowledges what its handler returns",
+    crema_error:make(bad_call, Text, #{}).

@@ -43,7 +43,7 @@ init({Consumer, Workers, ExactlyOnce, Given}) ->
     case crema_client:open(consumer, Properties, Limits) of
         {ok, Port, _} ->
             crema_child:log_warnings(Options),
-            ok = crema_registry:register(consumer, Port, #{}, #{}),
+            ok = crema_registry:register(consumer, Port, maps:with([commit], Options), #{}),
             ok = crema_registry:alias(Consumer, self()),
             {ok, opened(Port, Consumer, {Workers, ExactlyOnce}, Options), {continue, subscribe}};
         {error, Reason} ->
@@ -104,6 +104,8 @@ handle_call({stop, Timeout}, _From, State) ->
     {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
+handle_call({ack, _, _}, _From, #state{options = #{commit := exactly_once}} = State) ->
+    {reply, crema_exactly_once:no_ack(), State};
 handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
     {reply, crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>), State};
 handle_call({pause, Which, Value}, _From, #state{slots = Slots, client = Client} = State) ->
