@@ -58,7 +58,7 @@ produce(_Handle, []) ->
     ok;
 produce(Handle, Messages) ->
     try
-        crema:produce_many_async(Handle, Messages)
+        crema_produce:async(Handle, {many, Messages}, #{})
     catch
         %% The user's code. It has been called before anything was sent.
         Class:Reason:Stack ->
@@ -118,7 +118,7 @@ commit(Port, Metadata, #gathering{handle = Handle, parts = Parts} = Gathering) -
     crema_transaction:offset()
 ]) -> ok | crema_error:error().
 send_offsets(_Handle, _Metadata, []) -> ok;
-send_offsets(Handle, Metadata, Offsets) -> crema:send_offsets(Handle, Metadata, Offsets).
+send_offsets(Handle, Metadata, Offsets) -> crema_transaction:send_offsets(Handle, Metadata, Offsets).
 
 %% A slot that has ended meanwhile needs it no more.
 -spec acknowledge(port() | none, gathering()) -> ok.
@@ -133,7 +133,7 @@ acknowledge(Port, #gathering{parts = Parts}) ->
 %% Its reports are kept until somebody awaits them.
 -spec claimed(gathering()) -> gathering().
 claimed(#gathering{reports = Reports} = Gathering) ->
-    _ = [crema:await(Ref, 0) || {_, _, Ref} <- Reports],
+    _ = [crema_await:await(Ref, 0) || {_, _, Ref} <- Reports],
     Gathering#gathering{reports = []}.
 
 %% @doc Which additions it failed of, when it could not be committed for that: those of
@@ -142,7 +142,7 @@ claimed(#gathering{reports = Reports} = Gathering) ->
     [{crema_group_events:place(), crema_exactly_once:range(), crema_error:error()}].
 culprits(Failed, #gathering{reports = Reports}) ->
     Verdicts = [
-        {Place, Range, crema_transaction:worst(crema:await(Ref, 0), Failed)}
+        {Place, Range, crema_transaction:worst(crema_await:await(Ref, 0), Failed)}
      || {Place, Range, Ref} <- Reports
     ],
     [Verdict || {_, _, Error} = Verdict <- Verdicts, Error =/= Failed, not is_of_time(Error)].
