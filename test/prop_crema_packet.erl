@@ -2,7 +2,7 @@
 %% driver, and nothing that is sent to a port makes it crash or hang.
 %%
 %% CREMA_PROPER_CASES is the number of cases of bytes (3000), each for ports of
-%% four kinds in two ways.
+%% five kinds in two ways.
 -module(prop_crema_packet).
 
 -include_lib("proper/include/proper.hrl").
@@ -100,7 +100,7 @@ headers() -> list({oneof([name(), "name", [<<"na">>, $m, "e"], <<>>]), data()}).
 name() -> ?LET(Bytes, binary(), binary:replace(Bytes, <<0>>, <<"0">>, [global])).
 
 prop_bytes_to_a_port() ->
-    %% Any bytes to any command, of a producer, a consumer, a cluster and a port
+    %% Any bytes to any command, of a producer, a consumer, a reader, a cluster and a port
     %% that is not open, are answered: with an error, unless they happen to be
     %% right. The port and its client are as before.
     Property = ?FORALL(
@@ -169,6 +169,7 @@ always(consumer) ->
     [
         ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE, ?CMD_GROUP_METADATA
     ];
+always(reader) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS];
 always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO].
 
 %% Whether the bytes differ from an argument that is right in no more than what
@@ -245,7 +246,7 @@ samples(?CMD_OPEN) ->
     [
         term_to_binary({tag(), Kind, Properties, Options})
      || Properties <- [[{<<"log.queue">>, <<"true">>}, {<<"group.id">>, <<"g">>}]],
-        Kind <- [producer, consumer],
+        Kind <- [producer, consumer, reader],
         Options <- [[], [{<<"max_messages">>, 5}, {<<"batch_bytes">>, 100}]]
     ];
 samples(?CMD_CLOSE) -> [tag()];
@@ -290,6 +291,8 @@ samples(?CMD_START_AT) ->
 samples(?CMD_COMMITTED) -> [term_to_binary({tag(), Of, 10}) || Of <- partition_samples()];
 samples(?CMD_LIST_OFFSETS) ->
     [term_to_binary({tag(), Of, Where, 0, 10}) || Of <- partition_samples(), Where <- ['end', timestamp]];
+samples(?CMD_ASSIGN) ->
+    [term_to_binary([{?OTHER, P, 0, To} || P <- [0, 1]]) || To <- [infinity, 7]];
 samples(?CMD_MOCK_TOPIC) -> [term_to_binary({tag(), <<"other">>, 2})];
 samples(?CMD_MOCK_ERRORS) ->
     [term_to_binary({0, [{request_timed_out, 0}, {transport, 0}, {no_error, 5}]})];
@@ -362,6 +365,7 @@ start() ->
         {producer, []},
         {producer, [{<<"transactional.id">>, <<"t">>}]},
         {consumer, [{<<"group.id">>, <<"g">>}]},
+        {reader, []},
         {cluster, []}
     ],
     Common = [{<<"log.queue">>, <<"true">>}, {<<"bootstrap.servers">>, Servers}],

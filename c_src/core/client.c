@@ -112,11 +112,11 @@ void cr_client_drain(cr_client_t *client) {
 bool cr_client_sweep(cr_client_t *client) {
         if (client->state != CR_OPEN)
                 return true; /* what it will be is not known yet */
-        if (client->kind == CR_KIND_CONSUMER) {
+        if (client->group) {
                 cr_source_mark(&client->news);
                 cr_group_sweep(client);
         }
-        return client->kind == CR_KIND_CONSUMER;
+        return client->group != NULL;
 }
 
 void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone) {

@@ -29,6 +29,7 @@ typedef enum cr_kind {
         CR_KIND_NONE,
         CR_KIND_PRODUCER,
         CR_KIND_CONSUMER,
+        CR_KIND_READER, /* a consumer without a group */
         CR_KIND_CLUSTER
 } cr_kind_t;
 

@@ -50,6 +50,10 @@
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
  *   GROUP_METADATA Count:32, Slot:64*, Tag/binary     later: {ok, Metadata}; stale_assignment when
  *                                                     the member has no such slot any more
+ *   ASSIGN       [{Topic, Partition, From, To | infinity}]
+ *                                                     {ok, [Slot | {error, _}]}: offsets of what is
+ *                                                     to be read, without To; one with an error is
+ *                                                     not read
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *
@@ -120,17 +124,18 @@
         ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \
         ROW(SEND_OFFSETS, 22, PRODUCER, TERM)                                                      \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
-        ROW(TAKE, 33, CONSUMER, PACKED)                                                            \
-        ROW(DEMAND, 34, CONSUMER, PACKED)                                                          \
-        ROW(ACK, 35, CONSUMER, PACKED)                                                             \
+        ROW(TAKE, 33, SLOTTED, PACKED)                                                             \
+        ROW(DEMAND, 34, SLOTTED, PACKED)                                                           \
+        ROW(ACK, 35, SLOTTED, PACKED)                                                              \
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
         ROW(COMMIT, 37, CONSUMER, TERM)                                                            \
-        ROW(SLOTS, 38, CONSUMER, NONE)                                                             \
+        ROW(SLOTS, 38, SLOTTED, NONE)                                                              \
         ROW(GROUP_METADATA, 39, CONSUMER, PACKED)                                                  \
+        ROW(ASSIGN, 40, READER, TERM)                                                              \
         ROW(SEEK, 42, CONSUMER, TERM)                                                              \
         ROW(START_AT, 43, CONSUMER, TERM)                                                          \
         ROW(COMMITTED, 52, CONSUMER, TERM)                                                         \
-        ROW(LIST_OFFSETS, 53, CONSUMER, TERM)                                                      \
+        ROW(LIST_OFFSETS, 53, SLOTTED, TERM)                                                       \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
         ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 

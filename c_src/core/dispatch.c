@@ -13,6 +13,8 @@ enum needs {
         NEED_CLIENT,
         NEED_PRODUCER,
         NEED_CONSUMER,
+        NEED_READER,
+        NEED_SLOTTED,
         NEED_CLUSTER
 };
 
@@ -41,6 +43,10 @@ static bool meets(const cr_client_t *client, enum needs needs) {
                 return open && client->kind == CR_KIND_PRODUCER;
         case NEED_CONSUMER:
                 return open && client->kind == CR_KIND_CONSUMER;
+        case NEED_READER:
+                return open && client->kind == CR_KIND_READER;
+        case NEED_SLOTTED:
+                return open && client->group;
         case NEED_CLUSTER:
                 return open && client->kind == CR_KIND_CLUSTER;
         }

@@ -22,16 +22,6 @@ typedef struct release_job {
         cr_error_t error;        /* of the answer */
 } release_job_t;
 
-/* Revoked messages leave memory only when their queue is polled. */
-static void drain(rd_kafka_queue_t *queue) {
-        rd_kafka_message_t *messages[64];
-        ssize_t count;
-        while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0) {
-                for (ssize_t i = 0; i < count; i++)
-                        rd_kafka_message_destroy(messages[i]);
-        }
-}
-
 /* @locality group lane */
 static void run_release(cr_client_t *client, cr_job_t *job) {
         release_job_t *release = (release_job_t *)job;
@@ -39,7 +29,7 @@ static void run_release(cr_client_t *client, cr_job_t *job) {
                 release->err = cr_commit_wait(client, release->offsets, COMMIT_MS);
         cr_answer_revoke(client->rk, release->partitions, &release->error);
         for (int i = 0; i < release->queue_count; i++) {
-                drain(release->queues[i]);
+                cr_slot_drain(release->queues[i]);
                 rd_kafka_queue_destroy(release->queues[i]);
         }
         release->queue_count = 0;

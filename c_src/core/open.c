@@ -54,7 +54,7 @@ static void demand_group(open_job_t *open) {
 static void run_open(cr_client_t *client, cr_job_t *job) {
         open_job_t *open = (open_job_t *)job;
         char text[512];
-        bool consumer = open->kind == CR_KIND_CONSUMER;
+        bool consumer = open->kind == CR_KIND_CONSUMER || open->kind == CR_KIND_READER;
         (void)client;
         open->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, open->conf, text,
                                 sizeof(text));
@@ -62,7 +62,7 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
                 open->conf = NULL;
         else
                 cr_error_code(&open->error, rd_kafka_last_error(), text);
-        if (open->rk && consumer)
+        if (open->rk && open->kind == CR_KIND_CONSUMER)
                 demand_group(open);
 }
 
@@ -73,6 +73,11 @@ static bool make_parts(cr_client_t *client, const cr_options_t *options) {
                        (client->delivery = cr_delivery_new(client->rk, options)) != NULL;
         case CR_KIND_CONSUMER:
                 return (client->group = cr_group_new(options)) != NULL;
+        case CR_KIND_READER:
+                if (!(client->group = cr_group_new(options)))
+                        return false;
+                client->group->out_of_range = CR_START_ERROR;
+                return true;
         case CR_KIND_CLUSTER:
                 return (client->cluster = cr_cluster_new(client->rk, options->brokers)) != NULL;
         case CR_KIND_NONE:
@@ -150,6 +155,8 @@ static cr_kind_t kind_of(const char *name) {
                 return CR_KIND_PRODUCER;
         if (strcmp(name, "consumer") == 0)
                 return CR_KIND_CONSUMER;
+        if (strcmp(name, "reader") == 0)
+                return CR_KIND_READER;
         return strcmp(name, "cluster") == 0 ? CR_KIND_CLUSTER : CR_KIND_NONE;
 }
 

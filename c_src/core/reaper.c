@@ -17,6 +17,7 @@
 #include "delivery.h"
 #include "group.h"
 #include "rdkafka_compat.h"
+#include "reader.h"
 #include "tally.h"
 #include "transaction.h"
 
@@ -91,6 +92,11 @@ static bool is_member(cr_client_t *client) {
 
 static void finish_consumer(cr_client_t *client) {
         cr_error_t error = {0};
+        if (client->kind == CR_KIND_READER) {
+                cr_reader_stop(client);
+                cr_group_clear(client->group);
+                return;
+        }
         while (cr_must_be_assigned_first() && client->group->subscribed &&
                !client->group->rebalances && is_member(client))
                 serve_one(client);

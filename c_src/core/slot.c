@@ -2,6 +2,7 @@
 
 #include "group.h"
 #include "mem.h"
+#include "reader.h"
 
 /* Unique in the VM, whichever client: see slot.h. */
 static atomic_uint_fast64_t last_id;
@@ -21,6 +22,7 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
         slot->partition = partition;
         slot->queue = queue;
         slot->stored = slot->delivered = start;
+        slot->end = INT64_MAX;
         cr_window_init(&slot->window, client->ops);
         cr_source_init(&slot->source, &client->wake, slot);
         rd_kafka_queue_cb_event_enable(queue, (void (*)(rd_kafka_t *, void *))cr_source_event,
@@ -73,9 +75,20 @@ rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot) {
         cr_source_forget(&slot->source);
         drop_held(slot);
         cr_window_clear(&slot->window);
+        if (slot->reading)
+                rd_kafka_topic_destroy(slot->reading);
         cr_free(slot->topic);
         cr_free(slot);
         return queue;
+}
+
+void cr_slot_drain(rd_kafka_queue_t *queue) {
+        rd_kafka_message_t *messages[64];
+        ssize_t count;
+        while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0) {
+                for (ssize_t i = 0; i < count; i++)
+                        rd_kafka_message_destroy(messages[i]);
+        }
 }
 
 static void send_batch(cr_slot_t *slot, cr_buf_t *buf, size_t size, const unsigned char *mask,
@@ -89,11 +102,13 @@ static void send_batch(cr_slot_t *slot, cr_buf_t *buf, size_t size, const unsign
         slot->client->ops->send(slot->client->host, slot->worker, &packet);
 }
 
-/* Messages from the first held one on that are messages: not errors. */
+/* Messages from the first held one on that are messages, not errors, and lie
+ * before the slot's end. */
 static uint32_t run_length(const cr_slot_t *slot, uint32_t most) {
-        uint32_t length = 0;
-        while (length < most && slot->held_at + length < slot->held_count &&
-               !slot->held[slot->held_at + length]->err)
+        rd_kafka_message_t *const *next = &slot->held[slot->held_at];
+        uint32_t held = slot->held_count - slot->held_at, length = 0;
+        while (length < most && length < held && !next[length]->err &&
+               next[length]->offset < slot->end)
                 length++;
         return length;
 }
@@ -145,6 +160,18 @@ static void take_error(cr_slot_t *slot) {
         rd_kafka_message_destroy(message);
 }
 
+/* The slot's end is met by position, by a message behind it, or by the end of
+ * the partition; not by the message before it, for there may be none: control
+ * records, aborted transactions and compaction leave offsets without. */
+static bool is_at_end(const cr_slot_t *slot) {
+        const rd_kafka_message_t *next =
+                slot->held_at < slot->held_count ? slot->held[slot->held_at] : NULL;
+        if (slot->delivered >= slot->end)
+                return true;
+        return next && next->offset >= slot->end &&
+               (!next->err || next->err == RD_KAFKA_RESP_ERR__PARTITION_EOF);
+}
+
 /* Nothing during a rebalance: librdkafka goes on at the position that the slot has
  * now (cr_group_go_on()), so what it has, or fetches, comes again. */
 static bool pull(cr_slot_t *slot) {
@@ -168,8 +195,11 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         unsigned spent = 1;
         (void)client;
         while (slot->worker && slot->credit && !slot->revoked && !is_halted(slot)) {
+                bool more = slot->held_at < slot->held_count || pull(slot);
                 uint32_t sent;
-                if (slot->held_at == slot->held_count && !pull(slot))
+                if (is_at_end(slot))
+                        cr_reader_end(slot);
+                if (!more || slot->revoked)
                         break;
                 if (spent >= budget) {
                         cr_source_mark(&slot->source);

@@ -24,20 +24,22 @@ typedef struct cr_slot {
         cr_client_t *client; /* set once */
         char *topic;         /* owned */
         int32_t partition;
-        rd_kafka_queue_t *queue;  /* owned */
-        cr_source_t source;       /* of queue */
-        cr_recipient_t worker;    /* 0: none at the moment */
-        uint32_t credit;          /* messages the worker has asked for */
-        bool revoked;             /* nothing is delivered any more */
-        bool wants_reset;         /* its offset is out of range: see group_reset.c */
-        bool resetting;           /* ... and a job looks into it */
-        bool begins;              /* nothing is delivered until its start is committed */
-        int32_t mark;             /* of that start: see group_start.c */
-        rd_kafka_resp_err_t told; /* error told, since a message was delivered */
-        const void *moving;       /* the seek that librdkafka is carrying out, or NULL */
-        bool stalled;             /* ... which has failed: see group_seek.c */
-        int64_t stored;           /* position stored last */
-        int64_t delivered;        /* behind the last message delivered */
+        rd_kafka_queue_t *queue;   /* owned */
+        cr_source_t source;        /* of queue */
+        cr_recipient_t worker;     /* 0: none at the moment */
+        uint32_t credit;           /* messages the worker has asked for */
+        bool revoked;              /* nothing is delivered any more */
+        bool wants_reset;          /* its offset is out of range: see group_reset.c */
+        bool resetting;            /* ... and a job looks into it */
+        bool begins;               /* nothing is delivered until its start is committed */
+        int32_t mark;              /* of that start: see group_start.c */
+        rd_kafka_resp_err_t told;  /* error told, since a message was delivered */
+        const void *moving;        /* the seek that librdkafka is carrying out, or NULL */
+        bool stalled;              /* ... which has failed: see group_seek.c */
+        int64_t stored;            /* position stored last */
+        int64_t delivered;         /* behind the last message delivered */
+        int64_t end;               /* nothing from here on is delivered; INT64_MAX: no end */
+        rd_kafka_topic_t *reading; /* owned; NULL but for one of reader.c */
         cr_window_t window;
         uint32_t held_at, held_count; /* pulled and not yet delivered */
         rd_kafka_message_t *held[CR_SLOT_PULL];
@@ -63,6 +65,9 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
 void cr_slot_revoke(cr_slot_t *slot);
 /* Delivers again what is delivered and not acknowledged. */
 void cr_slot_redeliver(cr_slot_t *slot);
+/* Frees what is in the queue of a slot that was taken back: dropped messages
+ * leave memory only when their queue is polled. @locality any */
+void cr_slot_drain(rd_kafka_queue_t *queue);
 /* Stores the position, if it has moved, for the next commit. */
 void cr_slot_store(cr_slot_t *slot);
 
