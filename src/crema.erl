@@ -10,18 +10,16 @@
 -export([tombstone/3, tombstone/4, tombstone_async/3, tombstone_async/4]).
 -export([tombstone_many/2, tombstone_many/3, tombstone_many_async/2, tombstone_many_async/3]).
 -export([await/1, await/2, await_many/2, completed/1, reports/1]).
--export([flush/2, purge/1, queue_size/1, disconnect/1]).
--export([partition_count/2, variant/2]).
+-export([flush/2, purge/1, queue_size/1, disconnect/1, partition_count/2, variant/2]).
 -export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
 -export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
 -export([buffer_size/1, purge_buffer/1]).
 -export([topic/2, topic/3, push/2, push/3, close_topic/2]).
--export([ack/1, pause/2, resume/2, seek/3, commit/1, commit/2]).
+-export([ack/1, pause/2, resume/2, seek/3, commit/1, commit/2, fold/3]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
 -export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
--export_type([produce_options/0, tombstone_options/0]).
--export_type([producer/0, variant/0, topic/0]).
+-export_type([produce_options/0, tombstone_options/0, producer/0, variant/0, topic/0]).
 -export_type([transaction/0, transaction_options/0, offset/0, group_metadata/0]).
 
 %% Those of a topic handle have no topic, and other fields.
@@ -453,6 +451,10 @@ commit(Consumer) -> crema_control:commit(Consumer).
 -spec commit(crema_control:consumer(), crema_control:partitions()) ->
     {ok, [crema_control:offset()]} | crema_error:error().
 commit(Consumer, Partitions) -> crema_control:commit(Consumer, Partitions).
+
+%% @doc See {@link crema_reader:fold/3}.
+-spec fold(Options :: map() | list(), crema_reader:folder(Acc), Acc) -> crema_reader:folded(Acc).
+fold(Options, Fun, Acc) -> crema_reader:fold(Options, Fun, Acc).
 
 %% @doc About the driver: librdkafka's version, clients being wound up.
 -spec info() -> map().

@@ -4,7 +4,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([bootstrap/0, brokers/1, log/2]).
+-export([bootstrap/0, brokers/1, topic/3, delete_records/4, log/2]).
 
 %% @doc CREMA_TEST_BOOTSTRAP.
 bootstrap() ->
@@ -19,6 +19,25 @@ needed(Name) ->
 %% @doc A command of `scripts/kafka' for all brokers: kill, restart, pause, resume.
 %% CREMA_TEST_KAFKA_DIR, or KAFKA_DIR, is the folder in which it keeps them.
 brokers(Command) ->
+    ?assertEqual("", script(Command, [])).
+
+%% @doc A new topic of that many partitions, with settings like "key=value".
+topic(Topic, Partitions, Settings) ->
+    Said = script("topic", [Topic, integer_to_list(Partitions) | Settings]),
+    ?assertMatch({match, _}, re:run(Said, "Created topic"), Said).
+
+%% @doc The log of a partition begins at that offset from now on.
+delete_records(Directory, Topic, Partition, Offset) ->
+    File = filename:join(Directory, <<Topic/binary, ".json">>),
+    Format = "{\"version\":1,\"partitions\":[{\"topic\":\"~s\",\"partition\":~b,\"offset\":~b}]}",
+    ok = file:write_file(File, io_lib:format(Format, [Topic, Partition, Offset])),
+    Said = script("tool", [
+        "org.apache.kafka.tools.DeleteRecordsCommand",
+        "--bootstrap-server", bootstrap(), "--offset-json-file", File
+    ]),
+    ?assertMatch({match, _}, re:run(Said, "low_watermark: " ++ integer_to_list(Offset)), Said).
+
+script(Command, Arguments) ->
     Folder =
         case os:getenv("CREMA_TEST_KAFKA_DIR") of
             false -> needed("KAFKA_DIR");
@@ -26,7 +45,8 @@ brokers(Command) ->
         end,
     Source = proplists:get_value(source, ?MODULE:module_info(compile)),
     Script = filename:join([filename:dirname(Source), "..", "scripts", "kafka"]),
-    ?assertEqual("", os:cmd(lists:join($\s, [Script, Command, Folder]))).
+    Words = lists:join($\s, [Script, Command, Folder | Arguments]),
+    os:cmd(unicode:characters_to_list(Words)).
 
 %% @doc All that a topic holds, by kcat: nothing of crema's stands between.
 -spec log(file:filename(), binary()) -> [{Partition :: integer(), [{Offset, Value}]}] when

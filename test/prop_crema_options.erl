@@ -133,7 +133,7 @@ garbage(Size) ->
         {1, list(choose(0, 300))}
     ]).
 
-scope() -> elements([producer, consumer, cluster, variant, pool]).
+scope() -> elements([producer, consumer, reader, cluster, variant, pool]).
 
 options() ->
     oneof([garbage(), list({key(), value()}), as_map(list({key(), value()})), list(garbage())]).

@@ -2,7 +2,7 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([start_link/3, restarts/2, spec/5, child_id/2, works_for/1, works_for_one/1, stop/2]).
+-export([running/0, start_link/3, restarts/2, spec/5, child_id/2, works_for/1, works_for_one/1, stop/2]).
 -export([shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
@@ -13,18 +13,28 @@
 %% have.
 -spec start_link(gen_server | supervisor, module(), map()) -> {ok, pid()} | {error, term()}.
 start_link(Behaviour, Module, #{name := Name} = Options) ->
-    case {crema_registry:is_there(), Behaviour, Name} of
-        {false, _, _} ->
-            Text = "crema's application is not running: see application:ensure_all_started(crema)",
-            crema_error:make(not_started, Text, #{});
-        {true, gen_server, undefined} ->
+    case {running(), Behaviour, Name} of
+        {{error, _} = Error, _, _} ->
+            Error;
+        {ok, gen_server, undefined} ->
             gen_server:start_link(Module, Options, []);
-        {true, gen_server, _} ->
+        {ok, gen_server, _} ->
             gen_server:start_link(Name, Module, Options, []);
-        {true, supervisor, undefined} ->
+        {ok, supervisor, undefined} ->
             supervisor:start_link(Module, Options);
-        {true, supervisor, _} ->
+        {ok, supervisor, _} ->
             supervisor:start_link(Name, Module, Options)
+    end.
+
+%% @doc Whether the application runs, without which no client does.
+-spec running() -> ok | crema_error:error().
+running() ->
+    case crema_registry:is_there() of
+        true ->
+            ok;
+        false ->
+            Text = "crema's application is not running: see application:ensure_all_started(crema)",
+            crema_error:make(not_started, Text, #{})
     end.
 
 %% @doc Called in a supervisor that starts its children, for the first of them: when

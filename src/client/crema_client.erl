@@ -5,9 +5,9 @@
 
 -include("../port/crema_commands.hrl").
 
--export([open/3, close/2, close_async/1]).
--export([new/3, attach/3, detach/1, handle/2, tell/2, fatal/2, set/2]).
--export([metadata/1, problem/1, counts/1, statistics/1]).
+-export([open/3, known/1, close/2, close_async/1]).
+-export([new/3, attach/3, detach/1, handle/2, connected/1, tell/2, fatal/2, set/2]).
+-export([metadata/1, problem/1, last_error/1, counts/1, statistics/1]).
 
 -export_type([client/0]).
 
@@ -33,7 +33,7 @@
 %% @doc Opens a client, owned by the caller. Waits for librdkafka to set itself
 %% up, not for the network. What comes back beside the port is an embedded
 %% cluster's address.
--spec open(producer | consumer | cluster, [{binary(), crema_properties:value()}], [
+-spec open(crema_registry:kind(), [{binary(), crema_properties:value()}], [
     {binary(), integer()}
 ]) -> {ok, port(), binary()} | crema_error:error().
 open(Kind, Properties, Options) ->
@@ -52,6 +52,18 @@ open(Kind, Properties, Options) ->
         Error ->
             Error
     end.
+
+%% @doc Whether the librdkafka in use has a property that the oldest one lacks.
+%% This one came with 2.2; without it a full prefetch queue costs a second of
+%% fetching.
+-spec known(binary()) -> boolean().
+known(<<"fetch.queue.backoff.ms">>) ->
+    case crema_anchor:runtime() of
+        {ok, Runtime} -> proplists:get_value(librdkafka_number, Runtime, 0) >= 16#020200ff;
+        {error, _} -> false
+    end;
+known(_) ->
+    false.
 
 %% Secrets become text here and nowhere earlier.
 -spec revealed([{binary(), crema_properties:value()}]) -> [{binary(), binary()}].
@@ -94,7 +106,7 @@ close_async(Port) ->
 
 %% @doc The state of a client that was opened with these parsed options and
 %% registered, or, without a port, of one that will be.
--spec new(producer | consumer, port() | none, map()) -> client().
+-spec new(crema_registry:kind(), port() | none, map()) -> client().
 new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
     Client = #client{
         port = none,
@@ -112,11 +124,16 @@ new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
 %% @doc A client that had no port has one, opened with these options.
 -spec attach(port(), map(), client()) -> client().
 attach(Port, Options, #client{status = Status} = Client) ->
-    probe(Client#client{
+    Attached = Client#client{
         port = Port,
         status = Status#{fatal := false, state => connecting},
         statistics = no_statistics(Options)
-    }).
+    },
+    case Attached of
+        %% It has questions of its own, which would wait for this one.
+        #client{kind = reader} -> Attached;
+        _ -> probe(Attached)
+    end.
 
 -spec no_statistics(map()) -> not_enabled | none.
 no_statistics(#{kafka := Kafka}) ->
@@ -173,6 +190,7 @@ handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
 handle(_, _) ->
     unknown.
 
+%% @doc A broker has answered.
 -spec connected(client()) -> client().
 connected(#client{status = #{connected := true}} = Client) ->
     Client;
@@ -233,6 +251,11 @@ problem({Code, Details}) ->
     (maps:with([topic, partition], Details))#{
         code => Code, message => maps:get(message, Details, <<>>)
     }.
+
+%% @doc The error that was told last, whatever has become of it.
+-spec last_error(client()) -> crema_error:reason() | none.
+last_error(#client{status = Status}) ->
+    maps:get(last_error, Status, none).
 
 %% @doc What the driver counts, of a client that is open: the columns of INFO.
 %% A producer without a client has nothing to count.

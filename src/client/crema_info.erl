@@ -16,7 +16,7 @@ client(Client) ->
     end.
 
 -spec partitions(crema_registry:kind(), port() | none) -> map().
-partitions(consumer, Port) ->
+partitions(Kind, Port) when Kind =:= consumer; Kind =:= reader ->
     case crema_port:command(Port, ?CMD_SLOTS, <<>>) of
         {ok, Slots} ->
             #{

@@ -13,7 +13,7 @@
 
 -export_type([kind/0, ref/0]).
 
--type kind() :: producer | consumer | cluster.
+-type kind() :: producer | consumer | reader | cluster.
 %% However a process can be named. A variant is as good as the process whose client
 %% it uses, a topic handle as what it is a handle of.
 -type ref() ::

@@ -42,7 +42,37 @@ rules(producer) ->
 rules(consumer) ->
     [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1] ++
         crema_exactly_once_options:rules();
+rules(reader) ->
+    [fun something_to_read/1];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
+    [].
+
+-spec something_to_read(map()) -> [finding()].
+something_to_read(#{topic := undefined, partitions := undefined}) ->
+    [{fault, topic, "is required, or partitions: the topic to read"}];
+something_to_read(#{topic := Topic, partitions := Given} = Options) when is_list(Given) ->
+    Numbers = [Number || Number <- Given, is_integer(Number)],
+    case {Topic, Numbers, [T || {T, _} <- Given, Topic =/= undefined, T =/= Topic]} of
+        {undefined, [_ | _], _} ->
+            [{fault, partitions, "must be {Topic, Partition} each, for there is no topic"}];
+        {_, _, [Other | _]} ->
+            [{fault, partitions, ["are of the topic ", Other, " too: leave topic out"]}];
+        _ ->
+            plain_maps(Options)
+    end;
+something_to_read(Options) ->
+    plain_maps(Options).
+
+%% A number says nothing where there may be several topics.
+-spec plain_maps(map()) -> [finding()].
+plain_maps(#{topic := undefined} = Options) ->
+    [
+        {fault, Name, "must name {Topic, Partition} each, for there is no topic"}
+     || Name <- [from, to],
+        #{Name := #{} = Given} <- [Options],
+        lists:any(fun is_integer/1, maps:keys(Given))
+    ];
+plain_maps(_) ->
     [].
 
 -spec one_partitioner(map()) -> [finding()].

@@ -33,6 +33,7 @@
     | {zero_or, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}
     | {some_of, [atom()]}
+    | {reader, partitions | from | to}
     %% `undefined' and `nil' are as if it were not given.
     | {optional, type()}.
 
@@ -82,6 +83,11 @@ check({one_of, Atoms} = Type, Value) ->
 check({some_of, Atoms} = Type, Value) ->
     Good = is_list(Value) andalso crema_input:is_proper(Value) andalso Value -- Atoms =:= [],
     accept(Good, Type, Value);
+check({reader, What} = Type, Value) ->
+    case crema_reader_bounds:check(What, Value) of
+        {ok, _} = Good -> Good;
+        error -> expected(Type)
+    end;
 check(backoff, {Min, Max} = Value) ->
     Good =
         is_integer(Min) andalso is_integer(Max) andalso
@@ -193,6 +199,8 @@ describe({callback, Atoms, {Function, Arity}, FunArity}) ->
     ]);
 describe(producer) ->
     crema_exactly_once_options:describe();
+describe({reader, What}) ->
+    crema_reader_bounds:describe(What);
 describe(batch) ->
     <<"none, adaptive or {fixed, N}">>;
 describe(name) ->

@@ -9,7 +9,7 @@
 
 -export_type([scope/0, row/0, parsed/0, reason/0]).
 
--type scope() :: producer | topic | consumer | cluster | variant | pool.
+-type scope() :: producer | topic | consumer | reader | cluster | variant | pool.
 
 -type row() :: #{
     name := atom(),
@@ -40,21 +40,22 @@
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ cluster_rows() ++
-        variant_rows() ++ pool_rows().
+    client_rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ reader_rows() ++
+        cluster_rows() ++ variant_rows() ++ pool_rows().
 
 -spec client_rows() -> [row()].
 client_rows() ->
     Clients = [producer, consumer],
+    Connected = [reader | Clients],
     [
         (optional(name, undefined, name, <<"name to register the process under">>))#{
             scope := [producer, consumer, cluster, pool]
         },
         (required(bootstrap_servers, servers,
-            <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Clients},
+            <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Connected},
         (optional(kafka, #{}, properties,
             <<"librdkafka properties, passed through verbatim; secrets may be functions without "
-                "arguments">>))#{scope := Clients},
+                "arguments">>))#{scope := Connected},
         (optional(statistics_deltas, metrics, deltas,
             <<"numbers of the statistics that are told with their change since the last; "
                 "metrics: those that crema_statistics:metrics/1 needs">>))#{scope := Clients}
@@ -247,6 +248,26 @@ exactly_once_rows() ->
             <<"options of that producer, over those that follow from the consumer's">>)
     ].
 
+-spec reader_rows() -> [row()].
+reader_rows() ->
+    scoped(reader, [
+        optional(topic, undefined, {optional, text},
+            <<"topic to read: all of its partitions, unless partitions names some">>),
+        optional(partitions, undefined, {reader, partitions}, <<"partitions to read">>),
+        optional(from, earliest, {reader, from},
+            <<"where to begin; a partition that a map leaves out is read from its beginning">>),
+        optional(to, 'end', {reader, to},
+            <<"where to end, which is not read itself; end: where the partition ended when the read "
+                "began; infinity: go on with what comes">>),
+        time(timeout, 30000, 1,
+            <<"how long to wait for brokers at the start, and for a message before the end">>),
+        optional(null, undefined, {one_of, [undefined, nil]},
+            <<"how a null key, value or header value is given">>),
+        messages(batch_messages, 1000, ?MAX_BATCH_MESSAGES, <<"messages read at a time, at most">>),
+        bytes(batch_bytes, 262144, ?MAX_BATCH_BYTES,
+            <<"their size, at most; a larger single message still comes">>)
+    ]).
+
 -spec cluster_rows() -> [row()].
 cluster_rows() ->
     scoped(cluster, [
@@ -310,8 +331,8 @@ messages(Name, Default, Max, Doc) ->
 bytes(Name, Default, Max, Doc) ->
     (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
 
-%% @doc Checks the options of a producer, a topic handle, a consumer, an embedded
-%% cluster, a variant or a pool (its own, without those of its producers): a map,
+%% @doc Checks the options of a producer, a topic handle, a consumer, a reader, an
+%% embedded cluster, a variant or a pool (its own, without those of its producers): a map,
 %% property list or Elixir keyword list.
 %%
 %% On success the map holds every option of the scope, defaults filled in, in
@@ -356,6 +377,7 @@ rows(Scope) when
     Scope =:= producer;
     Scope =:= topic;
     Scope =:= consumer;
+    Scope =:= reader;
     Scope =:= cluster;
     Scope =:= variant;
     Scope =:= pool

@@ -30,7 +30,21 @@ table(consumer) ->
         {<<"offset.store.method">>, <<"offsets are always kept by the broker">>},
         {<<"enable.partition.eof">>, <<"crema needs the end of a partition to report lag">>}
         | common()
-    ].
+    ];
+table(reader) ->
+    Alone = <<"a reader is in no group and commits nothing">>,
+    [{Name, Alone} || Name <- [
+        <<"group.id">>,
+        <<"enable.auto.offset.store">>,
+        <<"enable.auto.commit">>,
+        <<"auto.commit.enable">>,
+        <<"offset.store.method">>
+    ]] ++
+        [
+            {<<"auto.offset.reset">>, <<"use the option from">>},
+            {<<"enable.partition.eof">>, <<"crema needs the end of a partition to end there">>}
+            | common()
+        ].
 
 -spec commits() -> binary().
 commits() ->

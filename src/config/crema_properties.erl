@@ -11,7 +11,7 @@
 
 -export_type([scope/0, properties/0, value/0]).
 
--type scope() :: producer | consumer.
+-type scope() :: producer | consumer | reader.
 -type value() :: binary() | crema_secret:secret().
 -type properties() :: #{Key :: binary() => value()}.
 
@@ -223,13 +223,21 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         {<<"group.id">>, Group},
         %% Offsets are stored by the acknowledgement window, committed by librdkafka.
         {<<"enable.auto.commit">>, <<"true">>},
-        {<<"enable.auto.offset.store">>, <<"false">>},
         {<<"auto.commit.interval.ms">>, <<"5000">>},
-        {<<"auto.offset.reset">>, <<"error">>},
-        {<<"enable.partition.eof">>, <<"true">>},
         %% A topic that comes into being after the subscription is noticed by
         %% this refresh only; librdkafka's default is five minutes.
-        {<<"topic.metadata.refresh.interval.ms">>, <<"60000">>},
+        {<<"topic.metadata.refresh.interval.ms">>, <<"60000">>}
+        | strategy(User) ++ fetching()
+    ];
+defaults(reader, _Parsed) ->
+    [{<<"enable.auto.commit">>, <<"false">>} | fetching()].
+
+-spec fetching() -> [{binary(), binary()}].
+fetching() ->
+    [
+        {<<"enable.auto.offset.store">>, <<"false">>},
+        {<<"auto.offset.reset">>, <<"error">>},
+        {<<"enable.partition.eof">>, <<"true">>},
         %% A fetch that waits at one partition's end holds up the others.
         {<<"fetch.wait.max.ms">>, <<"100">>},
         %% Bounded by bytes alone: librdkafka before 2.2 pauses fetching for up
@@ -237,7 +245,6 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         %% thousand places in less.
         {<<"queued.min.messages">>, <<"1000000">>},
         {<<"queued.max.messages.kbytes">>, <<"65536">>}
-        | strategy(User)
     ].
 
 %% One of librdkafka's own is left to it.
@@ -285,10 +292,10 @@ strategy(_User) -> [{<<"partition.assignment.strategy">>, <<"cooperative-sticky"
 
 %% A consumer whose prefetch queue was full would not fetch for a whole second.
 -spec newer(scope(), fun((binary()) -> boolean())) -> [{binary(), binary()}].
-newer(consumer, Known) ->
-    [{Key, <<"10">>} || Key <- [<<"fetch.queue.backoff.ms">>], Known(Key)];
 newer(producer, _Known) ->
-    [].
+    [];
+newer(_Consumer, Known) ->
+    [{Key, <<"10">>} || Key <- [<<"fetch.queue.backoff.ms">>], Known(Key)].
 
 %% @doc A markdown table of the properties crema sets for a client with default
 %% options. A property of the same name under `kafka' replaces one of them,

@@ -33,7 +33,7 @@ start_link(Consumer, Workers, ExactlyOnce, Options) ->
 init({Consumer, Workers, ExactlyOnce, Given}) ->
     process_flag(trap_exit, true),
     Options = Given(),
-    Known = #{known => fun known/1},
+    Known = #{known => fun crema_client:known/1},
     Properties = crema_properties:kafka_properties(consumer, Options, Known),
     Limits = [
         {<<"batch_messages">>, maps:get(batch_messages, Options)},
@@ -80,16 +80,6 @@ commits(auto) -> 1;
 commits(transaction) -> 2;
 commits(exactly_once) -> 2;
 commits(external) -> 3.
-
-%% Since 2.2; without it a full prefetch queue costs a second of fetching.
--spec known(binary()) -> boolean().
-known(<<"fetch.queue.backoff.ms">>) ->
-    case crema_anchor:runtime() of
-        {ok, Runtime} -> proplists:get_value(librdkafka_number, Runtime, 0) >= 16#020200ff;
-        {error, _} -> false
-    end;
-known(_) ->
-    false.
 
 -spec handle_continue(subscribe, state()) -> {noreply, state()} | {stop, term(), state()}.
 handle_continue(subscribe, #state{port = Port, subscription = Subscription} = State) ->

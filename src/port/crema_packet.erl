@@ -374,8 +374,9 @@ listed(<<>>, _Last) ->
 %% @doc The messages of a batch, as the handler gets them. `Template' is the map
 %% they are made from: topic, partition and all other keys are in it. `Token'
 %% makes the acknowledgement token of an offset. Messages whose bit is set in
-%% the mask are left out: they are acknowledged.
--spec messages(binary(), Mask :: binary(), {pid(), Slot :: integer()}, {
+%% the mask are left out: they are acknowledged. Those of a reader, whose source
+%% is `none', have no token.
+-spec messages(binary(), Mask :: binary(), {pid(), Slot :: integer()} | none, {
     Topic :: binary(), Partition :: integer(), Null :: undefined | nil
 }) -> [map()].
 messages(<<_Count:32, Packed/binary>>, <<>>, Source, Place) ->
@@ -394,27 +395,31 @@ unmasked([], _Mask, _Index) ->
 
 -define(KEY_AND_VALUE, (?MESSAGE_KEY bor ?MESSAGE_VALUE)).
 
--spec decode(binary(), {pid(), integer()}, {binary(), integer(), undefined | nil}) -> [map()].
+-spec decode(binary(), {pid(), integer()} | none, {binary(), integer(), undefined | nil}) ->
+    [map()].
 decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
-    Key:KeySize/binary, Value:ValueSize/binary, Rest/binary>>, {Consumer, Slot} = Source,
-    {Topic, Partition, Null} = Place) when Nulls band ?MESSAGE_HEADERS =:= 0 ->
-    Message = #{
-        topic => Topic,
-        partition => Partition,
-        offset => Offset,
-        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
-        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
-        headers => [],
-        timestamp => Timestamp,
-        timestamp_type => timestamp_type(Type),
-        token => {crema_token, Consumer, Slot, Offset}
-    },
+    Key:KeySize/binary, Value:ValueSize/binary, Rest/binary>>, Source, Place) when
+    Nulls band ?MESSAGE_HEADERS =:= 0
+->
+    Message = message(Offset, Nulls, Key, Value, [], Timestamp, Type, Source, Place),
     [Message | decode(Rest, Source, Place)];
 decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
-    Key:KeySize/binary, Value:ValueSize/binary, Count:16, Rest/binary>>, {Consumer, Slot} = Source,
-    {Topic, Partition, Null} = Place) ->
+    Key:KeySize/binary, Value:ValueSize/binary, Count:16, Rest/binary>>, Source,
+    {_, _, Null} = Place) ->
     {Headers, More} = decode_headers(Count, Rest, Null, []),
-    Message = #{
+    Message = message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, Source, Place),
+    [Message | decode(More, Source, Place)];
+decode(<<>>, _Source, _Place) ->
+    [].
+
+%% Two maps, for a key that is added to one later would cost as much as all else.
+-spec message(
+    integer(), byte(), binary(), binary(), list(), integer(), 0..3, {pid(), integer()} | none,
+    {binary(), integer(), undefined | nil}
+) -> map().
+message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, {Consumer, Slot}, Place) ->
+    {Topic, Partition, Null} = Place,
+    #{
         topic => Topic,
         partition => Partition,
         offset => Offset,
@@ -424,10 +429,19 @@ decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, 
         timestamp => Timestamp,
         timestamp_type => timestamp_type(Type),
         token => {crema_token, Consumer, Slot, Offset}
-    },
-    [Message | decode(More, Source, Place)];
-decode(<<>>, _Source, _Place) ->
-    [].
+    };
+message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, none, Place) ->
+    {Topic, Partition, Null} = Place,
+    #{
+        topic => Topic,
+        partition => Partition,
+        offset => Offset,
+        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
+        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
+        headers => Headers,
+        timestamp => Timestamp,
+        timestamp_type => timestamp_type(Type)
+    }.
 
 -spec decode_headers(non_neg_integer(), binary(), undefined | nil, [{binary(), term()}]) ->
     {[{binary(), binary() | undefined | nil}], binary()}.
