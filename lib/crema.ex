@@ -457,6 +457,7 @@ defmodule Crema do
   defdelegate resume(consumer, partitions), to: Crema.Control
   defdelegate seek(consumer, partitions, where), to: Crema.Control
   defdelegate commit(consumer, partitions \\ :all), to: Crema.Control
+  defdelegate stream(opts), to: Crema.Reader
 
   @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
   @spec info() :: map

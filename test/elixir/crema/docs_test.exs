@@ -6,6 +6,7 @@ defmodule Crema.DocsTest do
         {Crema.Producer, :producer},
         {Crema.Topic, :topic},
         {Crema.Consumer, :consumer},
+        {Crema.Reader, :reader},
         {Crema.Cluster, :cluster},
         {Crema.Pool, :pool}
       ] do
