@@ -75,6 +75,7 @@ examples() ->
         exactly_once(Bindings),
         lists:foldl(fun run/2, [], fences("docs/topics.md") ++ fences("docs/buffer.md")),
         lists:foldl(fun run/2, [], fences("docs/reports.md")),
+        lists:foldl(fun run/2, [], fences("docs/failures.md")),
         lists:foldl(fun run/2, [], fences("docs/producer.md")),
         lists:foldl(fun run/2, [], fences("docs/concurrency.md")),
         ok = crema_events:detach(my_handler),

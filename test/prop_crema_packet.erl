@@ -276,7 +276,10 @@ samples(?CMD_SEND_OFFSETS) ->
 samples(?CMD_GROUP_METADATA) -> [<<0:32, (tag())/binary>>, <<1:32, (slot()):64, (tag())/binary>>];
 samples(?CMD_SUBSCRIBE) ->
     Topics = [?OTHER, <<"^b.*">>],
-    [term_to_binary({tag(), Topics, Start, latest}) || Start <- [earliest, error, 17]];
+    [
+        term_to_binary({tag(), Topics, Start, latest, Early})
+     || Start <- [earliest, error, 17], Early <- [[], [?OTHER]]
+    ];
 samples(?CMD_TAKE) -> [<<(slot()):64>>];
 samples(?CMD_DEMAND) -> [<<(slot()):64, 100:32>>];
 samples(?CMD_ACK) -> [<<(slot()):64, 5:64, 9:64>>, <<(slot()):64, 0:64, 3:64, 7:64, 9:64>>];
@@ -382,7 +385,7 @@ start() ->
 
 subscribed(Port) ->
     Subscribe = fun(Tag) ->
-        {?CMD_SUBSCRIBE, term_to_binary({Tag, [?OTHER], earliest, earliest})}
+        {?CMD_SUBSCRIBE, term_to_binary({Tag, [?OTHER], earliest, earliest, []})}
     end,
     ok = crema_port:ask(Port, Subscribe, 10000, none),
     crema_ct:await(fun() ->

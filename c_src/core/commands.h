@@ -36,7 +36,7 @@
  *   REPORTED     Count:32                             ok | {ok, idle}: the first so many reports
  *                                                     that were sent to it are done with
  *   LOOK         Call:64                              ok | wait: whether AWAIT would
- *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange}    later: ok | {error, _}
+ *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange, [EarlyTopic]}  later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
  *   ACK          Slot:64, (From:64, To:64)+           ok | {error, stale_assignment}

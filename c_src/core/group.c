@@ -26,6 +26,8 @@ void cr_group_destroy(cr_group_t *group) {
         cr_map_clear(&group->slots);
         if (group->revoked)
                 rd_kafka_topic_partition_list_destroy(group->revoked);
+        if (group->early)
+                rd_kafka_topic_partition_list_destroy(group->early);
         cr_free(group);
 }
 

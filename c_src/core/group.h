@@ -27,6 +27,9 @@ typedef struct cr_group {
         cr_map_t slots;   /* by id */
         cr_start_t start; /* where a partition without a committed offset begins */
         int64_t start_time;
+        /* Topics that begin at the earliest in any case; set once, and then read on
+         * the lane too. NULL before the first SUBSCRIBE. */
+        rd_kafka_topic_partition_list_t *early;
         cr_start_t out_of_range; /* where one begins whose offset is gone */
         bool subscribed;
         bool resubscribed;                        /* more than once */
@@ -75,7 +78,8 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
 typedef struct cr_begin {
         cr_start_t start;
         int64_t time;
-        int patience; /* milliseconds that a question may take */
+        const rd_kafka_topic_partition_list_t *early; /* the group's */
+        int patience;                                 /* milliseconds that a question may take */
 } cr_begin_t;
 /* Fills in the offsets of those that have none, which are owned by the caller then.
  * @locality group lane */

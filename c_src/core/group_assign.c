@@ -197,6 +197,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->commits = client->group->options.commits != CR_COMMITS_NEVER;
                 assign->begin = (cr_begin_t){.start = client->group->start,
                                              .time = client->group->start_time,
+                                             .early = client->group->early,
                                              .patience = 10 * CR_SLICE_MS};
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
                         client->group->answering++;

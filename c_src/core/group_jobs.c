@@ -168,11 +168,11 @@ static rd_kafka_topic_partition_list_t *read_topics(cr_reader_t *term) {
 
 void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_reader_t term = cr_reader(in->data, in->size);
-        rd_kafka_topic_partition_list_t *topics;
+        rd_kafka_topic_partition_list_t *topics, *early;
         cr_start_t start, out_of_range;
         int64_t time, unused;
         cr_text_t tag;
-        if (!cr_read_tuple(&term, 4)) {
+        if (!cr_read_tuple(&term, 5)) {
                 cr_answer_malformed(client, reply);
                 return;
         }
@@ -180,8 +180,10 @@ void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         topics = read_topics(&term);
         start = read_start(&term, &time);
         out_of_range = read_start(&term, &unused);
+        early = read_topics(&term);
         if (!cr_reader_done(&term) || out_of_range == CR_START_TIME) {
                 rd_kafka_topic_partition_list_destroy(topics);
+                rd_kafka_topic_partition_list_destroy(early);
                 cr_answer_malformed(client, reply);
                 return;
         }
@@ -190,5 +192,9 @@ void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         client->group->out_of_range = out_of_range;
         client->group->resubscribed |= client->group->subscribed;
         client->group->subscribed = topics->cnt > 0;
+        if (client->group->early)
+                rd_kafka_topic_partition_list_destroy(early);
+        else
+                client->group->early = early;
         submit(client, in->caller, tag, topics, reply);
 }

@@ -1,7 +1,8 @@
 /*
  * Where partitions begin that the group has no offset for: where the consumer's
  * start says, but one that its topic got later than the group has begun with it
- * at the earliest, or what came before anybody noticed it would be lost.
+ * at the earliest, or what came before anybody noticed it would be lost. So do
+ * those of topics to which the group itself sends.
  *
  * Which is which is told by a mark, the metadata of the commit of a start: the
  * number of partitions that the topic had when the group began with it. By it
@@ -95,9 +96,17 @@ static rd_kafka_resp_err_t ask_mark(rd_kafka_t *rk, const char *topic, int milli
         return err;
 }
 
+static bool is_early(const rd_kafka_topic_partition_list_t *early, const char *topic) {
+        for (int i = 0; early && i < early->cnt; i++) {
+                if (strcmp(early->elems[i].topic, topic) == 0)
+                        return true;
+        }
+        return false;
+}
+
 /* Marks the starts; those that are to be at the beginning have that as offset. */
-static rd_kafka_resp_err_t mark_starts(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
-                                       int millis) {
+static rd_kafka_resp_err_t mark_starts(rd_kafka_t *rk, const cr_begin_t *begin,
+                                       rd_kafka_topic_partition_list_t *list) {
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
         const char *topic = "";
         int32_t mark = 0;
@@ -105,9 +114,9 @@ static rd_kafka_resp_err_t mark_starts(rd_kafka_t *rk, rd_kafka_topic_partition_
         for (int i = 0; i < list->cnt && !err; i++) {
                 rd_kafka_topic_partition_t *at = &list->elems[i];
                 if (strcmp(at->topic, topic) != 0)
-                        err = ask_mark(rk, at->topic, millis, &mark);
+                        err = ask_mark(rk, at->topic, begin->patience, &mark);
                 topic = at->topic;
-                if (at->partition >= mark)
+                if (at->partition >= mark || is_early(begin->early, topic))
                         at->offset = RD_KAFKA_OFFSET_BEGINNING;
                 cr_start_set_mark(rk, at, mark);
         }
@@ -157,7 +166,7 @@ rd_kafka_resp_err_t cr_find_starts(rd_kafka_t *rk, const cr_begin_t *begin,
         rd_kafka_topic_partition_list_t *list = without_offset(partitions);
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
         if (list->cnt && begin->start != CR_START_EARLIEST)
-                err = mark_starts(rk, list, begin->patience);
+                err = mark_starts(rk, begin, list);
         if (list->cnt && !err)
                 err = ask_starts(rk, begin, list, error);
         if (err) {

@@ -83,13 +83,16 @@ static void join_at(scene_t *scene, const char *topic, const char *start) {
         cr_writer_t out = cr_writer();
         scene->host = test_host_new();
         assert_string_equal(test_open(scene->host, "consumer", properties), "ok");
-        cr_write_tuple(&out, 4);
+        cr_write_tuple(&out, 5);
         cr_write_text(&out, "join");
         cr_write_list(&out, 1);
         cr_write_text(&out, topic);
         cr_write_list_end(&out);
         cr_write_atom(&out, start);
         cr_write_atom(&out, "earliest");
+        cr_write_list(&out, 1);
+        cr_write_text(&out, "early");
+        cr_write_list_end(&out);
         test_command(scene->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
 }

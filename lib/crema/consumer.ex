@@ -82,6 +82,15 @@ defmodule Crema.Consumer do
       transaction gathers
     * `:producer`, options of that producer
     * `:stop_timeout` (10_000 ms), how long stopping may take
+    * `:failures`, what follows a failure: a list of `{match, policy}`, or one policy (see
+      `Crema.DeadLetter` for an example)
+    * `:fatal`, a function of a failure that says whether the consumer stops for it
+    * `:dead_letter`, a map of `:topic` and, unless the consumer is to have one of its own,
+      `:producer`
+    * `:retry_topics`, a list of `{topic, milliseconds}`
+    * `:max_restarts`, `:infinity` (the default), or `{count, milliseconds, :stop | :pause}`
+    * `:handler_timeout`, how long a handler may take for a message or batch, in milliseconds or
+      `:infinity` (`max.poll.interval.ms`)
   """
 
   @typedoc "The options above."

@@ -241,6 +241,12 @@ own_hints() ->
                 "are assigned.">>,
         commits_nothing =>
             <<"Only with the option commit => auto does it.">>,
+        handler_failed =>
+            <<"The options failures, fatal and max_restarts say when a consumer stops for good: "
+                "mend the handler or what it needs, and start it again.">>,
+        handler_stuck =>
+            <<"Give the consumer a handler_timeout, at which only the handler is ended, or a longer "
+                "max.poll.interval.ms.">>,
         driver_missing =>
             <<"Build crema's native part (make -C c_src) and install librdkafka (Debian: "
                 "librdkafka1, to build librdkafka-dev).">>,

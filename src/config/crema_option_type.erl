@@ -27,6 +27,7 @@
     | middleware
     | batch
     | producer
+    | crema_failure_options:type()
     %% One of the atoms, a module with that function, or a function of that arity.
     | {callback, [atom()], {Function :: atom(), arity()}, arity() | none}
     | {integer, Min :: integer(), Max :: integer()}
@@ -39,6 +40,12 @@
 
 -define(MAX_PARTITIONS, 10000).
 
+%% See crema_failure_options.
+-define(IS_OF_FAILURES(Type),
+    (Type =:= failures orelse Type =:= dead_letter orelse Type =:= retry_topics orelse
+        Type =:= max_restarts)
+).
+
 %% @doc Checks and normalises a value. `{error, Reason}' says what is expected,
 %% as the end of the sentence "the option ...".
 %%
@@ -49,6 +56,7 @@
 %% `topic_sizes' is a map from binary to number of partitions; `partitioner' and
 %% `middleware' may be `undefined'.
 %% `producer' is what {@link crema_exactly_once_options:check/1} makes of it.
+%% {@link crema_failure_options} has the forms of its own.
 %% `properties' is checked by {@link crema_properties:parse/2} instead, and
 %% `topic_config' by {@link crema_topic_config:parse/1}.
 -spec check(type(), term()) -> {ok, term()} | {error, Reason :: binary()}.
@@ -144,6 +152,8 @@ check(timeout, Value) ->
     accept(crema_call:is_timeout(Value), timeout, Value);
 check(producer, Value) ->
     crema_exactly_once_options:check(Value);
+check(Type, Value) when ?IS_OF_FAILURES(Type) ->
+    crema_failure_options:check(Type, Value);
 check(Type, _Value) ->
     expected(Type).
 
@@ -155,7 +165,9 @@ shown({function, _}) ->
 shown({callback, _, _, _}) ->
     false;
 shown(Type) ->
-    not lists:member(Type, [servers, handler, properties, topic_config, middleware, producer]).
+    not lists:member(Type, [
+        servers, handler, properties, topic_config, middleware, producer, failures, dead_letter
+    ]).
 
 -spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
 accept(true, _Type, Value) -> {ok, Value};
@@ -237,7 +249,9 @@ describe(timeout) ->
 describe(topic_config) ->
     iolist_to_binary(["a map or list of ", lists:join(", ", crema_topic_config:names())]);
 describe(properties) ->
-    <<"a map or list of librdkafka properties">>.
+    <<"a map or list of librdkafka properties">>;
+describe(Type) when ?IS_OF_FAILURES(Type) ->
+    crema_failure_options:describe(Type).
 
 -spec name(term()) -> {ok, term()} | {error, binary()}.
 name(Absent) when Absent =:= undefined; Absent =:= nil -> {ok, undefined};

@@ -70,6 +70,8 @@
     %% Done with; an event tells that it was not handled.
     | {skip, state()}
     | {skip, Reason :: term(), state()}
+    %% It goes to the dead-letter topic (option `dead_letter'), and is done with then.
+    | {dead_letter, Reason :: term(), state()}
     %% Done with; nothing more of the partition for so many milliseconds.
     | {pause, Millis :: non_neg_integer(), state()}
     %% Not done with, and the whole consumer stops, as by stop/1. Its supervisor

@@ -2,7 +2,7 @@
 %% member that starts them. The member comes last, so that at a stop it still
 %% finds them, to drain them. It cannot outlive them nor they it: one_for_all.
 %% With `commit => exactly_once' a producer and who has its transactions stand
-%% between them.
+%% between them. One for dead letters comes first, so that it is there to the end.
 -module(crema_consumer_sup).
 -behaviour(supervisor).
 
@@ -89,7 +89,8 @@ init(#{stop_timeout := Stop} = Options) ->
         period => ?PERIOD,
         auto_shutdown => any_significant
     },
-    {ok, {Flags, [Workers] ++ exactly_once(Hidden, Options) ++ [Group]}};
+    Children = dead_letters(Options) ++ [Workers] ++ exactly_once(Hidden, Options) ++ [Group],
+    {ok, {Flags, Children}};
 init(workers) ->
     Worker = #{
         id => worker,
@@ -98,6 +99,13 @@ init(workers) ->
         shutdown => brutal_kill
     },
     {ok, {#{strategy => simple_one_for_one}, [Worker]}}.
+
+-spec dead_letters(map()) -> [supervisor:child_spec()].
+dead_letters(Options) ->
+    case crema_failure_options:producer(Options) of
+        {own, Own} -> [crema_dead_letter_sup:child_spec(self(), Own)];
+        _ -> []
+    end.
 
 %% A producer that was fenced starts again, with all of the consumer, so often as the
 %% supervisor allows: brokers fence it, too, when its transaction took too long.

@@ -61,7 +61,9 @@ opened(Port, Consumer, {Workers, ExactlyOnce}, Options) ->
         exactly_once => ExactlyOnce,
         options => Options,
         supervisor => Workers,
-        about => About
+        about => About,
+        policies => crema_failure:policies(Options),
+        limit => crema_failure_options:limit(Options)
     },
     #state{
         port = Port,
@@ -98,11 +100,10 @@ handle_call({ack, _, _}, _From, #state{options = #{commit := exactly_once}} = St
     {reply, crema_exactly_once:no_ack(), State};
 handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
     {reply, crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>), State};
-handle_call({pause, Which, Value}, _From, #state{slots = Slots, client = Client} = State) ->
+handle_call({pause, Which, Value}, _From, #state{slots = Slots} = State) ->
     case crema_slots:pause(Which, Value, Slots) of
         {ok, New} ->
-            Status = #{paused => crema_slots:paused(New)},
-            {reply, ok, State#state{slots = New, client = crema_client:set(Status, Client)}};
+            {reply, ok, with_paused(State#state{slots = New})};
         {not_assigned, _} = Refusal ->
             {reply, Refusal, State}
     end;
@@ -135,10 +136,19 @@ handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
 %% Not a fault, and starting again would only meet it again.
 handle_info({crema_handler_stop, Reason}, State) ->
     {stop, {shutdown, {handler_stop, Reason}}, State};
+handle_info({crema_remedy_stop, Failure}, State) ->
+    beyond_use(crema_remedy:reason(Failure), State);
 handle_info(Message, #state{slots = Slots, subscription = Subscription} = State) ->
     case crema_slots:handle(Message, Slots) of
         {ok, New} ->
             {noreply, State#state{slots = New}};
+        {paused, New} ->
+            {noreply, with_paused(State#state{slots = New})};
+        {stop, Reason, New} ->
+            beyond_use(Reason, State#state{slots = New});
+        %% Not for good: its supervisor starts it again.
+        {leave, Reason, New} ->
+            {stop, Reason, State#state{slots = New}};
         unknown ->
             case crema_subscription:answered(Message, Subscription) of
                 {ok, New} -> {noreply, State#state{subscription = New}};
@@ -205,13 +215,13 @@ event(_, State) ->
 %% What is assigned has changed.
 -spec with_slots(crema_slots:slots(), state()) -> state().
 with_slots(Slots, #state{client = Client} = State) ->
-    Status = #{
-        assigned => crema_slots:places(Slots),
-        paused => crema_slots:paused(Slots),
-        joined => true,
-        connected => true
-    },
-    State#state{slots = Slots, client = crema_client:set(Status, Client)}.
+    Status = #{assigned => crema_slots:places(Slots), joined => true, connected => true},
+    with_paused(State#state{slots = Slots, client = crema_client:set(Status, Client)}).
+
+-spec with_paused(state()) -> state().
+with_paused(#state{slots = Slots, client = Client} = State) ->
+    Status = #{paused => crema_slots:paused(Slots)},
+    State#state{client = crema_client:set(Status, Client)}.
 
 %% ---- the end -----------------------------------------------------------------------
 

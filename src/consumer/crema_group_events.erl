@@ -3,7 +3,7 @@
 
 -export([about/3, assigned/2, revoked/3, lost/2]).
 -export([commit_failed/3, offset_reset/4, sought/3]).
--export([handler_crashed/4, handler_error/4, handler_stopped/3, callback_crashed/4]).
+-export([remedy/2, handler_stuck/4, exhausted/3, handler_stopped/3, callback_crashed/4]).
 -export([skipped/4, paused/3]).
 
 -export_type([about/0, place/0]).
@@ -58,22 +58,104 @@ sought({Topic, Partition}, {From, To}, {Metadata, _}) ->
         topic => Topic, partition => Partition
     }).
 
-%% @doc The end of a worker, and when it starts again.
--spec handler_crashed(place(), term(), #{attempt := pos_integer(), delay := non_neg_integer()}, about()) ->
-    ok.
-handler_crashed({Topic, Partition}, Reason, #{delay := Delay} = Measured, {Metadata, Name}) ->
-    {Class, Cause, WithArguments} = crash(Reason),
-    Stack = crema_events:without_arguments(WithArguments),
-    crema_events:execute([crema, consumer, handler_crashed], Measured, Metadata#{
-        topic => Topic,
-        partition => Partition,
-        class => Class,
-        reason => Cause,
-        stacktrace => Stack
+%% @doc What {@link crema_remedy} tells: a failure and what follows, or what became
+%% of messages that are sent on.
+-spec remedy(Report, about()) -> ok when
+    Report ::
+        {failed, crema_failure:failure(), crema_remedy:action(), Delay :: non_neg_integer()}
+        | {sent, crema_failure:failure(), dead_letter | retry_topic, To :: binary(), Count}
+        | {not_sent, crema_failure:failure(), To :: binary(), crema_error:reason(), Failures, Delay},
+    Count :: pos_integer(),
+    Failures :: pos_integer(),
+    Delay :: non_neg_integer().
+remedy({failed, #{attempts := Attempts} = Failure, Action, Delay}, {Metadata, _} = About) ->
+    Measured = #{attempt => Attempts, delay => Delay},
+    All = maps:merge((place(Failure, Metadata))#{action => Action}, cause(Failure)),
+    crema_events:execute(failed(Failure), Measured, All),
+    log(Failure, Action, Delay, About);
+remedy({sent, Failure, Action, To, Count}, {Metadata, _}) ->
+    crema_events:execute([crema, consumer, sent_on], #{count => Count}, (place(Failure, Metadata))#{
+        action => Action, to => To, reason => maps:get(reason, Failure)
+    });
+remedy({not_sent, Failure, To, {Code, Details} = Reason, Failures, Delay}, {Metadata, Name}) ->
+    #{topic := Topic, partition := Partition} = Failure,
+    Measured = #{attempt => Failures, delay => Delay},
+    crema_events:execute([crema, consumer, sending_on_failed], Measured, (place(Failure, Metadata))#{
+        to => To, code => Code, message => maps:get(message, Details, <<>>)
+    }),
+    logger:warning(
+        "crema consumer ~0p: ~ts [~b] holds: a failed message could not be sent to ~ts: ~ts",
+        [Name, Topic, Partition, To, crema_error:format(Reason)]
+    ).
+
+-spec failed(crema_failure:failure()) -> crema_events:event_name().
+failed(#{kind := crash}) -> [crema, consumer, handler_crashed];
+failed(#{kind := timeout}) -> [crema, consumer, handler_timeout];
+failed(#{kind := returned}) -> [crema, consumer, handler_error].
+
+-spec place(#{topic := _, partition := _, offset := _, _ => _}, map()) -> map().
+place(#{topic := Topic, partition := Partition, offset := Offset}, Metadata) ->
+    Place = Metadata#{topic => Topic, partition => Partition},
+    case Offset of
+        none -> Place;
+        _ -> Place#{offset => Offset}
+    end.
+
+-spec cause(crema_failure:failure()) -> map().
+cause(#{kind := timeout}) -> #{};
+cause(#{kind := returned} = Failure) -> maps:with([reason], Failure);
+cause(#{kind := crash} = Failure) ->
+    maps:merge(#{stacktrace => []}, maps:with([class, reason, stacktrace], Failure)).
+
+%% What a handler returned is told to who listens. What ended its process also
+%% gets into the log.
+-spec log(crema_failure:failure(), crema_remedy:action(), non_neg_integer(), about()) -> ok.
+log(#{kind := returned}, retry, _Delay, _About) ->
+    ok;
+log(#{kind := returned} = Failure, Action, _Delay, {_, Name}) ->
+    #{topic := Topic, partition := Partition, offset := Offset, attempts := Attempts} = Failure,
+    logger:warning(
+        "crema consumer ~0p: ~ts [~b] offset ~b failed for the ~b. time, what follows: ~s",
+        [Name, Topic, Partition, Offset, Attempts, Action]
+    );
+log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, Delay, {_, Name}) ->
+    Why =
+        case Failure of
+            #{kind := timeout} -> "";
+            #{class := Class, reason := Reason} ->
+                Stack = maps:get(stacktrace, Failure, []),
+                [": ", erl_error:format_exception(Class, Reason, Stack)]
+        end,
+    Did =
+        case Kind of
+            crash -> "crashed";
+            timeout -> "took too long and was killed"
+        end,
+    logger:error("crema consumer ~0p: the handler of ~ts [~b] ~s; what follows: ~s, in ~b ms~ts", [
+        Name, Topic, Partition, Did, Action, Delay, Why
+    ]).
+
+%% @doc A handler takes too long, and the member leaves the group for that.
+-spec handler_stuck(place(), integer() | none, pos_integer(), about()) -> ok.
+handler_stuck({Topic, Partition}, Offset, Limit, {Metadata, Name}) ->
+    Failure = #{topic => Topic, partition => Partition, offset => Offset},
+    crema_events:execute(
+        [crema, consumer, handler_stuck], #{limit => Limit}, place(Failure, Metadata)
+    ),
+    logger:error(
+        "crema consumer ~0p: the handler of ~ts [~b] has taken ~b ms: the member leaves the group",
+        [Name, Topic, Partition, Limit]
+    ).
+
+%% @doc A partition's worker was started again too often.
+-spec exhausted(place(), crema_remedy:action(), about()) -> ok.
+exhausted({Topic, Partition}, Action, {Metadata, Name}) ->
+    crema_events:execute([crema, consumer, restarts_exhausted], #{}, Metadata#{
+        topic => Topic, partition => Partition, action => Action
     }),
     logger:error(
-        "crema consumer ~0p: the handler of ~ts [~b] crashed and is started again in ~b ms: ~ts",
-        [Name, Topic, Partition, Delay, erl_error:format_exception(Class, Cause, Stack)]
+        "crema consumer ~0p: the handler of ~ts [~b] has ended too often; what follows: ~s",
+        [Name, Topic, Partition, Action]
     ).
 
 %% @doc A callback raised that is the last of its handler.
@@ -113,18 +195,6 @@ skipped({Topic, Partition}, {Offset, Count}, Reason, {Metadata, _}) ->
 paused({Topic, Partition}, Millis, {Metadata, _}) ->
     crema_events:execute([crema, consumer, handler_paused], #{delay => Millis}, Metadata#{
         topic => Topic, partition => Partition
-    }).
-
--spec crash(term()) -> {error | exit | throw, term(), list()}.
-crash({shutdown, {handler, Class, Reason, Stack}}) -> {Class, Reason, Stack};
-crash(Reason) -> {exit, Reason, []}.
-
-%% @doc A handler returned an error, and is called again.
--spec handler_error(place(), integer(), map(), about()) -> ok.
-handler_error({Topic, Partition}, Offset, Report, {Metadata, _}) ->
-    Measured = maps:with([attempt, delay], Report),
-    crema_events:execute([crema, consumer, handler_error], Measured, Metadata#{
-        topic => Topic, partition => Partition, offset => Offset, reason => maps:get(reason, Report)
     }).
 
 -spec tell(crema_events:event_name(), map(), [place()], about()) -> ok.

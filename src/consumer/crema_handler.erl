@@ -50,6 +50,8 @@
     | {skip, Reason :: term(), state()}
     %% done with; then nothing of the partition for so long
     | {pause, Millis :: non_neg_integer(), state()}
+    %% it goes to the dead-letter topic, and is done with then
+    | {dead_letter, Reason :: term(), state()}
     %% not done with, and the whole consumer stops
     | {stop, Reason :: term(), state()}
     %% it failed: the failure policy's
@@ -187,6 +189,7 @@ verdict({retry, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
 verdict({pause, Millis, _} = Verdict, _, _) when ?IS_MILLIS(Millis) -> Verdict;
 verdict({skip, State}, _, _) -> {skip, undefined, State};
 verdict({skip, _, _} = Verdict, _, _) -> Verdict;
+verdict({dead_letter, _, _} = Verdict, _, _) -> Verdict;
 verdict({stop, _, _} = Verdict, _, _) -> Verdict;
 %% A proper list.
 verdict({produce, Messages, _} = Verdict, _, _) when length(Messages) >= 0 -> Verdict;

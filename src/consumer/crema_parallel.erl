@@ -115,11 +115,17 @@ handle_info({crema_share_done, Worker, Fresh}, #parallel{ending = none} = State)
     {noreply, next_share(Worker, demand(Fresh, State))};
 handle_info({'EXIT', Pid, Reason}, #parallel{workers = Workers} = State) ->
     case lists:member(Pid, Workers) of
-        true -> finish(Reason, reset, State#parallel{workers = lists:delete(Pid, Workers)});
+        true -> finish(why(Pid, Reason), reset, State#parallel{workers = lists:delete(Pid, Workers)});
         false -> {noreply, State}
     end;
 handle_info(_, State) ->
     {noreply, State}.
+
+%% Who was killed is known, for the group's member knows what it was at.
+-spec why(pid(), Reason :: term()) -> term().
+why(_Pid, normal) -> normal;
+why(_Pid, {shutdown, _} = Reason) -> Reason;
+why(Pid, Reason) -> {shutdown, {killed, Pid, Reason}}.
 
 %% The first reason is the partition's.
 -spec finish(term(), crema_worker:ending(), state()) -> next().

@@ -13,7 +13,8 @@
 -export_type([slots/0, id/0, work/0]).
 
 -define(WORKERS_OPTIONS, [
-    handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency
+    handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency, group, fatal,
+    dead_letter, retry_topics
 ]).
 
 -type id() :: pos_integer().
@@ -25,16 +26,32 @@
     exactly_once := pid() | none,
     options := map(),
     supervisor := pid(),
-    about := crema_group_events:about()
+    about := crema_group_events:about(),
+    policies := crema_failure:policies(),
+    %% how long a handler may take, and what follows
+    limit := {pos_integer(), kill | leave}
 }.
+%% What follows for the member: it stops for good, or leaves the group and starts
+%% anew.
+-type handled() ::
+    {ok, slots()}
+    %% and what is paused has changed
+    | {paused, slots()}
+    | {stop | leave, crema_error:reason(), slots()}
+    | unknown.
 
 -record(slot, {
     topic :: binary(),
     partition :: non_neg_integer(),
     worker = none :: none | pid(),
-    %% failures in a row, and when the worker was started
-    failures = 0 :: non_neg_integer(),
-    since = 0 :: integer(),
+    %% what its handler is at, and a timer for that while it is at something; there
+    %% may be several processes of one worker
+    watched = #{} :: #{pid() => {crema_liveness:cell(), none | reference()}},
+    %% it took too long at that message, which had failed so often, and was killed
+    overdue = none :: none | {Offset :: integer() | none, Tries :: non_neg_integer()},
+    restarts = crema_restarts:new() :: crema_restarts:restarts(),
+    %% paused by a failure: no worker is started until that is over
+    resting = false :: boolean(),
     revoked = false :: boolean(),
     %% a handler was told of the assignment
     told = false :: boolean(),
@@ -87,8 +104,20 @@ pause(Which, Value, #slots{all = All, paused = Before} = Slots) ->
                 is_pid(Worker),
                 not crema_paused:is(place(Slot), Paused)
             ],
-            {ok, Slots#slots{paused = Paused}}
+            {ok, wake(Slots#slots{paused = Paused})}
     end.
+
+%% What a failure had paused begins anew.
+-spec wake(slots()) -> slots().
+wake(#slots{all = All, paused = Paused} = Slots) ->
+    Woken = [
+        {Id, anew(Slot)}
+     || {Id, #slot{resting = true} = Slot} <- maps:to_list(All),
+        not crema_paused:is(place(Slot), Paused)
+    ],
+    lists:foldl(
+        fun({Id, Slot}, Acc) -> start_worker(Id, put_slot(Id, Slot, Acc)) end, Slots, Woken
+    ).
 
 %% @doc Those that are assigned and paused.
 -spec paused(slots()) -> [crema_group_events:place()].
@@ -113,7 +142,7 @@ started(Given, Slots) ->
 -spec start_worker(id(), slots()) -> slots().
 start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
     case All of
-        #{Id := #slot{revoked = false, worker = none} = Slot} ->
+        #{Id := #slot{revoked = false, worker = none, resting = false} = Slot} ->
             case lists:member(place(Slot), maps:values(Leaving)) of
                 true -> Slots;
                 false -> start_worker(Id, Slot, Slots)
@@ -126,18 +155,20 @@ start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
 start_worker(Id, Slot, #slots{work = Work} = Slots) ->
     #{supervisor := Supervisor, options := Options} = Work,
     {Flag, Paused} = crema_paused:flag(place(Slot), Slots#slots.paused),
-    Own = (maps:with([port, group, consumer, about, exactly_once], Work))#{
+    Own = (maps:with([port, group, consumer, about, exactly_once, policies], Work))#{
         slot => Id,
         assigned => not Slot#slot.told,
         topic => Slot#slot.topic,
         partition => Slot#slot.partition,
         paused => Flag,
-        options => maps:with(?WORKERS_OPTIONS, Options)
+        options => maps:with(?WORKERS_OPTIONS, Options),
+        failed => crema_restarts:failed(Slot#slot.restarts)
     },
     {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
     Monitor = erlang:monitor(process, Worker),
     ok = crema_worker:begin_work(Worker, Own),
-    Started = Slot#slot{worker = Worker, since = crema_deadline:now()},
+    Restarts = crema_restarts:started(crema_deadline:now(), Slot#slot.restarts),
+    Started = Slot#slot{worker = Worker, restarts = Restarts},
     Monitors = (Slots#slots.monitors)#{Monitor => Id},
     put_slot(Id, Started, Slots#slots{monitors = Monitors, paused = Paused}).
 
@@ -151,19 +182,23 @@ put_slot(Id, Slot, #slots{all = All} = Slots) ->
 renewed(Old, New, #slots{all = All} = Slots) ->
     case maps:take(Old, All) of
         {#slot{worker = none} = Slot, Rest} ->
-            start_worker(New, Slots#slots{all = Rest#{New => Slot#slot{failures = 0}}});
+            start_worker(New, Slots#slots{all = Rest#{New => anew(Slot)}});
         %% One handler at a time: the new worker starts when the old one ends.
         {#slot{worker = Worker} = Slot, Rest} ->
             #{options := #{drain_timeout := Timeout}} = Slots#slots.work,
             _ = erlang:send_after(Timeout, self(), {late, New, Worker}),
             ok = crema_worker:drain(Worker, reset),
             Slots#slots{
-                all = Rest#{New => Slot#slot{failures = 0, renewed = true}},
+                all = Rest#{New => (anew(Slot))#slot{renewed = true}},
                 monitors = renumbered(Old, New, Slots#slots.monitors)
             };
         error ->
             Slots
     end.
+
+%% Its messages are others.
+-spec anew(#slot{}) -> #slot{}.
+anew(Slot) -> Slot#slot{restarts = crema_restarts:new(), resting = false}.
 
 -spec renumbered(id(), id(), #{reference() => id()}) -> #{reference() => id()}.
 renumbered(Old, New, Monitors) ->
@@ -178,13 +213,14 @@ renumbered(Old, New, Monitors) ->
 %% ---- workers -----------------------------------------------------------------------
 
 %% @doc Takes what is for the slots from the member's mailbox.
--spec handle(term(), slots()) -> {ok, slots()} | unknown.
+-spec handle(term(), slots()) -> handled().
 handle({'DOWN', Monitor, process, Worker, Reason}, #slots{monitors = Monitors} = Slots) ->
     case maps:take(Monitor, Monitors) of
         {Id, Rest} ->
-            Known = Slots#slots{monitors = Rest},
-            {ok, left(Worker, worker_down(Id, Worker, Reason, Known))};
-        error -> unknown
+            Known = left(Worker, Slots#slots{monitors = Rest}),
+            worker_down(Id, Worker, Reason, Known);
+        error ->
+            unknown
     end;
 handle({restart, Id}, Slots) ->
     {ok, start_worker(Id, Slots)};
@@ -205,55 +241,122 @@ handle({crema_handler_assigned, Id}, #slots{all = All} = Slots) ->
         #{Id := Slot} -> {ok, put_slot(Id, Slot#slot{told = true}, Slots)};
         _ -> {ok, Slots}
     end;
-handle({crema_handler_error, Id, Report}, #slots{all = All, work = #{about := About}} = Slots) ->
+handle({crema_busy, Id, Pid, Cell}, #slots{all = All, work = #{limit := {Limit, _}}} = Slots) ->
     case All of
-        #{Id := Slot} ->
-            Offset = maps:get(offset, Report),
-            ok = crema_group_events:handler_error(place(Slot), Offset, Report, About);
+        #{Id := #slot{watched = #{Pid := {_, Timer}}}} when Timer =/= none -> {ok, Slots};
+        #{Id := Slot} -> watch(Id, Pid, Cell, crema_deadline:now() + Limit, Slot, Slots);
+        _ -> {ok, Slots}
+    end;
+handle({crema_overdue, Id, Pid}, #slots{all = All, work = #{limit := {Limit, _}}} = Slots) ->
+    case All of
+        #{Id := #slot{watched = #{Pid := {Cell, _}} = Watched} = Slot} ->
+            case crema_liveness:check(Cell, Limit) of
+                {again, At} -> watch(Id, Pid, Cell, At, Slot, Slots);
+                idle -> {ok, put_slot(Id, Slot#slot{watched = Watched#{Pid := {Cell, none}}}, Slots)};
+                overdue -> overdue(Id, Pid, Cell, Slot, Slots)
+            end;
         _ ->
-            ok
-    end,
-    {ok, Slots};
+            {ok, Slots}
+    end;
 handle(_, _Slots) ->
     unknown.
 
--spec worker_down(id(), pid(), term(), slots()) -> slots().
+-spec watch(id(), pid(), crema_liveness:cell(), integer(), #slot{}, slots()) -> {ok, slots()}.
+watch(Id, Pid, Cell, At, #slot{watched = Watched} = Slot, Slots) ->
+    Timer = crema_liveness:timer({crema_overdue, Id, Pid}, At),
+    {ok, put_slot(Id, Slot#slot{watched = Watched#{Pid => {Cell, Timer}}}, Slots)}.
+
+%% The handler has taken too long. Killed it starts again by itself; where it may
+%% not be killed for that, the group may not wait for it either.
+-spec overdue(id(), pid(), crema_liveness:cell(), #slot{}, slots()) -> handled().
+overdue(Id, Pid, Cell, Slot, #slots{work = #{limit := {Limit, Then}, about := About}} = Slots) ->
+    {Offset, _} = At = crema_liveness:message(Cell),
+    true = exit(Pid, kill),
+    case Then of
+        kill ->
+            {ok, put_slot(Id, Slot#slot{overdue = At}, Slots)};
+        leave ->
+            ok = crema_group_events:handler_stuck(place(Slot), Offset, Limit, About),
+            {error, Reason} = crema_error:make(
+                handler_stuck,
+                "a handler has taken max.poll.interval.ms, and handler_timeout is infinity",
+                #{topic => Slot#slot.topic, partition => Slot#slot.partition}
+            ),
+            {leave, Reason, Slots}
+    end.
+
+-spec worker_down(id(), pid(), term(), slots()) -> handled().
 worker_down(Id, Worker, Reason, #slots{all = All} = Slots) ->
     case All of
         #{Id := #slot{revoked = true} = Slot} ->
-            drained(put_slot(Id, Slot#slot{worker = none}, Slots));
+            {ok, drained(put_slot(Id, ended(Slot), Slots))};
         %% It heard of its slot's end before this process did.
         #{Id := #slot{worker = Worker, renewed = true} = Slot} ->
-            start_worker(Id, put_slot(Id, Slot#slot{worker = none, renewed = false}, Slots));
+            {ok, start_worker(Id, put_slot(Id, (ended(Slot))#slot{renewed = false}, Slots))};
         #{Id := #slot{worker = Worker} = Slot} when
             Reason =:= normal; Reason =:= {shutdown, {slot_gone, Id}}
         ->
-            put_slot(Id, Slot#slot{worker = none}, Slots);
+            {ok, put_slot(Id, ended(Slot), Slots)};
         %% What it did comes again.
         #{Id := #slot{worker = Worker} = Slot} when
             Reason =:= {shutdown, {transaction_aborted, Id}}
         ->
-            start_worker(Id, put_slot(Id, Slot#slot{worker = none}, Slots));
+            {ok, start_worker(Id, put_slot(Id, ended(Slot), Slots))};
         #{Id := #slot{worker = Worker} = Slot} ->
-            crashed(Id, Slot#slot{worker = none}, Reason, Slots);
+            failed(Id, Reason, Slot, Slots);
         _ ->
-            Slots
+            {ok, Slots}
     end.
 
--spec crashed(id(), #slot{}, term(), slots()) -> slots().
-crashed(Id, #slot{failures = Before, since = Since} = Slot, Reason, #slots{work = Work} = Slots) ->
-    #{about := About, options := #{backoff := {Min, Max}}} = Work,
-    %% A worker that ran for longer than any back-off has made a new start.
-    Failures =
-        case crema_deadline:now() - Since > Max of
-            true -> 1;
-            false -> Before + 1
+%% Without a worker.
+-spec ended(#slot{}) -> #slot{}.
+ended(#slot{watched = Watched} = Slot) ->
+    _ = [erlang:cancel_timer(Timer) || {_, Timer} <- maps:values(Watched), Timer =/= none],
+    Slot#slot{worker = none, watched = #{}, overdue = none}.
+
+%% What follows was decided, and told, by the worker; or is decided here.
+-spec failed(id(), term(), #slot{}, slots()) -> handled().
+failed(Id, {shutdown, {ends, Action, Failure}}, Slot, Slots) ->
+    act(Action, 0, Failure, Id, ended(Slot), Slots);
+failed(Id, {shutdown, {failed, Failure}}, Slot, Slots) ->
+    crashed(Id, Failure, true, Slot, Slots);
+failed(Id, _Reason, #slot{overdue = {Offset, Tries}} = Slot, Slots) ->
+    crashed(Id, crema_remedy:killed(for_time, place(Slot), Offset, Tries), false, Slot, Slots);
+failed(Id, {shutdown, {killed, Pid, Reason}}, Slot, Slots) ->
+    killed(Id, Pid, Reason, Slot, Slots);
+failed(Id, Reason, #slot{worker = Worker} = Slot, Slots) ->
+    killed(Id, Worker, Reason, Slot, Slots).
+
+%% By somebody else.
+-spec killed(id(), pid(), term(), #slot{}, slots()) -> handled().
+killed(Id, Pid, Reason, #slot{watched = Watched} = Slot, Slots) ->
+    {Offset, Tries} =
+        case Watched of
+            #{Pid := {Cell, _}} -> crema_liveness:message(Cell);
+            #{} -> {none, 0}
         end,
-    Delay = crema_backoff:delay(Failures, Min, Max),
-    Measured = #{attempt => Failures, delay => Delay},
-    ok = crema_group_events:handler_crashed(place(Slot), Reason, Measured, About),
+    crashed(Id, crema_remedy:killed(Reason, place(Slot), Offset, Tries), false, Slot, Slots).
+
+-spec crashed(id(), crema_failure:failure(), Judged :: boolean(), #slot{}, slots()) -> handled().
+crashed(Id, Given, Judged, #slot{restarts = Before} = Slot, #slots{work = Work} = Slots) ->
+    #{about := About} = Work,
+    {Failure, Action, Delay, Why, After} =
+        crema_restarts:crashed(Given, Judged, crema_deadline:now(), Work, Before),
+    ok = crema_group_events:remedy({failed, Failure, Action, Delay}, About),
+    _ = Why =:= exhausted andalso crema_group_events:exhausted(place(Slot), Action, About),
+    act(Action, Delay, Failure, Id, (ended(Slot))#slot{restarts = After}, Slots).
+
+-spec act(crema_remedy:action(), non_neg_integer(), crema_failure:failure(), id(), #slot{}, slots()) ->
+    handled().
+act(stop, _Delay, Failure, Id, Slot, Slots) ->
+    {stop, crema_remedy:reason(Failure), put_slot(Id, Slot, Slots)};
+act(pause, _Delay, _Failure, Id, Slot, #slots{paused = Before} = Slots) ->
+    Paused = crema_paused:set([place(Slot)], true, Before),
+    {paused, put_slot(Id, Slot#slot{resting = true}, Slots#slots{paused = Paused})};
+%% The next worker does the rest.
+act(_, Delay, _Failure, Id, Slot, Slots) ->
     _ = erlang:send_after(Delay, self(), {restart, Id}),
-    put_slot(Id, Slot#slot{failures = Failures}, Slots).
+    {ok, put_slot(Id, Slot, Slots)}.
 
 %% @doc Tells the handler of an error of its partition.
 -spec partition_error(crema_group_events:place(), crema_error:reason(), slots()) -> ok.

@@ -12,6 +12,9 @@
 
 -record(subscription, {
     topics :: [binary()],
+    %% beside them, and at the earliest in any case: what the group has sent there
+    %% itself is not to be missed
+    retry_topics :: [binary()],
     start :: term(),
     out_of_range :: atom(),
     %% what was asked of the driver: by whom, and what was before
@@ -21,8 +24,13 @@
 
 %% @doc Of parsed options.
 -spec new(map()) -> subscription().
-new(#{topics := Topics, start := Start, out_of_range := OutOfRange}) ->
-    #subscription{topics = Topics, start = Start, out_of_range = OutOfRange}.
+new(#{topics := Topics, retry_topics := Retries, start := Start, out_of_range := OutOfRange}) ->
+    #subscription{
+        topics = Topics,
+        retry_topics = [Topic || {Topic, _} <- Retries],
+        start = Start,
+        out_of_range = OutOfRange
+    }.
 
 -spec topics(subscription()) -> [binary()].
 topics(#subscription{topics = Topics}) ->
@@ -34,8 +42,9 @@ begin_with(Port, Subscription) ->
     crema_port:ask(Port, Command, infinity, none).
 
 -spec packed(binary(), subscription()) -> binary().
-packed(Tag, #subscription{topics = Topics, start = Start, out_of_range = OutOfRange}) ->
-    term_to_binary({Tag, Topics, Start, OutOfRange}).
+packed(Tag, #subscription{topics = Topics, retry_topics = Early} = Subscription) ->
+    #subscription{start = Start, out_of_range = OutOfRange} = Subscription,
+    term_to_binary({Tag, Topics ++ Early, Start, OutOfRange, Early}).
 
 %% @doc Asks the driver, which answers later: the member must not wait for what
 %% may stand behind an assignment.

@@ -4,17 +4,19 @@
 
 -include("crema_worker.hrl").
 
--export([apply/4, stop/2]).
+-export([apply/4, add/4, stop/2]).
 
 -export_type([next/0]).
 
 -type worker() :: #worker{}.
 
 %% What the worker does next: its next message; nothing for so many
-%% milliseconds, or until it is told to end; its end.
+%% milliseconds, until it is told to end, or until a monitored process has ended;
+%% its end.
 -type next() ::
     {next, worker()}
     | {wait, Millis :: non_neg_integer() | infinity, worker()}
+    | {hold, Monitor :: reference(), worker()}
     | {stop, Reason :: term(), worker()}.
 
 %% @doc The verdict on the messages from the first to do up to `Last', behind
@@ -49,11 +51,12 @@ apply({pause, Millis, State}, #{offset := To}, Rest, Worker) ->
     {wait, Millis, Paused};
 apply({stop, Reason, State}, _Last, _Rest, Worker) ->
     stop(Reason, Worker#worker{handler_state = State});
-apply({error, Reason, State}, _Last, _Rest, Worker) ->
-    failed(Reason, Worker#worker{handler_state = State});
-%% Shutdown reasons make no crash report: the group logs it, with its place.
+apply({dead_letter, Reason, State}, _Last, Rest, Worker) ->
+    crema_remedy:dead_letter(Reason, Rest, Worker#worker{handler_state = State});
+apply({error, Reason, State}, _Last, Rest, Worker) ->
+    crema_remedy:returned(Reason, Rest, Worker#worker{handler_state = State});
 apply({crash, Class, Reason, Stack}, _Last, _Rest, Worker) ->
-    {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}.
+    {stop, crema_remedy:crashed(Class, Reason, Stack, Worker), Worker}.
 
 -spec acknowledged(integer(), [crema_consumer:message()], term(), worker()) -> worker().
 acknowledged(To, Rest, State, Worker) ->
@@ -98,28 +101,26 @@ extent(To, #worker{todo = [#{offset := From} | _] = Todo}) ->
 
 -spec misused(atom(), string(), worker()) -> next().
 misused(Returned, Why, Worker) ->
-    {stop, {shutdown, {handler, error, {bad_return, Returned, Why}, []}}, Worker}.
+    {stop, crema_remedy:crashed(error, {bad_return, Returned, Why}, [], Worker), Worker}.
 
-%% What came of the messages up to that offset goes with their offsets, and with those
-%% of what was only acknowledged before.
 -spec produced([map()], To :: integer(), [crema_consumer:message()], worker()) -> next().
-produced(Messages, To, Rest, #worker{exactly_once = Pid, slot = Slot} = Worker) ->
+produced(Messages, To, Rest, Worker) ->
+    case add(Messages, To, Rest, Worker) of
+        {error, Reason} -> crema_remedy:returned(Reason, Rest, Worker);
+        Next -> Next
+    end.
+
+%% @doc What came of the messages up to that offset goes with their offsets, and with
+%% those of what was only acknowledged before, into the transaction.
+-spec add([map()], To :: integer(), [crema_consumer:message()], worker()) ->
+    next() | crema_error:error().
+add(Messages, To, Rest, #worker{exactly_once = Pid, slot = Slot} = Worker) ->
     Range = crema_runs:bounds(runs(To, Worker)),
     case crema_exactly_once:add(Pid, Slot, Range, Messages) of
         ok ->
             {next, Worker#worker{todo = Rest, acked = crema_runs:new(), failures = 0}};
-        {error, Reason} ->
-            failed(Reason, Worker);
+        {error, _} = Error ->
+            Error;
         aborted ->
             {stop, {shutdown, {transaction_aborted, Slot}}, Worker#worker{acked = crema_runs:new()}}
     end.
-
-%% The same comes again after a back-off.
--spec failed(term(), worker()) -> next().
-failed(Reason, #worker{failures = Before, todo = [#{offset := Offset} | _]} = Worker) ->
-    Failures = Before + 1,
-    {Min, Max} = maps:get(backoff, Worker#worker.options),
-    Delay = crema_backoff:delay(Failures, Min, Max),
-    Report = #{attempt => Failures, delay => Delay, reason => Reason, offset => Offset},
-    Worker#worker.group ! {crema_handler_error, Worker#worker.slot, Report},
-    {wait, Delay, Worker#worker{failures = Failures}}.

@@ -60,6 +60,8 @@ drain(Worker, Why) ->
 init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
     #{port := Port, group := Group, topic := Topic, partition := Partition} = Work,
     Handler = crema_handler:new(Hidden()),
+    %% Whose stop it asks for, it cannot wait for.
+    ok = crema_child:works_for(Group),
     Worker = #worker{
         slot = Slot,
         port = Port,
@@ -69,6 +71,10 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         exactly_once = maps:get(exactly_once, Work),
         place = {Topic, Partition, maps:get(null, Options)},
         options = Options,
+        policies = maps:get(policies, Work),
+        cell = crema_liveness:new(),
+        failed = maps:get(failed, Work),
+        from = crema_retry_topics:from(Topic, maps:get(retry_topics, Options)),
         handler = Handler,
         paused = maps:get(paused, Work),
         handler_state = none,
@@ -98,10 +104,12 @@ gathered(_Work, _Batches) ->
 %% The user's code runs after init, so that starting never waits for it.
 -spec start_work(map(), worker()) -> next().
 start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker) ->
+    ok = busy(Worker),
     case crema_handler:start(Handler, Info) of
         %% Each of several would have its own.
         {ok, _, Where} when Where =/= none, Worker#worker.parallel =/= none ->
-            {stop, {shutdown, {handler, error, {start_with_concurrency, Where}, []}}, Worker};
+            Reason = {start_with_concurrency, Where},
+            {stop, crema_remedy:crashed(error, Reason, [], Worker), Worker};
         {ok, State, Where} ->
             Started = Worker#worker{started = true, handler_state = State, start = Where},
             case New of
@@ -109,8 +117,26 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
                 false -> enter(Started)
             end;
         {crash, Class, Reason, Stack} ->
-            {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
+            {stop, crema_remedy:crashed(Class, Reason, Stack, Worker), Worker}
     end.
+
+%% The handler is called from now on; with a message if that is said. The group
+%% watches that it does not take too long.
+-spec busy(worker()) -> ok.
+busy(#worker{cell = Cell, group = Group, slot = Slot}) ->
+    case crema_liveness:begins(Cell) of
+        told ->
+            ok;
+        tell ->
+            Group ! {crema_busy, Slot, self(), Cell},
+            ok
+    end.
+
+%% It is not, for now; what was acknowledged is told.
+-spec rest(worker()) -> worker().
+rest(#worker{cell = Cell} = Worker) ->
+    ok = crema_liveness:idle(Cell),
+    tell_acked(Worker).
 
 %% The group hears of it: a handler is told of an assignment once.
 -spec assigned(crema_verdict:next()) -> next().
@@ -127,7 +153,7 @@ start_at(Where, #worker{port = Port, slot = Slot} = Worker) ->
     Ref = make_ref(),
     Command = term_to_binary({term_to_binary(Ref), Slot, Kind, Number}),
     case crema_port:command(Port, ?CMD_START_AT, Command) of
-        ok -> {noreply, Worker#worker{start = Ref}};
+        ok -> {noreply, rest(Worker#worker{start = Ref})};
         Answer -> started_at(Answer, Worker)
     end.
 
@@ -139,7 +165,7 @@ started_at({error, {Code, _}}, #worker{slot = Slot} = Worker) when
 ->
     {stop, {shutdown, {slot_gone, Slot}}, Worker};
 started_at({error, Reason}, Worker) ->
-    {stop, {shutdown, {handler, error, Reason, []}}, Worker}.
+    {stop, crema_remedy:crashed(error, Reason, [], Worker), Worker}.
 
 %% What a worker before this one has done may be about to be committed.
 -spec enter(worker()) -> next().
@@ -154,7 +180,7 @@ enter(#worker{exactly_once = Pid, slot = Slot, place = {Topic, Partition, _}} = 
 %% What a worker before this one left unacknowledged comes first.
 -spec take(worker()) -> next().
 take(#worker{parallel = Pid} = Worker) when is_pid(Pid) ->
-    {noreply, Worker};
+    {noreply, rest(Worker)};
 take(#worker{start = Where} = Worker) when Where =/= none ->
     start_at(Where, Worker);
 take(#worker{port = Port, slot = Slot, options = #{batch_messages := Most}} = Worker) ->
@@ -162,7 +188,7 @@ take(#worker{port = Port, slot = Slot, options = #{batch_messages := Most}} = Wo
         ok ->
             Credit = 2 * Most,
             _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Credit:32>>),
-            {noreply, Worker};
+            {noreply, rest(Worker)};
         {error, _} ->
             {stop, {shutdown, {slot_gone, Slot}}, Worker}
     end.
@@ -193,6 +219,14 @@ handle_info({crema_slot_end, Slot}, #worker{slot = Slot} = Worker) ->
     {noreply, tell_acked(Worker#worker{wait = for_ever})};
 handle_info({crema_aborted, Slot}, #worker{slot = Slot} = Worker) ->
     {stop, {shutdown, {transaction_aborted, Slot}}, Worker};
+handle_info({'DOWN', Monitor, process, _, Outcome} = Down, #worker{ends = Ends} = Worker) ->
+    case crema_remedy:sent(Monitor, Outcome, Worker) of
+        unknown -> go_on(callback(handle_info, Down, Worker));
+        Next when Ends =:= none -> go_on(Next);
+        %% Its end has waited for this.
+        {next, Done} -> finish(Ends, tell_acked(Done));
+        {wait, _, Undone} -> finish(Ends, tell_acked(Undone))
+    end;
 handle_info({crema_go_on, Timer}, #worker{wait = Timer} = Worker) ->
     work(Worker#worker{wait = none});
 handle_info({crema_go_on, _}, Worker) ->
@@ -209,25 +243,36 @@ handle_info(Message, Worker) ->
 %% One of the callbacks that only change the state.
 -spec callback(atom(), term(), worker()) -> crema_verdict:next().
 callback(Name, Argument, #worker{handler = Handler, handler_state = State} = Worker) ->
+    ok = busy(Worker),
     case crema_handler:tell(Handler, Name, Argument, State) of
-        {ok, New} -> {next, Worker#worker{handler_state = New}};
-        {stop, Reason, New} -> crema_verdict:stop(Reason, Worker#worker{handler_state = New});
-        {crash, Class, Reason, Stack} -> {stop, {shutdown, {handler, Class, Reason, Stack}}, Worker}
+        {ok, New} ->
+            {next, Worker#worker{handler_state = New}};
+        {stop, Reason, New} ->
+            crema_verdict:stop(Reason, Worker#worker{handler_state = New});
+        {crash, Class, Reason, Stack} ->
+            {stop, crema_remedy:crashed(Class, Reason, Stack, Worker#worker{todo = []}), Worker}
     end.
 
-%% What was acknowledged is told, whatever follows.
 -spec go_on(crema_verdict:next()) -> next().
-go_on({next, Worker}) -> {noreply, Worker, 0};
-go_on({wait, Millis, Worker}) -> {noreply, tell_acked(wait(Millis, Worker))};
+go_on({next, Worker}) -> {noreply, rest(Worker), 0};
+go_on({wait, Millis, Worker}) -> {noreply, rest(wait(Millis, Worker))};
+go_on({hold, Monitor, Worker}) -> {noreply, rest(Worker#worker{wait = Monitor})};
+%% What the handler was at stays in the cell.
 go_on({stop, Reason, Worker}) -> {stop, Reason, tell_acked(Worker)}.
 
 %% The last calls of the handler. Whoever waits for the end does so for
-%% drain_timeout at most.
--spec finish(ending(), worker()) -> {stop, normal, worker()}.
+%% drain_timeout at most, and for what is being sent on.
+-spec finish(ending(), worker()) -> {stop, normal, worker()} | {noreply, worker()}.
 finish(Why, Worker) ->
-    Ended = given_up(Why, Worker#worker{ends = Why}),
-    ok = leave(Why, Ended),
-    {stop, normal, Ended}.
+    Ending = Worker#worker{ends = Why},
+    case crema_remedy:is_sending(Worker) of
+        true when Why =/= lost ->
+            {noreply, Ending};
+        _ ->
+            Ended = given_up(Why, Ending),
+            ok = leave(Why, Ended),
+            {stop, normal, Ended}
+    end.
 
 %% What is done is committed, if it still can be.
 -spec leave(ending(), worker()) -> ok.
@@ -267,7 +312,9 @@ terminate(Reason, #worker{handler = Handler, handler_state = State} = Worker) ->
 
 -spec why(term(), worker()) -> crema_consumer:why().
 why(normal, #worker{ends = Why}) -> Why;
-why({shutdown, {handler, Class, Reason, _}}, _) -> {crash, Class, Reason};
+why({shutdown, {failed, #{class := Class, reason := Reason}}}, _) -> {crash, Class, Reason};
+why({shutdown, {ends, _, #{class := Class, reason := Reason}}}, _) -> {crash, Class, Reason};
+why({shutdown, {ends, _, _}}, _) -> reset;
 why({shutdown, {slot_gone, _}}, _) -> revoked;
 why({shutdown, {transaction_aborted, _}}, _) -> reset;
 why(Reason, _) -> {crash, exit, Reason}.
@@ -290,28 +337,33 @@ work(#worker{paused = Paused} = Worker) ->
 
 -spec slice(worker()) -> next().
 slice(Worker) ->
-    slice(erlang:monotonic_time(microsecond) + ?SLICE_US, Worker).
+    ok = busy(Worker),
+    Now = erlang:monotonic_time(microsecond),
+    slice(Now, Now + ?SLICE_US, Worker).
 
--spec slice(integer(), worker()) -> next().
-slice(Until, #worker{todo = [], share = Fresh, parallel = Parallel} = Worker) when Fresh =/= none ->
+-spec slice(integer(), integer(), worker()) -> next().
+slice(Now, Until, #worker{todo = [], share = Fresh, parallel = Parallel} = Worker) when
+    Fresh =/= none
+->
     Parallel ! {crema_share_done, self(), Fresh},
-    slice(Until, Worker#worker{share = none});
-slice(Until, #worker{todo = [], gathered = Before} = Worker) ->
+    slice(Now, Until, Worker#worker{share = none});
+slice(Now, Until, #worker{todo = [], gathered = Before} = Worker) ->
     case crema_gather:next(Before) of
         {[], _} ->
-            {noreply, tell_acked(Worker#worker{gathered = crema_gather:timer(Before)})};
+            {noreply, rest(Worker#worker{gathered = crema_gather:timer(Before)})};
         {[{share, Messages, Fresh}], Gathered} ->
-            slice(Until, Worker#worker{todo = Messages, share = Fresh, gathered = Gathered});
+            slice(Now, Until, Worker#worker{todo = Messages, share = Fresh, gathered = Gathered});
         {Batches, Gathered} ->
-            slice(Until, decode(Batches, Worker#worker{gathered = Gathered}))
+            Decoded = decode(Batches, Worker#worker{gathered = Gathered}),
+            slice(erlang:monotonic_time(microsecond), Until, Decoded)
     end;
-slice(Until, #worker{paused = Paused} = Worker) ->
-    case handle(Worker) of
+slice(Now, Until, #worker{paused = Paused} = Worker) ->
+    case handle(Now, Worker) of
         {next, New} ->
-            InTime = erlang:monotonic_time(microsecond) < Until,
-            case InTime andalso not crema_paused:is_raised(Paused) of
-                true -> slice(Until, New);
-                false -> {noreply, tell_acked(New), 0}
+            Later = erlang:monotonic_time(microsecond),
+            case Later < Until andalso not crema_paused:is_raised(Paused) of
+                true -> slice(Later, Until, New);
+                false -> {noreply, rest(New), 0}
             end;
         Other ->
             go_on(Other)
@@ -352,15 +404,33 @@ demand(Count, #worker{port = Port, slot = Slot}) ->
     ok.
 
 %% The next message, or the whole batch, given to the handler.
--spec handle(worker()) -> crema_verdict:next().
-handle(#worker{handler = Handler, handler_state = State, todo = [Message | Rest] = Todo} = Worker) ->
+-spec handle(integer(), worker()) -> crema_verdict:next().
+handle(Now, #worker{failed = Failed, sending = none, from = source} = Worker) when
+    map_size(Failed) =:= 0
+->
+    [_ | Rest] = Worker#worker.todo,
+    case crema_handler:takes_batches(Worker#worker.handler) of
+        false -> call(Now, Rest, Worker);
+        true -> call(Now, [], Worker)
+    end;
+handle(Now, Worker) ->
+    case crema_remedy:first(Worker) of
+        {call, Rest, New} -> call(Now, Rest, New);
+        Next -> Next
+    end.
+
+-spec call(integer(), [crema_consumer:message()], worker()) -> crema_verdict:next().
+call(Now, Rest, #worker{handler = Handler, todo = [#{offset := Offset} = First | _]} = Worker) ->
+    ok = crema_liveness:at(Worker#worker.cell, Offset, Now),
+    State = Worker#worker.handler_state,
     case crema_handler:takes_batches(Handler) of
         false ->
-            Verdict = crema_handler:call(Handler, Message, State),
-            crema_verdict:apply(Verdict, Message, Rest, Worker);
+            Verdict = crema_handler:call(Handler, First, State),
+            crema_verdict:apply(Verdict, First, Rest, Worker);
         true ->
-            Verdict = crema_handler:call(Handler, Todo, State),
-            crema_verdict:apply(Verdict, lists:last(Todo), [], Worker)
+            Given = crema_remedy:before(Rest, Worker#worker.todo),
+            Verdict = crema_handler:call(Handler, Given, State),
+            crema_verdict:apply(Verdict, lists:last(Given), Rest, Worker)
     end.
 
 -spec tell_acked(worker()) -> worker().

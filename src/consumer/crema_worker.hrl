@@ -12,6 +12,7 @@
     %% the consumer's, as far as they concern its workers
     options :: map(),
     paused :: crema_paused:flag(),
+    policies :: crema_failure:policies(),
     handler :: crema_handler:handler(),
     %% the handler's own, once it is started
     started = false :: boolean(),
@@ -22,7 +23,14 @@
     failures = 0 :: non_neg_integer(),
     %% messages of the largest batch that the heap was made for
     room = 0 :: non_neg_integer(),
-    %% nothing is handled until this timer tells, or for ever
+    %% what the handler is at: see crema_liveness
+    cell :: crema_liveness:cell(),
+    %% at which messages processes before this one ended, by offset
+    failed = #{} :: #{integer() => crema_remedy:failed()},
+    %% a message that is sent on
+    sending = none :: none | crema_remedy:sending(),
+    from :: source | retry_topic,
+    %% nothing is handled until this timer or monitor tells, or for ever
     wait = none :: none | reference() | for_ever,
     %% messages of the batch at hand, and what is not yet decoded
     todo = [] :: [crema_consumer:message()],

@@ -34,7 +34,8 @@
 -spec table() -> [row()].
 table() ->
     client_events() ++ produce_events() ++ producer_events() ++ transaction_events() ++
-        pool_events() ++ buffer_events() ++ group_events() ++ handler_events().
+        pool_events() ++ buffer_events() ++ group_events() ++ handler_events() ++
+        failure_events().
 
 %% @doc The fields of an event of the table.
 -spec fields(crema_events:event_name()) -> [Metadata :: [field()] | Measurements :: [field()]].
@@ -337,13 +338,17 @@ handler_events() ->
     [
         event([crema, consumer, handler_crashed],
             <<"A handler raised or its process died; it is started again after the delay, with "
-                "what was not acknowledged.">>,
+                "what was not acknowledged, unless the action is stop or pause.">>,
             attempts(),
-            member() ++ place() ++ exception()),
+            member() ++ failed() ++ exception()),
+        event([crema, consumer, handler_timeout],
+            <<"A handler took longer than handler_timeout and was killed; it is started again as "
+                "after a crash.">>,
+            attempts(), member() ++ failed()),
         event([crema, consumer, handler_error],
-            <<"A handler returned {error, Reason, State}; the message comes again after the "
-                "delay.">>,
-            attempts(), member() ++ place() ++ [{reason, term, <<"the handler's reason">>}]),
+            <<"A handler returned {error, Reason, State}; with the action retry the message comes "
+                "again after the delay.">>,
+            attempts(), member() ++ failed() ++ [{reason, term, <<"the handler's reason">>}]),
         event([crema, consumer, callback_crashed],
             <<"A callback raised that is a handler's last: nothing is started again for it.">>, [],
             member() ++ place() ++ [
@@ -358,10 +363,43 @@ handler_events() ->
                 "so long.">>,
             [{delay, {integer, ms}, <<"for how long">>}], member() ++ place()),
         event([crema, consumer, skipped],
-            <<"A handler returned {skip, Reason, State}; the messages count as done with.">>,
+            <<"A handler returned {skip, Reason, State}, or a failure policy says skip; the "
+                "messages count as done with.">>,
             [count(<<"messages">>)],
             member() ++ place() ++ [{reason, term, <<"the handler's, undefined without one">>}])
     ].
+
+%% What follows failures.
+-spec failure_events() -> [row()].
+failure_events() ->
+    [
+        event([crema, consumer, handler_stuck],
+            <<"A handler takes max.poll.interval.ms or longer, and handler_timeout is infinity: the "
+                "member leaves the group and starts anew.">>,
+            [{limit, {integer, ms}, <<"the time it has taken">>}], member() ++ place()),
+        event([crema, consumer, restarts_exhausted],
+            <<"A partition's process has ended more often than max_restarts allows.">>,
+            [],
+            member() ++ place() ++ [{action, {one_of, [stop, pause]}, <<"what follows">>}]),
+        event([crema, consumer, sent_on],
+            <<"Failed messages are delivered to another topic, and acknowledged for that.">>,
+            [count(<<"messages">>)],
+            member() ++ place() ++ [
+                {action, {one_of, [dead_letter, retry_topic]}, <<"which kind of topic it is">>},
+                {to, binary, <<"its name">>},
+                {reason, term, <<"why they failed">>}
+            ]),
+        event([crema, consumer, sending_on_failed],
+            <<"Failed messages could not be delivered to another topic: it is tried again after the "
+                "delay, and the partition holds.">>,
+            attempts(), member() ++ place() ++ problem() ++ [{to, binary, <<"the topic">>}])
+    ].
+
+%% Of messages that failed.
+-spec failed() -> [field()].
+failed() ->
+    Actions = [retry, skip, dead_letter, retry_topic, stop, pause],
+    place() ++ [{action, {one_of, Actions}, <<"what follows, by the failure policy">>}].
 
 -spec exception() -> [field()].
 exception() ->
@@ -418,49 +456,15 @@ check(Name, Measurements, Metadata) ->
     case rows(Name) of
         [#{measurements := Measured, metadata := Described}] ->
             Faults =
-                check_fields("measurement", Measured, Measurements) ++
-                    check_fields("metadata", Described, Metadata),
+                crema_event_field:faults("measurement", Measured, Measurements) ++
+                    crema_event_field:faults("metadata", Described, Metadata),
             case Faults of
                 [] -> ok;
                 _ -> {error, Faults}
             end;
         [] ->
-            {error, [phrase("event ~0tp is not in the table", [Name])]}
+            {error, [unicode:characters_to_binary(io_lib:format("~0tp is not in the table", [Name]))]}
     end.
-
--spec check_fields(string(), [field()], map()) -> [binary()].
-check_fields(Kind, Fields, Values) ->
-    Unknown = maps:keys(maps:without([Name || {Name, _, _} <- Fields], Values)),
-    [phrase("~s ~0tp is not in the table", [Kind, Key]) || Key <- Unknown] ++
-        [
-            phrase("~s ~0tp must be ~ts", [Kind, Name, describe(Type)])
-         || {Name, Type, _} <- Fields, not fits(Type, maps:find(Name, Values))
-        ].
-
--spec fits(type(), {ok, term()} | error) -> boolean().
-fits({optional, _}, error) -> true;
-fits(_, error) -> false;
-fits({optional, Type}, Found) -> fits(Type, Found);
-fits({integer, _}, {ok, Value}) -> is_integer(Value);
-fits(integer, {ok, Value}) -> is_integer(Value);
-fits(binary, {ok, Value}) -> is_binary(Value);
-fits(atom, {ok, Value}) -> is_atom(Value);
-fits(pid, {ok, Value}) -> is_pid(Value);
-fits(list, {ok, Value}) -> is_list(Value);
-fits(map, {ok, Value}) -> is_map(Value);
-fits({one_of, Atoms}, {ok, Value}) -> lists:member(Value, Atoms);
-fits(term, {ok, _}) -> true.
-
--spec phrase(string(), [term()]) -> binary().
-phrase(Format, Args) ->
-    unicode:characters_to_binary(io_lib:format(Format, Args)).
-
--spec describe(type()) -> binary().
-describe({optional, Type}) -> <<(describe(Type))/binary, ", or absent">>;
-describe({integer, Unit}) -> <<"integer (", (atom_to_binary(Unit))/binary, ")">>;
-describe({one_of, Atoms}) ->
-    iolist_to_binary(lists:join(" or ", lists:map(fun atom_to_binary/1, Atoms)));
-describe(Type) -> atom_to_binary(Type).
 
 %% @doc The table as markdown, a section for each event.
 -spec doc() -> binary().
@@ -478,4 +482,6 @@ doc_row(#{name := Name, doc := Doc, measurements := Measured, metadata := Descri
 
 -spec doc_field(string(), field()) -> iolist().
 doc_field(Kind, {Name, Type, Doc}) ->
-    io_lib:format("| `~s` | ~s | ~ts | ~ts |\n", [Name, Kind, describe(Type), Doc]).
+    io_lib:format("| `~s` | ~s | ~ts | ~ts |\n", [
+        Name, Kind, crema_event_field:describe(Type), Doc
+    ]).

@@ -1,0 +1,50 @@
+%% @private A consumer's own producer for dead letters, below a supervisor that
+%% starts it again by itself: the consumer goes on meanwhile.
+-module(crema_dead_letter_sup).
+-behaviour(supervisor).
+
+-export([child_spec/2, start_link/2, start_producer/2, producer/1]).
+-export([init/1]).
+
+%% So often within so many seconds it starts again; then the consumer does.
+-define(RESTARTS, 3).
+-define(PERIOD, 30).
+
+%% @doc Options are in a function: they may hold secrets.
+-spec child_spec(pid(), fun(() -> map())) -> supervisor:child_spec().
+child_spec(Consumer, Options) ->
+    #{
+        id => dead_letters,
+        start => {?MODULE, start_link, [Consumer, Options]},
+        type => supervisor
+    }.
+
+-spec start_link(pid(), fun(() -> map())) -> supervisor:startlink_ret().
+start_link(Consumer, Options) ->
+    supervisor:start_link(?MODULE, {Consumer, Options}).
+
+-spec start_producer(pid(), fun(() -> map())) -> {ok, pid()} | {error, term()}.
+start_producer(Consumer, Options) ->
+    case crema_producer:start_link(Options()) of
+        {ok, Producer} ->
+            ok = crema_registry:note(Consumer, ?MODULE, Producer),
+            {ok, Producer};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc The producer of a consumer, as it was started last.
+-spec producer(pid()) -> pid() | none.
+producer(Consumer) ->
+    crema_registry:noted(Consumer, ?MODULE, none).
+
+-spec init({pid(), fun(() -> map())}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Consumer, Options}) ->
+    #{shutdown := Shutdown} = crema_producer:child_spec(Options()),
+    Producer = #{
+        id => producer,
+        start => {?MODULE, start_producer, [Consumer, Options]},
+        shutdown => Shutdown
+    },
+    {ok, {#{intensity => ?RESTARTS, period => ?PERIOD}, [Producer]}}.

@@ -1,0 +1,116 @@
+%% @private Which message a handler is at, and since when: known although the
+%% handler hangs, and after its process was killed.
+%%
+%% The worker writes it into a cell, which costs a few nanoseconds a message. The
+%% group's member has a timer for each worker that is busy. A timer fires no more
+%% often than once in the time limit, and is set anew from what is in the cell:
+%% so a handler is found when it has taken that long, not before and not later.
+%% A worker without work has no timer: it tells of the end of its rest.
+-module(crema_liveness).
+
+-export([new/0, begins/1, at/3, idle/1, tried/3]).
+-export([message/1, timer/2, check/2]).
+
+-export_type([cell/0]).
+
+%% 1: when the handler was called (microseconds of the monotonic clock, which
+%% are never 0 in the first centuries of an emulator); 0 while it is not.
+%% 2: the offset it was called with. 3: 1 while there is a timer. 4: an offset
+%% that has failed, and 5: how often.
+-opaque cell() :: atomics:atomics_ref().
+
+-define(SINCE, 1).
+-define(OFFSET, 2).
+-define(WATCHED, 3).
+-define(FAILED, 4).
+-define(TRIES, 5).
+%% Called without a message.
+-define(NO_OFFSET, -1).
+
+-spec new() -> cell().
+new() ->
+    Cell = atomics:new(5, [{signed, true}]),
+    ok = atomics:put(Cell, ?FAILED, ?NO_OFFSET),
+    Cell.
+
+%% ---- in the worker -----------------------------------------------------------
+
+%% @doc The worker calls the handler after a rest, with what it does not say yet;
+%% whether it must tell the group's member, by a message.
+-spec begins(cell()) -> told | tell.
+begins(Cell) ->
+    ok = at(Cell, ?NO_OFFSET, erlang:monotonic_time(microsecond)),
+    %% In this order, and by the member in the other: one of both sees the other.
+    case atomics:exchange(Cell, ?WATCHED, 1) of
+        1 -> told;
+        0 -> tell
+    end.
+
+%% @doc It is called with that message, or a batch that begins with it, now
+%% (microseconds of the monotonic clock).
+-spec at(cell(), Offset :: integer(), Now :: integer()) -> ok.
+at(Cell, Offset, Now) ->
+    ok = atomics:put(Cell, ?OFFSET, Offset),
+    atomics:put(Cell, ?SINCE, Now).
+
+%% @doc The handler has nothing to do.
+-spec idle(cell()) -> ok.
+idle(Cell) ->
+    atomics:put(Cell, ?SINCE, 0).
+
+%% @doc A message has failed so often, but not ended the worker.
+-spec tried(cell(), Offset :: integer(), Tries :: pos_integer()) -> ok.
+tried(Cell, Offset, Tries) ->
+    ok = atomics:put(Cell, ?FAILED, Offset),
+    atomics:put(Cell, ?TRIES, Tries).
+
+%% ---- in the group's member -----------------------------------------------------
+
+%% @doc The message a worker is at, or was when it ended: its offset, or a batch's
+%% first, and how often it had failed before as far as the worker has said.
+-spec message(cell()) -> {integer() | none, Tries :: non_neg_integer()}.
+message(Cell) ->
+    At = atomics:get(Cell, ?OFFSET),
+    case {atomics:get(Cell, ?SINCE), atomics:get(Cell, ?FAILED)} of
+        {0, _} -> {none, 0};
+        {_, _} when At =:= ?NO_OFFSET -> {none, 0};
+        {_, At} -> {At, atomics:get(Cell, ?TRIES)};
+        {_, _} -> {At, 0}
+    end.
+
+%% @doc Starts the timer of a worker that is busy: `Message' comes when its
+%% handler may have taken too long.
+-spec timer(Message :: term(), At :: integer()) -> reference().
+timer(Message, At) ->
+    erlang:send_after(At, self(), Message, [{abs, true}]).
+
+%% @doc Whether the handler has taken so long (milliseconds). If not, when to look
+%% again (milliseconds of the monotonic clock), or that it has nothing to do and
+%% will tell.
+-spec check(cell(), Limit :: pos_integer()) -> overdue | {again, At :: integer()} | idle.
+check(Cell, Limit) ->
+    case atomics:get(Cell, ?SINCE) of
+        0 ->
+            ok = atomics:put(Cell, ?WATCHED, 0),
+            case atomics:get(Cell, ?SINCE) of
+                0 -> idle;
+                Since -> watched(Cell, since(Since, Limit))
+            end;
+        Since ->
+            since(Since, Limit)
+    end.
+
+%% It has begun just now, and does not tell if it saw that there was a timer.
+-spec watched(cell(), Result) -> Result.
+watched(Cell, Result) ->
+    ok = atomics:put(Cell, ?WATCHED, 1),
+    Result.
+
+-spec since(integer(), pos_integer()) -> overdue | {again, integer()}.
+since(Since, Limit) ->
+    End = Since + Limit * 1000,
+    case erlang:monotonic_time(microsecond) >= End of
+        true -> overdue;
+        %% Rounded up: the timer must not be early.
+        false -> {again, End div 1000 + 1}
+    end.

@@ -1,0 +1,124 @@
+%% The options that say what follows a failure.
+-module(crema_failure_options_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+parse(Given) ->
+    crema_options:parse(consumer, maps:merge(
+        #{
+            bootstrap_servers => <<"h:1">>,
+            group => <<"g">>,
+            topics => [<<"t">>],
+            handler => fun(_) -> ok end
+        },
+        Given
+    )).
+
+%% The options at fault.
+faults(Given) ->
+    case parse(Given) of
+        {ok, _} -> [];
+        {error, {bad_options, #{faults := Faults}}} -> [O || #{option := O} <- Faults]
+    end.
+
+value(Name, Given) ->
+    {ok, Parsed} = parse(Given),
+    %% It may be parsed again.
+    {ok, Again} = crema_options:parse(consumer, Parsed),
+    ?assertEqual(maps:get(Name, Parsed), maps:get(Name, Again)),
+    maps:get(Name, Parsed).
+
+policies_in_any_form_test() ->
+    %% A list of rows, of maps or keyword lists, or one policy for all.
+    Policy = #{retries => 3, then => skip},
+    ?assertEqual([], value(failures, #{failures => []})),
+    ?assertEqual([{default, Policy}], value(failures, #{failures => Policy})),
+    ?assertEqual([{default, Policy}], value(failures, #{failures => [{retries, 3}, {then, skip}]})),
+    ?assertEqual(
+        [{crash, Policy}, {default, #{backoff => {1, 2}}}],
+        value(failures, #{
+            failures => [{crash, [{retries, 3}, {then, skip}]}, {default, #{backoff => {1, 2}}}]
+        })
+    ).
+
+wrong_policies_test() ->
+    %% What is no policy, or says not what follows, or hides others, is a fault.
+    Wrong = [
+        nonsense,
+        #{retries => 3},
+        #{retries => -1, then => skip},
+        #{retries => 1, then => explode},
+        #{retries => 1, then => skip, more => 1},
+        #{backoff => {5, 1}},
+        [{crash, #{}}],
+        [{"crash", #{retries => 1, then => skip}}],
+        [{default, #{then => skip}}, {crash, #{then => skip}}],
+        #{crash => #{then => skip}},
+        [crash]
+    ],
+    ?assertEqual([], [W || W <- Wrong, faults(#{failures => W}) =/= [failures]]).
+
+what_belongs_together_test() ->
+    %% What a policy sends to must be there, and be another topic than those consumed.
+    Retry = #{retries => 1, then => retry_topic},
+    Dead = #{retries => 1, then => dead_letter},
+    Topics = #{retry_topics => [{<<"r">>, 10}], dead_letter => #{topic => <<"d">>}},
+    ?assertEqual([failures], faults(#{failures => Retry})),
+    ?assertEqual([failures], faults(#{failures => Dead})),
+    ?assertEqual([], faults(Topics#{failures => Retry})),
+    ?assertEqual([retry_topics], faults(#{retry_topics => [{<<"r">>, 10}]})),
+    ?assertEqual([dead_letter], faults(#{dead_letter => #{topic => <<"t">>}})),
+    ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"t">>, 10}]})),
+    ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"r">>, 10}, {<<"r">>, 20}]})),
+    ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"no blanks">>, 10}]})),
+    ?assertEqual([handler_timeout], faults(#{handler_timeout => 300001})),
+    ?assertEqual([], faults(#{handler_timeout => infinity})),
+    ?assertEqual(
+        [handler_timeout],
+        faults(#{handler_timeout => 7000, kafka => #{'max.poll.interval.ms' => 6000}, drain_timeout => 10})
+    ).
+
+own_producer_test() ->
+    %% A producer of the consumer's own reaches brokers as the consumer does; its own
+    %% options go before that, and are checked with the consumer's.
+    Kafka = #{
+        'security.protocol' => ssl, 'sasl.password' => "hunter2", 'session.timeout.ms' => 6000,
+        'ssl.ca.location' => "/ca"
+    },
+    Given = fun(Producer) ->
+        #{kafka => Kafka, dead_letter => #{topic => dead, producer => Producer}}
+    end,
+    {ok, Parsed} = parse(Given(#{kafka => #{"ssl.ca.location" => "/other"}})),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p", [Parsed]), "hunter2")),
+    {own, Options} = crema_failure_options:producer(Parsed),
+    {ok, #{kafka := Own, bootstrap_servers := <<"h:1">>}} =
+        crema_options:parse(producer, Options()),
+    ?assertMatch(
+        #{<<"security.protocol">> := <<"ssl">>, <<"ssl.ca.location">> := <<"/other">>}, Own
+    ),
+    ?assertEqual(<<"hunter2">>, (maps:get(<<"sasl.password">>, Own))()),
+    ?assertNot(is_map_key(<<"session.timeout.ms">>, Own)),
+    ?assertEqual([dead_letter], faults(Given(#{no_such_option => 1}))),
+    ?assertEqual([dead_letter], faults(Given(true))),
+    {ok, Named} = parse(Given(my_producer)),
+    ?assertEqual({given, my_producer}, crema_failure_options:producer(Named)),
+    {ok, None} = parse(#{}),
+    ?assertEqual(none, crema_failure_options:producer(None)).
+
+limits_test() ->
+    %% A handler's time is max.poll.interval.ms unless the option says otherwise.
+    Limit = fun(Given) ->
+        {ok, Parsed} = parse(Given),
+        crema_failure_options:limit(Parsed)
+    end,
+    ?assertEqual({300000, kill}, Limit(#{})),
+    ?assertEqual({60000, kill}, Limit(#{kafka => #{'max.poll.interval.ms' => 60000}})),
+    ?assertEqual({500, kill}, Limit(#{handler_timeout => 500})),
+    ?assertEqual({300000, leave}, Limit(#{handler_timeout => infinity})).
+
+budgets_test() ->
+    %% A budget has a number, a time and what follows.
+    ?assertEqual(infinity, value(max_restarts, #{})),
+    ?assertEqual({0, 1, pause}, value(max_restarts, #{max_restarts => {0, 1, pause}})),
+    Wrong = [5, {5, 1000}, {5, 0, stop}, {-1, 5, stop}, {5, 5, skip}],
+    ?assertEqual([], [W || W <- Wrong, faults(#{max_restarts => W}) =/= [max_restarts]]).

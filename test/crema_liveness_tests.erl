@@ -1,0 +1,46 @@
+%% What a cell tells of a handler.
+-module(crema_liveness_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+now_us() -> erlang:monotonic_time(microsecond).
+
+who_is_watched_does_not_tell_test() ->
+    %% A worker tells when it begins after a rest, and not while there is a timer.
+    Cell = crema_liveness:new(),
+    ?assertEqual(tell, crema_liveness:begins(Cell)),
+    ?assertEqual(told, crema_liveness:begins(Cell)),
+    ok = crema_liveness:idle(Cell),
+    ?assertEqual(told, crema_liveness:begins(Cell)),
+    ok = crema_liveness:idle(Cell),
+    ?assertEqual(idle, crema_liveness:check(Cell, 1000)),
+    ?assertEqual(tell, crema_liveness:begins(Cell)).
+
+overdue_test() ->
+    %% So long after the call the handler is overdue; before, the time to look again
+    %% is the end of its time, whenever it is asked.
+    Cell = crema_liveness:new(),
+    tell = crema_liveness:begins(Cell),
+    Now = now_us(),
+    ok = crema_liveness:at(Cell, 7, Now),
+    {again, At} = crema_liveness:check(Cell, 60000),
+    ?assert(At * 1000 >= Now + 60000000),
+    ?assert(At * 1000 =< Now + 60002000),
+    ok = crema_liveness:at(Cell, 8, Now - 1000),
+    ?assertEqual(overdue, crema_liveness:check(Cell, 1)),
+    ?assertEqual({8, 0}, crema_liveness:message(Cell)).
+
+message_test() ->
+    %% The message is known while the handler has it, with its failures.
+    Cell = crema_liveness:new(),
+    ?assertEqual({none, 0}, crema_liveness:message(Cell)),
+    _ = crema_liveness:begins(Cell),
+    ?assertEqual({none, 0}, crema_liveness:message(Cell)),
+    ok = crema_liveness:at(Cell, 0, now_us()),
+    ?assertEqual({0, 0}, crema_liveness:message(Cell)),
+    ok = crema_liveness:tried(Cell, 0, 3),
+    ?assertEqual({0, 3}, crema_liveness:message(Cell)),
+    ok = crema_liveness:at(Cell, 1, now_us()),
+    ?assertEqual({1, 0}, crema_liveness:message(Cell)),
+    ok = crema_liveness:idle(Cell),
+    ?assertEqual({none, 0}, crema_liveness:message(Cell)).
