@@ -8,7 +8,7 @@
 -export([whole_topic/1, contents/1, bounds/1, maps_of_partitions/1, nothing_to_read/1]).
 -export([ends_though_producers_go_on/1, follow/1, stop_and_go_on/1, batches/1]).
 -export([exceptions/1, caller_dies/1, client_dies/1, many_readers/1]).
--export([demand/1, cursor/1, silence/1, errors/1, unreachable/1]).
+-export([demand/1, cursor/1, silence/1, troubled_brokers/1, errors/1, unreachable/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
@@ -16,7 +16,8 @@ all() ->
     [
         whole_topic, contents, bounds, maps_of_partitions, nothing_to_read,
         ends_though_producers_go_on, follow, stop_and_go_on, batches, exceptions, caller_dies,
-        client_dies, many_readers, demand, cursor, silence, errors, unreachable
+        client_dies, many_readers, demand, cursor, silence, troubled_brokers,
+        errors, unreachable
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -302,6 +303,9 @@ demand(Config) ->
     true = crema_ct:await(fun() -> Delivered() =:= [20, 30] end),
     crema_ct:none_handled(200),
     ?assertEqual([20, 30], Delivered()),
+    %% And the driver keeps nothing of it.
+    #{partitions := Partitions} = crema:info(process(Next)),
+    ?assertEqual([0, 0], [N || #{unacknowledged := N} <- Partitions]),
     ?assertEqual(10, lists:sum(maps:values(crema_reader:positions(Next)))),
     ok = crema_reader:close(Next).
 
@@ -347,6 +351,29 @@ silence(Config) ->
     ?assertEqual(<<"11">>, maps:get(value, hd(Messages))),
     ok = crema_reader:close(Next),
     ?assertMatch({ok, 2, #{{Topic, 0} := 12}}, crema:fold(Options#{from => 10}, fun count/2, 0)).
+
+troubled_brokers(Config) ->
+    %% What may pass is waited for, at the start and later, and leaves no gap.
+    Topic = filled(Config, [3000]),
+    Cluster = proplists:get_value(cluster, Config),
+    ListOffsets = 2,
+    ok = crema_cluster:fail(Cluster, ListOffsets, [not_leader_for_partition, transport]),
+    ok = crema_cluster:fail(Cluster, fetch, [not_leader_for_partition, {no_error, 300}, transport]),
+    Trouble = fun(Message, Acc) ->
+        case crema_ct_consume:number(Message) rem 1000 of
+            0 -> ok = crema_cluster:fail(Cluster, fetch, [transport, request_timed_out]);
+            _ -> ok
+        end,
+        collect(Message, Acc)
+    end,
+    Options = (one(Config, Topic))#{
+        batch_messages => 100,
+        kafka => #{<<"max.partition.fetch.bytes">> => 2000, <<"reconnect.backoff.ms">> => 10}
+    },
+    {ok, #{0 := Numbers}, _} = crema:fold(Options, Trouble, #{}),
+    ?assertEqual(lists:seq(1, 3000), lists:reverse(Numbers)),
+    %% None of it is left for the next case.
+    crema_ct:await(fun() -> element(1, crema:fold(one(Config, Topic), fun count/2, 0)) =:= ok end).
 
 %% ---- errors -----------------------------------------------------------------------------
 
