@@ -6,17 +6,18 @@
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([embedded/1, aborted_at_the_end/1, open_transaction/1, compacted/1, times/1]).
--export([deleted_at_the_beginning/1, unknown_topic/1, wrong_password/1, two_leaders/1]).
+-export([deleted_at_the_beginning/1, unknown_topic/1, wrong_password/1, several_topics/1]).
+-export([restarted_broker/1]).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [{group, side_by_side}].
+all() -> [{group, side_by_side}, restarted_broker].
 
 groups() ->
     [
         {side_by_side, [parallel], [
             embedded, aborted_at_the_end, open_transaction, compacted, times,
-            deleted_at_the_beginning, unknown_topic, wrong_password, two_leaders
+            deleted_at_the_beginning, unknown_topic, wrong_password, several_topics
         ]}
     ].
 
@@ -211,7 +212,7 @@ wrong_password(_Config) ->
     ?assertMatch({error, {authentication, _}}, Result),
     ?assert(Time < 30000, Time).
 
-two_leaders(Config) ->
+several_topics(Config) ->
     %% Partitions of several topics, each with messages, are read to their ends.
     Topics = [crema_ct:topic(Config, 4) || _ <- [1, 2]],
     _ = [ok = crema_ct:fill(Config, T, P, lists:seq(1, 200)) || T <- Topics, P <- [0, 1, 2, 3]],
@@ -225,3 +226,17 @@ two_leaders(Config) ->
     ),
     ?assertEqual(1600, Count),
     ?assertEqual(lists:duplicate(8, 200), maps:values(Positions)).
+
+restarted_broker(Config) ->
+    %% A read goes on when its broker comes back, without a gap or a repeat.
+    Topic = crema_ct:topic(Config, 4),
+    ok = crema_ct:fill(Config, Topic, 0, lists:seq(1, 10000)),
+    Restart = fun(Message, Acc) ->
+        N = crema_ct_consume:number(Message),
+        _ = N =:= 2000 andalso crema_ct_kafka:brokers("restart"),
+        {ok, [N | Acc]}
+    end,
+    %% Fetched in many steps, so that most of it comes behind the restart.
+    Small = #{<<"max.partition.fetch.bytes">> => 1000, <<"queued.max.messages.kbytes">> => 100},
+    {ok, Numbers, _} = crema:fold((options(Config, Topic))#{kafka => Small}, Restart, []),
+    ?assertEqual(lists:seq(1, 10000), lists:reverse(Numbers)).
