@@ -4,7 +4,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([bootstrap/0, brokers/1, topic/3, delete_records/4, log/2]).
+-export([bootstrap/0, brokers/1, tool/2, topic/3, delete_records/4, log/2]).
 
 %% @doc CREMA_TEST_BOOTSTRAP.
 bootstrap() ->
@@ -26,13 +26,17 @@ topic(Topic, Partitions, Settings) ->
     Said = script("topic", [Topic, integer_to_list(Partitions) | Settings]),
     ?assertMatch({match, _}, re:run(Said, "Created topic"), Said).
 
+%% @doc What a class of Kafka's own command-line tools prints.
+-spec tool(string(), [iodata()]) -> binary().
+tool(Class, Arguments) ->
+    unicode:characters_to_binary(script("tool", [Class | Arguments])).
+
 %% @doc The log of a partition begins at that offset from now on.
 delete_records(Directory, Topic, Partition, Offset) ->
     File = filename:join(Directory, <<Topic/binary, ".json">>),
     Format = "{\"version\":1,\"partitions\":[{\"topic\":\"~s\",\"partition\":~b,\"offset\":~b}]}",
     ok = file:write_file(File, io_lib:format(Format, [Topic, Partition, Offset])),
-    Said = script("tool", [
-        "org.apache.kafka.tools.DeleteRecordsCommand",
+    Said = tool("org.apache.kafka.tools.DeleteRecordsCommand", [
         "--bootstrap-server", bootstrap(), "--offset-json-file", File
     ]),
     ?assertMatch({match, _}, re:run(Said, "low_watermark: " ++ integer_to_list(Offset)), Said).
