@@ -3,10 +3,10 @@
  * that position is committed, for librdkafka passes over stored offsets below
  * the committed one.
  *
- * A seek waits while a rebalance is under way. Then, under the host's lock, the
- * slots begin anew and deliver nothing; a job moves librdkafka's fetching and
- * commits; and the slots deliver. Should librdkafka not fetch the partition
- * (its offset was out of range), its fetching is begun anew.
+ * Where it leads is asked for first, if it is not an offset. It waits while a
+ * rebalance is under way. Then, under the host's lock, the slots begin anew and deliver nothing; a
+ * job moves librdkafka's fetching and commits; and the slots deliver. Should librdkafka not fetch
+ * the partition (its offset was out of range), its fetching is begun anew.
  *
  * START_AT is a seek of a slot that has no worker yet. Nobody has a claim on
  * what it had delivered, so it keeps its number.
@@ -18,6 +18,8 @@
 /* librdkafka's main thread answers at once, unless it is held up. */
 #define MOVE_MS 1000
 #define COMMIT_MS 5000
+/* A handler that could not begin by then fails, and is started again. */
+#define START_MS 60000
 
 typedef enum cr_stage { STAGE_RESOLVE, STAGE_MOVE, STAGE_COMMIT } cr_stage_t;
 
@@ -27,6 +29,7 @@ typedef struct cr_seek {
         cr_tag_t tag;
         rd_kafka_topic_partition_list_t *list; /* owned: where to; with what came of it */
         uint64_t slot;                         /* of START_AT, else 0 */
+        cr_recipient_t worker;                 /* of that slot before, if it had one */
         int64_t which;                         /* to be resolved */
         int64_t deadline;
         cr_stage_t stage;
@@ -67,7 +70,7 @@ static void answer(cr_client_t *client, cr_seek_t *seek) {
         seek_free(seek);
 }
 
-/* ---- on the lane ------------------------------------------------------------ */
+/* ---- on the lanes ------------------------------------------------------------ */
 
 static void move(cr_client_t *client, cr_seek_t *seek) {
         rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, seek->list, MOVE_MS);
@@ -86,7 +89,7 @@ static void commit(cr_client_t *client, cr_seek_t *seek) {
         rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* @locality group lane */
+/* @locality query lane to resolve, group lane else */
 static void run_seek(cr_client_t *client, cr_job_t *job) {
         cr_seek_t *seek = (cr_seek_t *)job;
         seek->err = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -105,21 +108,27 @@ static void run_seek(cr_client_t *client, cr_job_t *job) {
         }
 }
 
+/* Rebalances do not wait for brokers to say where something is. */
 static void submit(cr_client_t *client, cr_seek_t *seek, cr_stage_t stage) {
+        cr_lane_t *lane = stage == STAGE_RESOLVE ? &client->query_lane : &client->group_lane;
         seek->stage = stage;
-        if (!cr_lane_submit(&client->group_lane, &seek->job))
+        if (!cr_lane_submit(lane, &seek->job))
                 refuse(client, seek, "closed", "the consumer is being closed");
 }
 
 /* ---- under the lock ----------------------------------------------------------- */
 
+/* A handler that wanted to begin elsewhere may have died, and the next one have
+ * taken the slot as it is. */
 static cr_slot_t *slot_of(const cr_client_t *client, const cr_seek_t *seek, int i) {
         const rd_kafka_topic_partition_t *at = &seek->list->elems[i];
         cr_slot_t *slot;
         if (!seek->slot)
                 return cr_group_find(client->group, at->topic, at->partition);
         slot = cr_map_get(&client->group->slots, seek->slot);
-        return slot && !slot->revoked ? slot : NULL;
+        if (!slot || slot->revoked || (slot->worker && slot->worker != seek->worker))
+                return NULL;
+        return slot;
 }
 
 /* The first that is not assigned, if that is a fault; else it is left out. */
@@ -324,7 +333,7 @@ static void answer_there(cr_client_t *client, int64_t offset, cr_reply_t *reply)
 
 void cr_do_START_AT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_reader_t term = cr_reader(in->data, in->size);
-        cr_seek_t seek = {.deadline = INT64_MAX};
+        cr_seek_t seek = {.deadline = cr_now_ms() + START_MS};
         cr_slot_t *slot;
         bool is_offset = false;
         cr_text_t tag = {0};
@@ -346,6 +355,7 @@ void cr_do_START_AT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply
                 answer_there(client, seek.which, reply);
                 return;
         }
+        seek.worker = slot->worker;
         seek.list = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_list_add(seek.list, slot->topic, slot->partition);
         begin(client, seek, is_offset, in->caller, tag, reply);

@@ -193,6 +193,13 @@ static void starts_at(void **state) {
         assert_int_equal(slot_of(member)->id, before);
         take_and_demand(member, 10);
         expect_batch(member, 70);
+        /* One that has died, whose slot another has taken since. */
+        group_of(member)->answering++;
+        assert_string_equal(seek(member, "c", true, 30, 0), "");
+        slot_of(member)->worker = 2;
+        cr_group_answered(member->host->client);
+        expect_reply(member, "c", "stale_assignment");
+        slot_of(member)->worker = 1;
 }
 
 /* Proves that the end of the client answers a seek that waits. */
