@@ -4,7 +4,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([bootstrap/0, brokers/1, tool/2, topic/3, delete_records/4, log/2]).
+-export([bootstrap/0, brokers/1, tool/2, topic/3, grow/2, delete_records/4, log/2]).
+-export([knows_newer_protocol/0]).
 
 %% @doc CREMA_TEST_BOOTSTRAP.
 bootstrap() ->
@@ -41,6 +42,20 @@ delete_records(Directory, Topic, Partition, Offset) ->
     ]),
     ?assertMatch({match, _}, re:run(Said, "low_watermark: " ++ integer_to_list(Offset)), Said).
 
+%% @doc Whether the librdkafka in use knows group.protocol=consumer.
+knows_newer_protocol() ->
+    {ok, Runtime} = crema_anchor:runtime(),
+    proplists:get_value(librdkafka_number, Runtime) >= 16#020c00ff.
+
+%% @doc Adds partitions to a topic, so that it has that many.
+grow(Topic, Partitions) ->
+    Said = script("tool", [
+        "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", bootstrap(),
+        "--alter", "--topic", Topic, "--partitions", integer_to_list(Partitions)
+    ]),
+    ?assertEqual("", Said).
+
+%% What it prints.
 script(Command, Arguments) ->
     Folder =
         case os:getenv("CREMA_TEST_KAFKA_DIR") of

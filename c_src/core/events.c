@@ -33,6 +33,8 @@ static void serve_error(cr_client_t *client, rd_kafka_event_t *event) {
                 cr_error_code(&error, rd_kafka_event_error(event),
                               rd_kafka_event_error_string(event));
         }
+        if (client->group && cr_is_evicted(rd_kafka_event_error(event)))
+                cr_group_evicted(client);
         cr_write_error(&out, &error);
         cr_send_event(client, &out);
 }
@@ -61,6 +63,8 @@ static void serve_log(cr_client_t *client, rd_kafka_event_t *event) {
 
 static void serve_commit(cr_client_t *client, rd_kafka_event_t *event) {
         rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+        if (cr_is_evicted(err))
+                cr_group_evicted(client);
         if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
                 cr_group_commit_failed(client, err);
 }

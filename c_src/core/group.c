@@ -43,7 +43,7 @@ cr_slot_t *cr_group_find(const cr_group_t *group, const char *topic, int32_t par
 }
 
 /* {revoked, [Slot], Lost} */
-static void tell_revoked(cr_client_t *client, bool lost) {
+void cr_group_tell_revoked(cr_client_t *client) {
         cr_writer_t out = cr_writer();
         cr_slot_t *slot;
         size_t at = 0;
@@ -56,7 +56,7 @@ static void tell_revoked(cr_client_t *client, bool lost) {
                 cr_write_integer(&out, (int64_t)slot->id);
         }
         cr_write_list_end(&out);
-        cr_write_bool(&out, lost);
+        cr_write_bool(&out, client->group->lost);
         cr_send_event(client, &out);
 }
 
@@ -73,7 +73,7 @@ void cr_group_revoke(cr_client_t *client) {
                 slots++;
         }
         if (slots)
-                tell_revoked(client, group->lost); /* the owner drains, then RELEASE */
+                cr_group_tell_revoked(client); /* the owner drains, then RELEASE */
         else
                 cr_group_release(client);
         cr_group_seeks(client);
@@ -173,6 +173,7 @@ void cr_group_sweep(cr_client_t *client) {
         }
         cr_group_commit_starts(client);
         cr_group_seeks(client);
+        cr_group_look(client);
         if (group->revoked && !group->answering && !draining)
                 cr_group_release(client);
 }

@@ -38,6 +38,7 @@ typedef struct cr_group {
         unsigned answering;                       /* jobs out that answer librdkafka */
         bool committing_starts;                   /* a job is out that does */
         struct cr_seek *seeks;                    /* that wait until none of these is left */
+        bool looking;                             /* ... that looks for an eviction */
         unsigned rebalances;
 } cr_group_t;
 
@@ -57,6 +58,8 @@ static inline bool cr_group_is_settled(const cr_group_t *group) {
 void cr_group_answered(cr_client_t *client);
 /* Drains what group->revoked names: at once, or when the slots are made. */
 void cr_group_revoke(cr_client_t *client);
+/* Tells the owner what is revoked, or, when told again, that it is lost. */
+void cr_group_tell_revoked(cr_client_t *client);
 /* librdkafka was answered: the partitions that stay go on. Called before what
  * has come becomes slots. */
 void cr_group_go_on(cr_client_t *client);
@@ -96,6 +99,12 @@ int32_t cr_start_mark(const rd_kafka_topic_partition_t *at);
 void cr_start_set_mark(rd_kafka_t *rk, rd_kafka_topic_partition_t *at, int32_t mark);
 /* group_release.c: commits, answers librdkafka. Takes group->revoked. */
 void cr_group_release(cr_client_t *client);
+/* group_evict.c: what is being drained, if anything is, is lost. */
+void cr_group_evicted(cr_client_t *client);
+/* Looks whether it is. */
+void cr_group_look(cr_client_t *client);
+/* Whether an error says that the member has been put out of its group. */
+bool cr_is_evicted(rd_kafka_resp_err_t err);
 /* group_reset.c: the slot's offset is out of range. */
 void cr_group_reset(cr_client_t *client, cr_slot_t *slot);
 

@@ -18,9 +18,7 @@ int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis) 
 }
 
 bool cr_is_of_rebalance(rd_kafka_resp_err_t err) {
-        return err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
-               err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
-               err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
+        return err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || cr_is_evicted(err);
 }
 
 static void take_results(rd_kafka_topic_partition_list_t *offsets,

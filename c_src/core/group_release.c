@@ -45,18 +45,18 @@ static void release_free(release_job_t *release) {
         cr_free(release);
 }
 
-/* {released, ok | {error, _}, [{Topic, Partition, Committed}]} */
+/* {released, ok | lost | {error, _}, [{Topic, Partition, Committed}]} */
 static void done_release(cr_client_t *client, cr_job_t *job) {
         release_job_t *release = (release_job_t *)job;
         cr_writer_t out = cr_writer();
         cr_write_tuple(&out, 3);
         cr_write_atom(&out, "released");
-        if (release->err)
+        if (release->err && !cr_is_evicted(release->err))
                 cr_error_code(&release->error, release->err, NULL);
         if (release->error.set)
                 cr_write_error(&out, &release->error);
         else
-                cr_write_atom(&out, "ok");
+                cr_write_atom(&out, release->err || release->lost ? "lost" : "ok");
         for (int i = 0; i < release->offsets->cnt; i++) {
                 const rd_kafka_topic_partition_t *at = &release->offsets->elems[i];
                 cr_write_list(&out, 1);

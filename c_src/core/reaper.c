@@ -91,7 +91,7 @@ static bool is_member(cr_client_t *client) {
 }
 
 static void finish_consumer(cr_client_t *client) {
-        cr_error_t error = {0};
+        cr_error_t ignored = {0}, refused = {0};
         if (client->kind == CR_KIND_READER) {
                 cr_reader_stop(client);
                 cr_group_clear(client->group);
@@ -103,13 +103,14 @@ static void finish_consumer(cr_client_t *client) {
         cr_group_seeks(client); /* answers them */
         cr_group_clear(client->group);
         if (client->group->revoked)
-                cr_answer_revoke(client->rk, client->group->revoked, &error);
+                cr_answer_revoke(client->rk, client->group->revoked, &ignored);
         /* A subscription that waits for the end of a rebalance would be made in the
          * middle of the close, and librdkafka abort on meeting it. */
         if (client->group->resubscribed)
                 (void)rd_kafka_unsubscribe(client->rk);
-        cr_error_take(&error, rd_kafka_consumer_close_queue(client->rk, client->queue));
-        while (!rd_kafka_consumer_closed(client->rk))
+        /* After a fatal error it is refused, and is not needed. */
+        cr_error_take(&refused, rd_kafka_consumer_close_queue(client->rk, client->queue));
+        while (!refused.set && !rd_kafka_consumer_closed(client->rk))
                 serve_one(client);
 }
 

@@ -247,6 +247,9 @@ own_hints() ->
         handler_stuck =>
             <<"Give the consumer a handler_timeout, at which only the handler is ended, or a longer "
                 "max.poll.interval.ms.">>,
+        instance_in_use =>
+            <<"Brokers would put the older of the two out of the group for good: give each member "
+                "its own group.instance.id, or stop the other first.">>,
         driver_missing =>
             <<"Build crema's native part (make -C c_src) and install librdkafka (Debian: "
                 "librdkafka1, to build librdkafka-dev).">>,

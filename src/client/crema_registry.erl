@@ -9,6 +9,7 @@
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
 -export([note/3, noted/3, forget/2]).
+-export([claim/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -218,6 +219,11 @@ forget(Owner, Key) ->
         error:badarg -> ok
     end.
 
+%% @doc Keeps something for one client alone, as long as that process lives.
+-spec claim(Key :: term(), pid()) -> ok | {taken, By :: pid()}.
+claim(Key, Pid) ->
+    gen_server:call(?MODULE, {claim, Key, Pid}).
+
 -spec init([]) -> {ok, no_state}.
 init([]) ->
     Rows = ets:tab2list(?TABLE),
@@ -229,8 +235,25 @@ init([]) ->
 handle_call({watch, Pid}, _From, State) ->
     _ = erlang:monitor(process, Pid),
     {reply, ok, State};
+%% Its end may not have been told yet.
+handle_call({claim, Key, Pid}, _From, State) ->
+    case ets:lookup(?TABLE, {claim, Key}) of
+        [{_, Other}] when Other =/= Pid ->
+            case is_process_alive(Other) of
+                true -> {reply, {taken, Other}, State};
+                false -> {reply, claimed(Key, Pid), State}
+            end;
+        _ ->
+            {reply, claimed(Key, Pid), State}
+    end;
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
+
+-spec claimed(Key :: term(), pid()) -> ok.
+claimed(Key, Pid) ->
+    _ = erlang:monitor(process, Pid),
+    true = ets:insert(?TABLE, {{claim, Key}, Pid}),
+    ok.
 
 -spec handle_cast(term(), no_state) -> {noreply, no_state}.
 handle_cast(_, State) ->
@@ -243,6 +266,7 @@ handle_info({'DOWN', _, process, Pid, _}, State) ->
     true = ets:delete(?TABLE, {pool, Pid}),
     true = ets:match_delete(?TABLE, {{own, '_', '_'}, Pid}),
     true = ets:match_delete(?TABLE, {{note, Pid, '_'}, '_'}),
+    true = ets:match_delete(?TABLE, {{claim, '_'}, Pid}),
     {noreply, State};
 handle_info(_, State) ->
     {noreply, State}.

@@ -33,6 +33,14 @@ start_link(Consumer, Workers, ExactlyOnce, Options) ->
 init({Consumer, Workers, ExactlyOnce, Given}) ->
     process_flag(trap_exit, true),
     Options = Given(),
+    case crema_membership:check(Consumer, Options) of
+        ok -> open(Consumer, {Workers, ExactlyOnce}, Options);
+        {error, Reason} -> {stop, Reason}
+    end.
+
+-spec open(pid(), {pid(), pid() | none}, map()) ->
+    {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
+open(Consumer, Helpers, Options) ->
     Known = #{known => fun crema_client:known/1},
     Properties = crema_properties:kafka_properties(consumer, Options, Known),
     Limits = [
@@ -45,7 +53,7 @@ init({Consumer, Workers, ExactlyOnce, Given}) ->
             crema_child:log_warnings(Options),
             ok = crema_registry:register(consumer, Port, maps:with([commit], Options), #{}),
             ok = crema_registry:alias(Consumer, self()),
-            {ok, opened(Port, Consumer, {Workers, ExactlyOnce}, Options), {continue, subscribe}};
+            {ok, opened(Port, Consumer, Helpers, Options), {continue, subscribe}};
         {error, Reason} ->
             {stop, Reason}
     end.
@@ -228,13 +236,21 @@ with_paused(#state{slots = Slots, client = Client} = State) ->
 %% Workers finish the message they are at and acknowledge; then the client is
 %% closed, which commits and leaves the group.
 -spec terminate(term(), state()) -> ok.
-terminate(_Reason, #state{stop_timeout = Stop, options = Options, slots = Slots} = State) ->
+terminate(Reason, #state{stop_timeout = Stop, options = Options, slots = Slots} = State) ->
+    #state{port = Port, about = About} = State,
     Began = crema_deadline:now(),
     Deadline = crema_deadline:in(Stop),
-    Drained = crema_deadline:in(maps:get(drain_timeout, Options)),
-    Places = crema_slots:drain(min(Deadline, Drained), Slots),
-    ok = crema_client:close(State#state.port, Deadline),
-    crema_group_events:revoked(Places, Began, State#state.about).
+    Drained = min(Deadline, crema_deadline:in(maps:get(drain_timeout, Options))),
+    case Reason of
+        %% What is fatal to its client has cost the member its membership.
+        {shutdown, {fatal, _}} ->
+            ok = crema_client:close(Port, Deadline),
+            crema_group_events:lost(crema_slots:drain(lost, Drained, Slots), About);
+        _ ->
+            Places = crema_slots:drain(stopped, Drained, Slots),
+            ok = crema_client:close(Port, Deadline),
+            crema_group_events:revoked(Places, Began, About)
+    end.
 
 -spec format_status(normal | terminate, list()) -> term().
 format_status(_, [_Dictionary, #state{slots = Slots}]) ->

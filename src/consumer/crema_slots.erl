@@ -8,7 +8,7 @@
 -include("../port/crema_commands.hrl").
 
 -export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, partition_error/3, handle/2]).
--export([places/1, pause/3, paused/1, drain/2]).
+-export([places/1, pause/3, paused/1, drain/3]).
 
 -export_type([slots/0, id/0, work/0]).
 
@@ -66,8 +66,8 @@
     %% workers of slots that were lost, which may come back meanwhile
     leaving = #{} :: #{pid() => crema_group_events:place()},
     paused = crema_paused:new() :: crema_paused:paused(),
-    %% a revocation that is being drained
-    draining = none :: none | {Lost :: boolean(), Began :: integer()},
+    %% since when a revocation is being drained
+    draining = none :: none | integer(),
     drain_timer = none :: none | reference()
 }).
 -opaque slots() :: #slots{}.
@@ -224,7 +224,7 @@ handle({'DOWN', Monitor, process, Worker, Reason}, #slots{monitors = Monitors} =
     end;
 handle({restart, Id}, Slots) ->
     {ok, start_worker(Id, Slots)};
-handle({drain_timeout, Began}, #slots{draining = {_, Began}} = Slots) ->
+handle({drain_timeout, Began}, #slots{draining = Began} = Slots) ->
     ok = kill_revoked(Slots),
     {ok, Slots};
 handle({kill, Workers}, Slots) ->
@@ -368,16 +368,21 @@ partition_error(Place, Reason, #slots{all = All}) ->
 
 %% @doc The driver has told the workers already that nothing follows; their end is
 %% awaited here. What was lost is not theirs to finish: it is answered at once,
-%% and they have the time of a drain for leaving.
+%% and they have the time of a drain for leaving. That may turn out in the middle of
+%% a drain.
 -spec revoked([id()], Lost :: boolean(), slots()) -> slots().
 revoked(Ids, Lost, #slots{all = All, work = #{options := Options}} = Slots) ->
-    Began = crema_deadline:now(),
+    Began =
+        case Slots#slots.draining of
+            none -> crema_deadline:now();
+            Since -> Since
+        end,
     Marked = maps:map(
         fun(Id, Slot) -> Slot#slot{revoked = Slot#slot.revoked orelse lists:member(Id, Ids)} end,
         All
     ),
     Timer = erlang:send_after(maps:get(drain_timeout, Options), self(), {drain_timeout, Began}),
-    Drained = Slots#slots{all = Marked, draining = {Lost, Began}, drain_timer = Timer},
+    Drained = Slots#slots{all = Marked, draining = Began, drain_timer = Timer},
     Working = [
         {Id, Slot}
      || {Id, #slot{revoked = true, worker = W} = Slot} <- maps:to_list(Marked), is_pid(W)
@@ -433,18 +438,18 @@ kill_revoked(#slots{all = All}) ->
     lists:foreach(fun(Worker) -> exit(Worker, kill) end, Late).
 
 %% @doc The revocation was answered: its slots are gone.
--spec released(ok | crema_error:error(), slots()) -> slots().
+-spec released(ok | lost | crema_error:error(), slots()) -> slots().
 released(Result, #slots{all = All, draining = Draining, work = #{about := About}} = Slots) ->
     {Gone, Kept} = lists:partition(fun({_, Slot}) -> Slot#slot.revoked end, maps:to_list(All)),
     Places = [place(Slot) || {_, Slot} <- Gone],
-    case Draining of
-        {true, _} -> ok = crema_group_events:lost(Places, About);
-        {false, Began} -> ok = crema_group_events:revoked(Places, Began, About);
-        none -> ok
+    case {Result, Draining} of
+        {_, none} -> ok;
+        {lost, _} -> ok = crema_group_events:lost(Places, About);
+        {_, Began} -> ok = crema_group_events:revoked(Places, Began, About)
     end,
     case Result of
-        ok -> ok;
-        {error, Reason} -> ok = crema_group_events:commit_failed(Reason, Places, About)
+        {error, Reason} -> ok = crema_group_events:commit_failed(Reason, Places, About);
+        _ -> ok
     end,
     Slots#slots{all = maps:from_list(Kept), draining = none, drain_timer = none}.
 
@@ -452,10 +457,11 @@ released(Result, #slots{all = All, draining = Draining, work = #{about := About}
 
 %% @doc Lets all workers finish the message they are at and acknowledge, until the
 %% deadline; whose they were.
--spec drain(crema_deadline:deadline(), slots()) -> [crema_group_events:place()].
-drain(Deadline, #slots{all = All}) ->
+-spec drain(crema_worker:ending(), crema_deadline:deadline(), slots()) ->
+    [crema_group_events:place()].
+drain(Why, Deadline, #slots{all = All}) ->
     Workers = [Worker || #slot{worker = Worker} <- maps:values(All), is_pid(Worker)],
-    lists:foreach(fun(Worker) -> crema_worker:drain(Worker, stopped) end, Workers),
+    lists:foreach(fun(Worker) -> crema_worker:drain(Worker, Why) end, Workers),
     Monitors = [{erlang:monitor(process, Worker), Worker} || Worker <- Workers],
     lists:foreach(
         fun({Monitor, Worker}) ->
