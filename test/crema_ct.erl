@@ -121,7 +121,7 @@ consumer(Config, Topic, Args, Options) ->
         topics => [Topic],
         handler => {crema_ct_handler, Args}
     },
-    Kafka = maps:merge(membership(Config), maps:get(kafka, Options, #{})),
+    Kafka = membership(Config, maps:get(kafka, Options, #{})),
     All = maps:merge(Given, Options#{kafka => Kafka}),
     started(crema_consumer:start_link(All)).
 
@@ -129,13 +129,16 @@ consumer(Config, Topic, Args, Options) ->
 %% partitions anew, but for three seconds before the first time, which members
 %% must survive. Heartbeats tell members of a change. Real brokers do not wait
 %% for the session, which may then last as long as their machine may be slow.
-membership(Config) ->
+membership(_Config, #{'group.protocol' := _} = Kafka) ->
+    %% Brokers decide this by the newer protocol.
+    Kafka;
+membership(Config, Kafka) ->
     Session =
         case proplists:get_value(cluster, Config) of
             undefined -> 10000;
             _ -> 3600
         end,
-    #{'session.timeout.ms' => Session, 'heartbeat.interval.ms' => 200}.
+    maps:merge(#{'session.timeout.ms' => Session, 'heartbeat.interval.ms' => 200}, Kafka).
 
 %% @doc A new topic. Real brokers create it when it is asked for, with four
 %% partitions whatever is wanted.

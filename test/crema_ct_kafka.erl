@@ -53,7 +53,8 @@ grow(Topic, Partitions) ->
         "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", bootstrap(),
         "--alter", "--topic", Topic, "--partitions", integer_to_list(Partitions)
     ]),
-    ?assertEqual("", Said).
+    ?assertEqual("", Said),
+    ok.
 
 %% What it prints.
 script(Command, Arguments) ->

@@ -63,7 +63,10 @@ examples() ->
         Lines = ["ada wants an espresso\n", "bob wants a macchiato\n", "joe wants a ristretto\n"],
         ?assertEqual(Lines, lists:sort([printed() || _ <- Lines])),
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
-        Pages = ["variants", "pools", "partitioning", "lifecycle", "handlers", "control", "reading"],
+        Pages = [
+            "variants", "pools", "partitioning", "lifecycle", "groups", "handlers", "control",
+            "reading"
+        ],
         lists:foreach(
             fun(Page) ->
                 Own = fences("docs/" ++ Page ++ ".md"),

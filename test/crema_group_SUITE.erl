@@ -12,6 +12,8 @@
     handler_finishes_before_it_leaves/1, late_handler_is_killed/1, token_of_a_revoked_partition/1,
     events_of_a_rebalance/1, many_consumers/1, group_process_dies/1
 ]).
+%% For crema_group_kafka_SUITE.
+-export([share/2, feed/3, fed/1]).
 -import(crema_ct_consume, [
     filled/2, values/1, number/1, all_acknowledged/1, handled_so_far/0,
     listen/2, heard/1, event_is_as_told/3

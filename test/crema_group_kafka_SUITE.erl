@@ -1,0 +1,207 @@
+%% Groups on real brokers: strategies, the newer protocol, static members, and
+%% topics that grow. See crema_kafka_SUITE.
+-module(crema_group_kafka_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([
+    roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
+    newer_protocol_refuses/1, static_member/1, grown_topic/1, staying_partitions/1
+]).
+-import(crema_ct_consume, [listen/2, number/1]).
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() -> [{group, side_by_side}, staying_partitions].
+
+groups() ->
+    [
+        {side_by_side, [parallel], [
+            roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
+            newer_protocol_refuses, static_member, grown_topic
+        ]}
+    ].
+
+init_per_suite(Config) -> crema_ct:start(Config, crema_ct_kafka:bootstrap()).
+
+end_per_suite(Config) -> crema_ct:stop(Config).
+
+end_per_testcase(_, _Config) -> crema_ct:cleanup().
+
+%% ---- strategies ----------------------------------------------------------------
+
+roundrobin(Config) ->
+    %% Two members share a topic by the third of the strategies; the other two are
+    %% share_cooperative and share_range of crema_group_SUITE.
+    crema_group_SUITE:share(Config, #{'partition.assignment.strategy' => roundrobin}).
+
+%% ---- the newer protocol --------------------------------------------------------
+
+newer_protocol(Config) ->
+    %% Members of a group by the newer protocol come and go, and each message is
+    %% handled once, in order.
+    with_newer(fun() -> crema_group_SUITE:share(Config, newer()) end).
+
+newer_protocol_assignors(Config) ->
+    %% The brokers' other way to share out can be asked for.
+    with_newer(fun() ->
+        crema_group_SUITE:share(Config, (newer())#{'group.remote.assignor' => range})
+    end).
+
+newer_protocol_killed(Config) ->
+    %% What a member that is killed had goes to the other: repeats, but no gap.
+    with_newer(fun() ->
+        Topic = crema_ct:topic(Config, 4),
+        Options = #{group => crema_ct:unique(<<"group">>), kafka => newer()},
+        Member = fun() -> crema_ct:consumer(Config, Topic, #{to => self()}, Options) end,
+        Members = [Member(), Member()],
+        [assigned(C, 2) || C <- Members],
+        [ok = crema_ct:fill(Config, Topic, P, lists:seq(1, 50)) || P <- lists:seq(0, 3)],
+        exit(hd(Members), kill),
+        assigned(lists:last(Members), 4),
+        [ok = crema_ct:fill(Config, Topic, P, [51]) || P <- lists:seq(0, 3)],
+        all_handled([{P, N} || P <- lists:seq(0, 3), N <- lists:seq(1, 51)])
+    end).
+
+newer_protocol_refuses(Config) ->
+    %% What brokers decide by the newer protocol cannot be set by a member, and it
+    %% says so; without any of it crema's own defaults are accepted (newer_protocol).
+    with_newer(fun() ->
+        process_flag(trap_exit, true),
+        Given = #{
+            bootstrap_servers => crema_ct:bootstrap(Config),
+            group => crema_ct:unique(<<"group">>),
+            topics => [<<"topic">>],
+            handler => {crema_ct_handler, #{to => self()}}
+        },
+        [
+            begin
+                {error, {Code, #{message := Text}}} =
+                    crema_consumer:start_link(Given#{kafka => (newer())#{Property => Value}}),
+                ?assertEqual({Property, invalid_arg}, {Property, Code}),
+                ?assertMatch({match, _}, re:run(Text, Property))
+            end
+         || {Property, Value} <- [
+                {<<"session.timeout.ms">>, 10000},
+                {<<"heartbeat.interval.ms">>, 1000},
+                {<<"partition.assignment.strategy">>, range}
+            ]
+        ]
+    end).
+
+%% Kafka 4 with a librdkafka that knows it; elsewhere there is nothing to prove.
+with_newer(Fun) ->
+    case crema_ct_kafka:knows_newer_protocol() andalso os:getenv("KAFKA_VERSION", "4") of
+        "4" ++ _ -> Fun();
+        Other -> {comment, lists:flatten(io_lib:format("not run: ~p", [Other]))}
+    end.
+
+newer() -> #{'group.protocol' => consumer}.
+
+%% Repeats are passed over.
+all_handled([]) ->
+    ok;
+all_handled(Left) ->
+    [{_, #{partition := P} = Message}] = crema_ct:handled(1),
+    all_handled(lists:delete({P, number(Message)}, Left)).
+
+assigned(Consumer, Count) ->
+    crema_ct:await(
+        fun() -> length(maps:get(assigned, crema:status(Consumer), [])) =:= Count end, 60000
+    ).
+
+%% ---- static members ------------------------------------------------------------
+
+static_member(Config) ->
+    %% A static member does not leave its group when it stops: what it had waits for
+    %% it, and nobody else notices.
+    Topic = crema_ct:topic(Config, 4),
+    Group = crema_ct:unique(<<"group">>),
+    Static = fun(Id) ->
+        Kafka = #{'group.instance.id' => Id, 'session.timeout.ms' => 30000},
+        crema_ct:consumer(Config, Topic, #{to => self()}, #{group => Group, kafka => Kafka})
+    end,
+    [One, Two] = [Static(Id) || Id <- [one, two]],
+    [assigned(C, 2) || C <- [One, Two]],
+    Had = maps:get(assigned, crema:status(One)),
+    Others = [listen(Topic, [crema, consumer, Name]) || Name <- [assigned, revoked, lost]],
+    ok = crema_consumer:stop(One),
+    [ok = crema_ct:fill(Config, Topic, P, [1]) || P <- lists:seq(0, 3)],
+    Again = Static(one),
+    assigned(Again, 2),
+    ?assertEqual(Had, maps:get(assigned, crema:status(Again))),
+    all_handled([{P, 1} || P <- lists:seq(0, 3)]),
+    [?assertEqual([], of_client(Two, Ref)) || Ref <- Others].
+
+of_client(Client, Ref) ->
+    receive
+        {Ref, Measured, #{client := Client}} -> [Measured | of_client(Client, Ref)];
+        {Ref, _, _} -> of_client(Client, Ref)
+    after 0 -> []
+    end.
+
+%% ---- topics that grow ----------------------------------------------------------
+
+grown_topic(Config) ->
+    %% A group at latest misses nothing of partitions that are added while messages
+    %% come: not what is there before the group notices them.
+    Topic = crema_ct:topic(Config, 4),
+    [ok = crema_ct:fill(Config, Topic, P, [0]) || P <- lists:seq(0, 3)],
+    Options = #{
+        group => crema_ct:unique(<<"group">>),
+        start => latest,
+        kafka => #{'topic.metadata.refresh.interval.ms' => 2000}
+    },
+    Member = fun() -> crema_ct:consumer(Config, Topic, #{to => self()}, Options) end,
+    %% Both begin at the same time: neither is late.
+    [assigned(C, 2) || C <- [Member(), Member()]],
+    ok = crema_ct:fill(Config, Topic, 0, [1]),
+    all_handled_and_no_other([{0, 1}]),
+    ok = crema_ct_kafka:grow(Topic, 6),
+    [ok = crema_ct:fill(Config, Topic, P, lists:seq(1, 20)) || P <- lists:seq(0, 5)],
+    all_handled([{P, N} || P <- lists:seq(0, 5), N <- lists:seq(1, 20), {P, N} =/= {0, 1}]).
+
+all_handled_and_no_other(Wanted) ->
+    Handled = [{P, number(M)} || {_, #{partition := P} = M} <- crema_ct:handled(length(Wanted))],
+    ?assertEqual(Wanted, Handled).
+
+%% ---- speed -----------------------------------------------------------------------
+
+-define(ROUNDS, 3).
+%% Without what makes it quick it is close to a second in each round.
+-define(LONGEST_MS, 500).
+
+staying_partitions(Config) ->
+    %% Partitions that stay with a member while another joins are hardly held up: in
+    %% the best of a few rounds, for other work on the machine holds them up too.
+    Topic = crema_ct:topic(Config, 4),
+    Options = #{group => crema_ct:unique(<<"group">>)},
+    Gaps = atomics:new(4, []),
+    Count = counters:new(4, []),
+    Handle = fun(#{partition := P}, State) ->
+        Now = crema_ct:now_ms(),
+        Gap = Now - maps:get(last, State, Now),
+        ok = atomics:put(Gaps, P + 1, max(Gap, atomics:get(Gaps, P + 1))),
+        ok = counters:add(Count, P + 1, 1),
+        {ack, State#{last => Now}}
+    end,
+    First = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, Options),
+    assigned(First, 4),
+    Feeder = crema_group_SUITE:feed(Config, Topic, 4),
+    Round = fun() ->
+        [ok = atomics:put(Gaps, P, 0) || P <- lists:seq(1, 4)],
+        Args = #{handle => fun(_, State) -> {ack, State} end, to => self()},
+        Second = crema_ct:consumer(Config, Topic, Args, Options),
+        assigned(Second, 2),
+        Staying = [P + 1 || {_, P} <- maps:get(assigned, crema:status(First))],
+        Seen = [{P, counters:get(Count, P)} || P <- Staying],
+        crema_ct:await(fun() -> [P || {P, N} <- Seen, counters:get(Count, P) =< N] =:= [] end),
+        Gap = lists:max([atomics:get(Gaps, P) || P <- Staying]),
+        ok = crema_consumer:stop(Second),
+        assigned(First, 4),
+        Gap
+    end,
+    Longest = [Round() || _ <- lists:seq(1, ?ROUNDS)],
+    _ = crema_group_SUITE:fed(Feeder),
+    ?assert(lists:min(Longest) < ?LONGEST_MS, Longest).
