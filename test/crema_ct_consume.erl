@@ -2,10 +2,11 @@
 -module(crema_ct_consume).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../src/port/crema_commands.hrl").
 
 -export([filled/2, quick/0, values/1, number/1, telling/2]).
 -export([step_by_step/1, once/1]).
--export([partitions/1, partition/2, all_acknowledged/1, batches/1, handled_so_far/0]).
+-export([slots/1, partitions/1, partition/2, all_acknowledged/1, batches/1, handled_so_far/0]).
 -export([listen/2, heard/1, event_is_as_told/3]).
 
 %% @doc A topic of one partition that holds the numbers from 1 on.
@@ -57,6 +58,12 @@ once(Terms) ->
 
 partitions(Consumer) ->
     maps:get(partitions, crema:info(Consumer)).
+
+%% @doc What the core says of each slot: {Slot, Topic, Partition, Delivered, Stored, ...}.
+slots(Consumer) ->
+    {ok, consumer, Port, _, _} = crema_registry:lookup(Consumer),
+    {ok, Slots} = crema_port:command(Port, ?CMD_SLOTS, <<>>),
+    Slots.
 
 partition(Consumer, Number) ->
     [Partition] = [P || #{partition := N} = P <- partitions(Consumer), N =:= Number],
