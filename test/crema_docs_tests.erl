@@ -80,6 +80,7 @@ examples() ->
         lists:foldl(fun run/2, [], fences("docs/reports.md")),
         lists:foldl(fun run/2, [], fences("docs/failures.md")),
         lists:foldl(fun run/2, [], fences("docs/producer.md")),
+        lists:foldl(fun run/2, [], fences("docs/consumer.md")),
         lists:foldl(fun run/2, [], fences("docs/concurrency.md")),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),

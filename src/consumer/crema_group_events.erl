@@ -115,7 +115,7 @@ log(#{kind := returned}, retry, _Delay, _About) ->
 log(#{kind := returned} = Failure, Action, _Delay, {_, Name}) ->
     #{topic := Topic, partition := Partition, offset := Offset, attempts := Attempts} = Failure,
     logger:warning(
-        "crema consumer ~0p: ~ts [~b] offset ~b failed for the ~b. time, what follows: ~s",
+        "crema consumer ~0p: ~ts [~b] offset ~b failed (attempt ~b), what follows: ~s",
         [Name, Topic, Partition, Offset, Attempts, Action]
     );
 log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, Delay, {_, Name}) ->
