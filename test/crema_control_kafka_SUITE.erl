@@ -191,17 +191,31 @@ topics(Handled) -> [Topic || {_, #{topic := Topic}} <- Handled].
 
 unknown_topic_is_told(Config) ->
     %% A topic that is not there is an event that names it, and its coming is
-    %% noticed.
+    %% noticed; with the newer group protocol as well.
+    [unknown_topic_is_told(Config, Kafka) || Kafka <- protocols()].
+
+protocols() ->
+    {ok, Runtime} = crema_anchor:runtime(),
+    Newest = proplists:get_value(librdkafka_number, Runtime) >= 16#020c0000,
+    [#{} | [#{'group.protocol' => consumer} || Newest, hd(os:getenv("KAFKA_VERSION", "3")) >= $4]].
+
+unknown_topic_is_told(Config, Kafka) ->
     Topic = made(Config, crema_ct:unique(<<"topic">>)),
     Missing = crema_ct:unique(<<"missing">>),
     Told = listen(any, [crema, client, error]),
-    Options = #{kafka => #{'topic.metadata.refresh.interval.ms' => 500}},
-    C = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
+    C = crema_ct:started(crema_consumer:start_link(#{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        group => crema_ct:unique(<<"group">>),
+        topics => [Topic],
+        handler => {crema_ct_handler, #{to => self()}},
+        kafka => Kafka#{'topic.metadata.refresh.interval.ms' => 500}
+    })),
     _ = crema_ct:handled(1),
     ok = crema_control:subscribe(C, [Topic, Missing]),
     told_of(Told, Missing),
     Missing = made(Config, Missing),
-    ?assertEqual([Missing], topics(crema_ct:handled(1))).
+    ?assertEqual([Missing], topics(crema_ct:handled(1))),
+    ok = crema_consumer:stop(C).
 
 told_of(Told, Topic) ->
     {_, #{code := Code, message := Text}} = heard(Told),

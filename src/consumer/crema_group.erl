@@ -94,7 +94,7 @@ commits(external) -> 3.
 -spec handle_continue(subscribe, state()) -> {noreply, state()} | {stop, term(), state()}.
 handle_continue(subscribe, #state{port = Port, subscription = Subscription} = State) ->
     case crema_subscription:begin_with(Port, Subscription) of
-        ok -> {noreply, State};
+        {ok, New} -> {noreply, State#state{subscription = New}};
         {error, Reason} -> beyond_use(Reason, State)
     end.
 
@@ -158,8 +158,9 @@ handle_info(Message, #state{slots = Slots, subscription = Subscription} = State)
         {leave, Reason, New} ->
             {stop, Reason, State#state{slots = New}};
         unknown ->
-            case crema_subscription:answered(Message, Subscription) of
+            case crema_subscription:answered(Message, State#state.port, Subscription) of
                 {ok, New} -> {noreply, State#state{subscription = New}};
+                {missing, Topic, New} -> {noreply, missing(Topic, State#state{subscription = New})};
                 unknown -> of_client(crema_client:handle(Message, State#state.client), State)
             end
     end.
@@ -178,6 +179,12 @@ of_client({other, Event, Client}, State) ->
     event(Event, State#state{client = Client});
 of_client(unknown, State) ->
     {noreply, State}.
+
+-spec missing(binary(), state()) -> state().
+missing(Topic, #state{client = Client} = State) ->
+    Text = ["Subscribed topic not available: ", Topic],
+    {error, Reason} = crema_error:make(unknown_topic_or_part, Text, #{topic => Topic}),
+    State#state{client = crema_client:tell(Reason, Client)}.
 
 %% What starting again would not mend.
 -spec beyond_use(crema_error:reason(), state()) -> {stop, {shutdown, crema_error:reason()}, state()}.

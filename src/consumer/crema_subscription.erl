@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/1, topics/1, begin_with/2, change/4, answered/2]).
+-export([new/1, topics/1, begin_with/2, change/4, answered/3]).
 
 -export_type([subscription/0, change/0]).
 
@@ -18,14 +18,22 @@
     start :: term(),
     out_of_range :: atom(),
     %% what was asked of the driver: by whom, and what was before
-    asked = #{} :: #{crema_port:tag() => {gen_server:from(), [binary()]}}
+    asked = #{} :: #{crema_port:tag() => {gen_server:from(), [binary()]}},
+    %% with the newer group protocol brokers match topics and say of none that it
+    %% is not there: then each is asked for
+    looks :: boolean(),
+    looked_for = #{} :: #{crema_port:tag() => binary()}
 }).
 -opaque subscription() :: #subscription{}.
 
+-define(LOOK_MS, 10000).
+
 %% @doc Of parsed options.
 -spec new(map()) -> subscription().
-new(#{topics := Topics, retry_topics := Retries, start := Start, out_of_range := OutOfRange}) ->
+new(#{topics := Topics, retry_topics := Retries, kafka := Kafka} = Options) ->
+    #{start := Start, out_of_range := OutOfRange} = Options,
     #subscription{
+        looks = maps:get(<<"group.protocol">>, Kafka, <<"classic">>) =/= <<"classic">>,
         topics = Topics,
         retry_topics = [Topic || {Topic, _} <- Retries],
         start = Start,
@@ -36,10 +44,25 @@ new(#{topics := Topics, retry_topics := Retries, start := Start, out_of_range :=
 topics(#subscription{topics = Topics}) ->
     Topics.
 
--spec begin_with(port(), subscription()) -> ok | {ok, term()} | crema_error:error().
+-spec begin_with(port(), subscription()) -> {ok, subscription()} | crema_error:error().
 begin_with(Port, Subscription) ->
     Command = fun(Tag) -> {?CMD_SUBSCRIBE, packed(Tag, Subscription)} end,
-    crema_port:ask(Port, Command, infinity, none).
+    case crema_port:ask(Port, Command, infinity, none) of
+        ok -> {ok, look(Port, Subscription)};
+        {error, _} = Error -> Error
+    end.
+
+-spec look(port(), subscription()) -> subscription().
+look(_Port, #subscription{looks = false} = Subscription) ->
+    Subscription;
+look(Port, #subscription{topics = Topics, looked_for = Before} = Subscription) ->
+    Ask = fun(Topic) ->
+        crema_port:ask_async(Port, ?CMD_METADATA, fun(Tag) ->
+            term_to_binary({Tag, Topic, 0, ?LOOK_MS})
+        end)
+    end,
+    Asked = [{Ref, T} || T <- Topics, binary:first(T) =/= $^, {ok, Ref} <- [Ask(T)]],
+    Subscription#subscription{looked_for = maps:merge(Before, maps:from_list(Asked))}.
 
 -spec packed(binary(), subscription()) -> binary().
 packed(Tag, #subscription{topics = Topics, retry_topics = Early} = Subscription) ->
@@ -62,18 +85,29 @@ changed(replace, Given, _Before) -> Given;
 changed(add, Given, Before) -> lists:uniq(Before ++ Given);
 changed(remove, Given, Before) -> Before -- Given.
 
-%% @doc Takes the driver's answer from the member's mailbox.
--spec answered(term(), subscription()) -> {ok, subscription()} | unknown.
-answered({Ref, Bytes}, #subscription{asked = Asked} = Subscription) when is_map_key(Ref, Asked) ->
+%% @doc Takes the driver's answers from the member's mailbox. A topic that is not
+%% there is told of.
+-spec answered(term(), port(), subscription()) ->
+    {ok, subscription()} | {missing, Topic :: binary(), subscription()} | unknown.
+answered({Ref, Bytes}, Port, #subscription{asked = Asked} = Subscription) when is_map_key(Ref, Asked) ->
     {{From, Before}, Rest} = maps:take(Ref, Asked),
     Left = Subscription#subscription{asked = Rest},
     case crema_port:answer(Bytes) of
         ok ->
             gen_server:reply(From, ok),
-            {ok, Left};
+            {ok, look(Port, Left)};
         {error, _} = Error ->
             gen_server:reply(From, Error),
             {ok, Left#subscription{topics = Before}}
     end;
-answered(_, _Subscription) ->
+answered({Ref, Bytes}, _, #subscription{looked_for = Asked} = Subscription) when
+    is_map_key(Ref, Asked)
+->
+    {Topic, Rest} = maps:take(Ref, Asked),
+    Left = Subscription#subscription{looked_for = Rest},
+    case crema_port:answer(Bytes) of
+        {ok, {_, [{Topic, Code}]}} when Code < 0 -> {missing, Topic, Left};
+        _ -> {ok, Left}
+    end;
+answered(_, _Port, _Subscription) ->
     unknown.
