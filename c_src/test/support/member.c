@@ -30,6 +30,7 @@ int set_up_member(void **state) {
         member->mock = rd_kafka_mock_cluster_new(member->rk, 1);
         assert_non_null(member->mock);
         rd_kafka_mock_topic_create(member->mock, "t", 1, 1);
+        rd_kafka_mock_topic_create(member->mock, "t4", 4, 1);
         *state = member;
         return 0;
 }
@@ -48,7 +49,7 @@ void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_
                 rd_kafka_mock_push_request_errors(member->mock, api, 1, err);
 }
 
-void join(member_t *member) {
+void join_at(member_t *member, const char *topic, const char *start) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(member->mock),
                                           "group.id",
@@ -65,15 +66,22 @@ void join(member_t *member) {
         cr_writer_t out = cr_writer();
         member->host = test_host_new();
         assert_string_equal(test_open(member->host, "consumer", properties), "ok");
-        cr_write_tuple(&out, 4);
+        cr_write_tuple(&out, 5);
         cr_write_text(&out, "join");
         cr_write_list(&out, 1);
-        cr_write_text(&out, "t");
+        cr_write_text(&out, topic);
         cr_write_list_end(&out);
+        cr_write_atom(&out, start);
         cr_write_atom(&out, "earliest");
-        cr_write_atom(&out, "earliest");
+        cr_write_list(&out, 1);
+        cr_write_text(&out, "early");
+        cr_write_list_end(&out);
         test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
+}
+
+void join(member_t *member) {
+        join_at(member, "t", "earliest");
 }
 
 bool serve_until(member_t *member, bool (*holds)(const cr_group_t *group)) {

@@ -1,6 +1,6 @@
 /*
  * A member of the group "g" on a mock cluster that makes faults to order, with
- * a topic "t" of one partition.
+ * a topic "t" of one partition and "t4" of four.
  */
 #ifndef CREMA_TEST_MEMBER_H
 #define CREMA_TEST_MEMBER_H
@@ -27,7 +27,9 @@ int tear_down_member(void **state);
 /* A plain handle of librdkafka's, with pairs of properties, NULL at the end. */
 rd_kafka_t *plain_handle(rd_kafka_type_t type, const char *const *properties);
 void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_t count);
-/* Subscribes to "t", from the earliest offset on. */
+/* Subscribes to a topic, and begins there at `start`. */
+void join_at(member_t *member, const char *topic, const char *start);
+/* To "t", from the earliest offset on. */
 void join(member_t *member);
 /* Serves the client until the condition holds; false when it has been quiet
  * for 20 s. The sweep, which comes once a second, comes more often here. */
