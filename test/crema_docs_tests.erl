@@ -82,6 +82,7 @@ examples() ->
         lists:foldl(fun run/2, [], fences("docs/producer.md")),
         lists:foldl(fun run/2, [], fences("docs/consumer.md")),
         lists:foldl(fun run/2, [], fences("docs/concurrency.md")),
+        lists:foldl(fun run/2, [], fences("docs/memory.md")),
         ok = crema_events:detach(my_handler),
         ok = gen_server:stop(orders_sup),
         {value, Pid} = erl_eval:binding('Cluster', Bindings),

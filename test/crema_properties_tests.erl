@@ -125,7 +125,7 @@ consumer_properties_test() ->
             {<<"partition.assignment.strategy">>, <<"cooperative-sticky">>},
             {<<"fetch.wait.max.ms">>, <<"100">>},
             {<<"queued.min.messages">>, <<"1000000">>},
-            {<<"queued.max.messages.kbytes">>, <<"65536">>}
+            {<<"queued.max.messages.kbytes">>, <<"8192">>}
         ]
     ],
     ?assertNot(lists:keymember(<<"fetch.queue.backoff.ms">>, 1, List)),

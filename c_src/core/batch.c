@@ -5,9 +5,6 @@
 
 /* Flags, offset, timestamp, sizes of key and value. */
 #define FIXED_SIZE (1 + 8 + 8 + 4 + 4)
-/* Of the messages, before them. */
-#define COUNT_SIZE 4
-
 static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message) {
         rd_kafka_headers_t *headers = NULL;
         if (rd_kafka_message_headers(message, &headers))
@@ -77,25 +74,26 @@ static void put_message(unsigned char **to, const rd_kafka_message_t *message,
 /* Asking for headers costs librdkafka an allocation even where there are none,
  * so it is done once a message. */
 cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
-                        uint32_t count, size_t max_bytes, uint32_t *packed, size_t *size) {
+                        uint32_t count, size_t max_bytes, uint32_t *ends, uint32_t *packed) {
         const rd_kafka_headers_t *headers[CR_BATCH_MOST];
         cr_buf_t *buf;
         unsigned char *to;
+        size_t size = CR_BATCH_HEAD;
         uint32_t fit;
-        *size = COUNT_SIZE;
         for (fit = 0; fit < count && fit < CR_BATCH_MOST; fit++) {
                 size_t more;
                 headers[fit] = headers_of(messages[fit]);
                 more = packed_size(messages[fit], headers[fit]);
-                if (fit && *size + more > max_bytes)
+                if (fit && size + more > max_bytes)
                         break;
-                *size += more;
+                size += more;
+                ends[fit] = (uint32_t)size;
         }
-        buf = ops->buf_new(*size);
+        buf = ops->buf_new(size);
         if (!buf)
                 return NULL;
         to = ops->buf_bytes(buf);
-        cr_put_uint(&to, fit, COUNT_SIZE);
+        cr_put_uint(&to, fit, CR_BATCH_HEAD);
         for (uint32_t i = 0; i < fit; i++)
                 put_message(&to, messages[i], headers[i]);
         *packed = fit;

@@ -28,6 +28,7 @@ cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
         cr_lane_init(&client->life, client);
         cr_lane_init(&client->query_lane, client);
         cr_lane_init(&client->group_lane, client);
+        cr_lane_init(&client->prefetch_lane, client);
         cr_lane_init(&client->flush_lane, client);
         cr_lane_init(&client->statistics_lane, client);
         cr_lane_init(&client->transaction_lane, client);
@@ -46,6 +47,7 @@ void cr_client_free(cr_client_t *client) {
         cr_lane_destroy(&client->life);
         cr_lane_destroy(&client->query_lane);
         cr_lane_destroy(&client->group_lane);
+        cr_lane_destroy(&client->prefetch_lane);
         cr_lane_destroy(&client->flush_lane);
         cr_lane_destroy(&client->statistics_lane);
         cr_lane_destroy(&client->transaction_lane);

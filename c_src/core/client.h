@@ -63,6 +63,7 @@ struct cr_client {
         cr_lane_t life;
         cr_lane_t query_lane;
         cr_lane_t group_lane;
+        cr_lane_t prefetch_lane;
         cr_lane_t flush_lane;
         cr_lane_t statistics_lane;
         cr_lane_t transaction_lane;

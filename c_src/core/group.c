@@ -1,6 +1,7 @@
 #include "group.h"
 
 #include "mem.h"
+#include "prefetch.h"
 
 cr_group_t *cr_group_new(const cr_options_t *options) {
         cr_group_t *group = cr_alloc(sizeof(*group));
@@ -174,6 +175,7 @@ void cr_group_sweep(cr_client_t *client) {
         cr_group_commit_starts(client);
         cr_group_seeks(client);
         cr_group_look(client);
+        cr_prefetch_sweep(client);
         if (group->revoked && !group->answering && !draining)
                 cr_group_release(client);
 }
@@ -246,6 +248,8 @@ void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 }
         }
         cr_slot_store(slot);
+        if (slot->credit && !cr_ready_is_empty(&slot->ready))
+                (void)cr_slot_serve(client, slot); /* there is room again */
 }
 
 /* Behind the last message that the last fetch knew of; -1 before it. */
@@ -257,7 +261,7 @@ static int64_t known_end(const cr_slot_t *slot) {
 }
 
 static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
-        cr_write_tuple(out, 9);
+        cr_write_tuple(out, 11);
         cr_write_integer(out, (int64_t)slot->id);
         cr_write_text(out, slot->topic);
         cr_write_integer(out, slot->partition);
@@ -267,10 +271,12 @@ static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
         cr_write_bool(out, slot->worker != 0);
         cr_write_integer(out, cr_slot_first_unacked(slot));
         cr_write_integer(out, known_end(slot));
+        cr_write_integer(out, (int64_t)slot->ready.bytes);
+        cr_write_bool(out, !slot->shut);
 }
 
 /* {ok, [{Slot, Topic, Partition, Delivered, Stored, Unacknowledged, HasWorker, FirstUnacked,
- * KnownEnd}]} */
+ * KnownEnd, Waiting (bytes), Fetches}]} */
 void cr_do_SLOTS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_writer_t out = cr_writer();
         cr_slot_t *slot;

@@ -7,6 +7,7 @@
 #include "group.h"
 #include "list_offsets.h"
 #include "mem.h"
+#include "prefetch.h"
 
 typedef struct assign_job {
         cr_job_t job;
@@ -62,6 +63,8 @@ static void take_queues(cr_client_t *client, assign_job_t *assign) {
                         rd_kafka_queue_get_partition(client->rk, at->topic, at->partition);
                 rd_kafka_queue_forward(assign->queues[i], NULL);
         }
+        /* Nothing is fetched before there is a slot to take it: prefetch.c. */
+        (void)rd_kafka_pause_partitions(client->rk, assign->partitions);
 }
 
 static void give_up(cr_client_t *client, assign_job_t *assign) {
@@ -181,6 +184,7 @@ static void done_assign(cr_client_t *client, cr_job_t *job) {
         cr_group_go_on(client);
         if (!assign->given_up && !assign->error.set)
                 tell_assigned(client, assign);
+        cr_prefetch_settle(client);
         if (assign->error.set && !cr_client_closing(client))
                 tell_failed(client, &assign->error);
         assign_free(assign);

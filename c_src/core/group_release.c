@@ -99,8 +99,12 @@ static void take_slots(cr_client_t *client, release_job_t *release) {
 
 void cr_group_release(cr_client_t *client) {
         cr_group_t *group = client->group;
-        release_job_t *release = cr_alloc(sizeof(*release));
+        release_job_t *release;
         size_t slots = group->slots.count;
+        group->release_waits = group->gates_out;
+        if (group->release_waits)
+                return;
+        release = cr_alloc(sizeof(*release));
         if (!release)
                 return; /* RELEASE can be said again */
         release->job = (cr_job_t){.run = run_release, .done = done_release};

@@ -140,7 +140,7 @@ static bool is_settled(cr_client_t *client, const reset_job_t *reset, cr_slot_t 
                 return false;
         /* In the middle of a rebalance: a partition that is not part of it
          * would be left as it is, so it is asked for again by the sweep. */
-        slot->wants_reset = !cr_group_is_settled(client->group);
+        slot->wants_reset = !cr_group_is_settled(client->group) || client->group->gates_out;
         return !slot->wants_reset;
 }
 

@@ -16,6 +16,7 @@ static const row_t rows[] = {ROW(max_messages, 100000),
                              ROW(batch_messages, 1000),
                              ROW(batch_bytes, 256 << 10),
                              ROW(commits, 1),
+                             ROW(prefetch, 64 << 20),
                              ROW(brokers, 1),
                              ROW(tally, 0),
                              ROW(tally_listed, 0)};

@@ -23,6 +23,7 @@ typedef struct cr_options {
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
         int64_t commits;        /* consumer: a cr_commits */
+        int64_t prefetch;       /* consumer: bytes that all partitions may hold */
         int64_t brokers;        /* cluster */
 } cr_options_t;
 

@@ -7,6 +7,7 @@
 #include "group.h"
 #include "list_offsets.h"
 #include "mem.h"
+#include "prefetch.h"
 
 typedef struct query_job {
         cr_job_t job;
@@ -207,6 +208,9 @@ void cr_do_INFO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         if (group) {
                 write_pair(&out, "slots", group->slots.count);
                 write_pair(&out, "rebalances", group->rebalances);
+                write_pair(&out, "prefetch", (uint64_t)group->options.prefetch);
+                write_pair(&out, "prefetch_bytes", cr_prefetch_used(group));
+                write_pair(&out, "prefetch_shut", cr_prefetch_shut_count(group));
         }
         cr_write_list_end(&out);
         cr_answer(client, reply, &out);

@@ -26,9 +26,22 @@ static void run_end(cr_client_t *client, cr_job_t *job) {
         cr_slot_drain(end->queue);
 }
 
+static void run_nothing(cr_client_t *client, cr_job_t *job) {
+        (void)client;
+        (void)job;
+}
+
 static void done_end(cr_client_t *client, cr_job_t *job) {
         end_job_t *end = (end_job_t *)job;
-        cr_slot_t *slot = cr_map_remove(&client->group->slots, end->slot);
+        cr_slot_t *slot;
+        /* The slot may be part of the job of prefetch.c: it goes behind that. */
+        if (client->group->gates_out) {
+                job->run = run_nothing;
+                if (!cr_lane_submit(&client->prefetch_lane, job))
+                        cr_free(end);
+                return;
+        }
+        slot = cr_map_remove(&client->group->slots, end->slot);
         if (slot)
                 rd_kafka_queue_destroy(cr_slot_destroy(slot));
         cr_free(end);
@@ -116,6 +129,7 @@ static cr_slot_t *new_slot(cr_client_t *client, const char *name, const place_t 
                 return NULL;
         }
         slot->reading = topic;
+        slot->shut = slot->paused = false; /* nothing of it is on its way yet */
         slot->end = place->to;
         if (cr_map_put(&client->group->slots, slot->id, slot))
                 return slot;

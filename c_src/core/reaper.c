@@ -145,6 +145,7 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         if (client->delivery)
                 end_messages(client);
         cr_lane_join(&client->group_lane);
+        cr_lane_join(&client->prefetch_lane);
         cr_lane_join(&client->flush_lane);
         cr_lane_join(&client->statistics_lane);
         cr_client_serve_finished(client);

@@ -2,6 +2,7 @@
 
 #include "group.h"
 #include "mem.h"
+#include "prefetch.h"
 #include "reader.h"
 
 /* Unique in the VM, whichever client: see slot.h. */
@@ -23,6 +24,8 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
         slot->queue = queue;
         slot->stored = slot->delivered = start;
         slot->end = INT64_MAX;
+        slot->shut = slot->paused = true;
+        cr_ready_init(&slot->ready, client->ops);
         cr_window_init(&slot->window, client->ops);
         cr_source_init(&slot->source, &client->wake, slot);
         rd_kafka_queue_cb_event_enable(queue, (void (*)(rd_kafka_t *, void *))cr_source_event,
@@ -30,13 +33,8 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
         return slot;
 }
 
-static void drop_held(cr_slot_t *slot) {
-        while (slot->held_at < slot->held_count)
-                rd_kafka_message_destroy(slot->held[slot->held_at++]);
-}
-
 void cr_slot_rewind(cr_slot_t *slot, int64_t offset) {
-        drop_held(slot);
+        cr_ready_clear(&slot->ready);
         cr_window_clear(&slot->window);
         cr_window_init(&slot->window, slot->client->ops);
         /* Committed at the latest when the partition is given back. */
@@ -45,6 +43,8 @@ void cr_slot_rewind(cr_slot_t *slot, int64_t offset) {
         slot->credit = 0;
         slot->wants_reset = slot->resetting = slot->begins = false;
         slot->stored = slot->delivered = offset;
+        slot->shut |= slot->gating; /* librdkafka is being told of where it was */
+        slot->gating = false;
 }
 
 void cr_slot_restart(cr_slot_t *slot, int64_t offset) {
@@ -62,18 +62,15 @@ int64_t cr_slot_first_unacked(const cr_slot_t *slot) {
 }
 
 int64_t cr_slot_position(const cr_slot_t *slot) {
-        for (uint32_t i = slot->held_count; i > slot->held_at; i--) {
-                if (!slot->held[i - 1]->err)
-                        return slot->held[i - 1]->offset + 1;
-        }
-        return slot->delivered;
+        return cr_ready_position(&slot->ready, slot->delivered);
 }
 
 rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot) {
         rd_kafka_queue_t *queue = slot->queue;
+        cr_prefetch_forget(slot);
         rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
         cr_source_forget(&slot->source);
-        drop_held(slot);
+        cr_ready_clear(&slot->ready);
         cr_window_clear(&slot->window);
         if (slot->reading)
                 rd_kafka_topic_destroy(slot->reading);
@@ -102,51 +99,62 @@ static void send_batch(cr_slot_t *slot, cr_buf_t *buf, size_t size, const unsign
         slot->client->ops->send(slot->client->host, slot->worker, &packet);
 }
 
-/* Messages from the first held one on that are messages, not errors, and lie
- * before the slot's end. */
-static uint32_t run_length(const cr_slot_t *slot, uint32_t most) {
-        rd_kafka_message_t *const *next = &slot->held[slot->held_at];
-        uint32_t held = slot->held_count - slot->held_at, length = 0;
-        while (length < most && length < held && !next[length]->err &&
-               next[length]->offset < slot->end)
-                length++;
-        return length;
+bool cr_slot_is_halted(const cr_slot_t *slot) {
+        return slot->revoked || slot->resetting || slot->moving || slot->stalled;
 }
 
-/* Sends one batch of what is held; 0 when there was no memory for it: the
- * messages stay held and the sweep tries again. */
-static uint32_t deliver(cr_slot_t *slot) {
-        const cr_options_t *options = &slot->client->group->options;
-        uint32_t most = slot->credit < options->batch_messages ? slot->credit
-                                                               : (uint32_t)options->batch_messages;
-        rd_kafka_message_t **from = &slot->held[slot->held_at];
+size_t cr_slot_delivered_cost(const cr_slot_t *slot) {
+        return slot->window.bytes + slot->window.unacked * CR_DELIVERED_COST;
+}
+
+/* What the next batch may be; false when there may be none. */
+static bool may_deliver(const cr_slot_t *slot, cr_measure_t *most) {
+        const cr_group_t *group = slot->client->group;
+        const cr_options_t *options = &group->options;
+        size_t share = cr_prefetch_share(group), cost = cr_slot_delivered_cost(slot);
+        if (!slot->worker || !slot->credit || slot->begins || cr_slot_is_halted(slot))
+                return false;
+        if (slot->window.unacked && cost >= share / 2)
+                return false;
+        most->messages = slot->credit < options->batch_messages ? slot->credit
+                                                                : (uint32_t)options->batch_messages;
+        most->below = slot->end;
+        most->bytes = (size_t)options->batch_bytes;
+        most->cost = share / 2 - cost < share / 4 ? share / 2 - cost : share / 4;
+        return true;
+}
+
+/* What could not be kept or sent is fetched again. */
+static void fetch_again(cr_slot_t *slot) {
+        cr_ready_clear(&slot->ready);
+        cr_prefetch_shut(slot);
+}
+
+/* Sends one batch of what is ready; 0 when there was none, or no memory for it:
+ * then the sweep tries again. */
+static uint32_t deliver(cr_slot_t *slot, const cr_measure_t *most) {
+        const cr_host_ops_t *ops = slot->client->ops;
         int64_t offsets[CR_SLOT_PULL];
-        uint32_t count, run = run_length(slot, most);
+        uint32_t count;
         size_t size;
-        cr_buf_t *buf = cr_batch_pack(slot->client->ops, from, run, (size_t)options->batch_bytes,
-                                      &count, &size);
+        cr_buf_t *buf = cr_ready_take(&slot->ready, most, &size, offsets, &count);
         if (!buf)
                 return 0;
-        for (uint32_t i = 0; i < count; i++)
-                offsets[i] = from[i]->offset;
         if (!cr_window_add(&slot->window, buf, size, offsets, count)) {
-                slot->client->ops->buf_release(buf);
+                ops->buf_release(buf);
+                fetch_again(slot);
                 return 0;
         }
         slot->credit -= count;
-        slot->held_at += count;
         slot->delivered = offsets[count - 1] + 1;
         slot->told = RD_KAFKA_RESP_ERR_NO_ERROR;
         send_batch(slot, buf, size, NULL, 0);
-        slot->client->ops->buf_release(buf);
-        for (uint32_t i = 0; i < count; i++)
-                rd_kafka_message_destroy(from[i]);
+        ops->buf_release(buf);
         return count;
 }
 
 /* What comes in a message's place when there is none. */
-static void take_error(cr_slot_t *slot) {
-        rd_kafka_message_t *message = slot->held[slot->held_at++];
+static void take_error(cr_slot_t *slot, rd_kafka_message_t *message) {
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
                 cr_window_end(&slot->window, message->offset);
                 cr_slot_store(slot);
@@ -164,56 +172,104 @@ static void take_error(cr_slot_t *slot) {
  * the partition; not by the message before it, for there may be none: control
  * records, aborted transactions and compaction leave offsets without. */
 static bool is_at_end(const cr_slot_t *slot) {
-        const rd_kafka_message_t *next =
-                slot->held_at < slot->held_count ? slot->held[slot->held_at] : NULL;
-        if (slot->delivered >= slot->end)
-                return true;
-        return next && next->offset >= slot->end &&
-               (!next->err || next->err == RD_KAFKA_RESP_ERR__PARTITION_EOF);
+        return slot->delivered >= slot->end || cr_ready_next(&slot->ready) >= slot->end;
+}
+
+static uint32_t deliver_all(cr_slot_t *slot, unsigned budget) {
+        cr_measure_t most;
+        uint32_t sent = 0, more;
+        while (sent < budget && may_deliver(slot, &most)) {
+                rd_kafka_message_t *error;
+                if (is_at_end(slot)) {
+                        cr_reader_end(slot);
+                        break;
+                }
+                error = cr_ready_take_error(&slot->ready);
+                if (error) {
+                        take_error(slot, error);
+                        continue;
+                }
+                more = deliver(slot, &most);
+                if (!more)
+                        break;
+                sent += more;
+        }
+        return sent;
+}
+
+/* Messages up to the next that is an error. */
+static uint32_t run_length(rd_kafka_message_t *const *messages, uint32_t count) {
+        uint32_t length = 0;
+        while (length < count && !messages[length]->err)
+                length++;
+        return length;
+}
+
+/* Makes one thing of the first messages that waits; returns how many they were. */
+static uint32_t keep(cr_slot_t *slot, rd_kafka_message_t **messages, uint32_t count) {
+        const cr_options_t *options = &slot->client->group->options;
+        size_t share = cr_prefetch_share(slot->client->group);
+        cr_measure_t most = {.messages = (uint32_t)options->batch_messages,
+                             .bytes = (size_t)options->batch_bytes};
+        uint32_t kept;
+        if (messages[0]->err) {
+                kept = cr_ready_error(&slot->ready, messages[0]);
+                if (kept)
+                        messages[0] = NULL;
+                return kept;
+        }
+        if (share / 8 < most.bytes)
+                most.bytes = share / 8;
+        return cr_ready_pack(&slot->ready, messages, run_length(messages, count), &most);
+}
+
+/* Takes what has come. What there is no room for is dropped, and the slot shut. */
+static uint32_t pull(cr_slot_t *slot) {
+        rd_kafka_message_t *messages[CR_SLOT_PULL];
+        ssize_t got = rd_kafka_consume_batch_queue(slot->queue, 0, messages, CR_SLOT_PULL);
+        uint32_t count = got > 0 ? (uint32_t)got : 0, kept = 0, more;
+        if (count)
+                cr_prefetch_news(slot, !messages[0]->err);
+        while (kept < count && cr_prefetch_room(slot) &&
+               (more = keep(slot, messages + kept, count - kept)))
+                kept += more;
+        if (kept < count)
+                cr_prefetch_shut(slot);
+        for (uint32_t i = 0; i < count; i++) {
+                if (messages[i])
+                        rd_kafka_message_destroy(messages[i]);
+        }
+        return count;
 }
 
 /* Nothing during a rebalance: librdkafka goes on at the position that the slot has
  * now (cr_group_go_on()), so what it has, or fetches, comes again. */
-static bool pull(cr_slot_t *slot) {
-        uint32_t most = slot->credit < CR_SLOT_PULL ? slot->credit : CR_SLOT_PULL;
-        ssize_t count;
-        if (!cr_group_is_settled(slot->client->group))
-                return false;
-        count = rd_kafka_consume_batch_queue(slot->queue, 0, slot->held, most);
-        slot->held_at = 0;
-        slot->held_count = count > 0 ? (uint32_t)count : 0;
-        return count > 0;
+static bool may_pull(const cr_slot_t *slot) {
+        return !slot->shut && !cr_slot_is_halted(slot) && cr_group_is_settled(slot->client->group);
 }
 
-/* Its start is not committed yet, or what is in the queue lies elsewhere. */
-static bool is_halted(const cr_slot_t *slot) {
-        return slot->resetting || slot->moving || slot->stalled || slot->begins;
+/* What comes for a slot that is shut has no place. */
+static uint32_t drop(cr_slot_t *slot) {
+        rd_kafka_message_t *messages[CR_SLOT_PULL];
+        ssize_t count = rd_kafka_consume_batch_queue(slot->queue, 0, messages, CR_SLOT_PULL);
+        for (ssize_t i = 0; i < count; i++)
+                rd_kafka_message_destroy(messages[i]);
+        return count > 0 ? (uint32_t)count : 0;
 }
 
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         const unsigned budget = 2 * CR_SLOT_PULL;
-        unsigned spent = 1;
+        unsigned pulled, spent = 1 + deliver_all(slot, budget);
         (void)client;
-        while (slot->worker && slot->credit && !slot->revoked && !is_halted(slot)) {
-                bool more = slot->held_at < slot->held_count || pull(slot);
-                uint32_t sent;
-                if (is_at_end(slot))
-                        cr_reader_end(slot);
-                if (!more || slot->revoked)
-                        break;
-                if (spent >= budget) {
-                        cr_source_mark(&slot->source);
-                        break;
-                }
-                if (slot->held[slot->held_at]->err) {
-                        take_error(slot);
-                        continue;
-                }
-                sent = deliver(slot);
-                if (!sent)
-                        break;
-                spent += sent;
+        while (spent < budget && may_pull(slot) && (pulled = pull(slot))) {
+                spent += pulled;
+                (void)deliver_all(slot, budget);
         }
+        while (spent < budget && slot->shut && !slot->gating && (pulled = drop(slot)))
+                spent += pulled;
+        if (spent >= budget)
+                cr_source_mark(&slot->source);
+        cr_prefetch_serve(slot);
         return spent;
 }
 

@@ -3,8 +3,9 @@
  * again, in the whole VM, so it is the generation that tokens and packets
  * carry: whatever comes late finds no slot and is refused.
  *
- * The slot's queue is not forwarded to the consumer's: its messages are taken
- * by demand of the slot's worker, and only so many.
+ * The slot's queue is not forwarded to the consumer's. What comes is taken from
+ * it at once and waits here, packed, for the demand of the slot's worker; when
+ * that is more than the slot's share of the memory, it is shut: see prefetch.h.
  */
 #ifndef CREMA_SLOT_H
 #define CREMA_SLOT_H
@@ -13,10 +14,10 @@
 
 #include "batch.h"
 #include "client.h"
+#include "ready.h"
 #include "window.h"
 
-/* Taken from librdkafka at once. What is more than the demand stays with
- * librdkafka, what is more than a batch may hold stays here. */
+/* Taken from librdkafka at once. */
 #define CR_SLOT_PULL CR_BATCH_MOST
 
 typedef struct cr_slot {
@@ -40,9 +41,12 @@ typedef struct cr_slot {
         int64_t delivered;         /* behind the last message delivered */
         int64_t end;               /* nothing from here on is delivered; INT64_MAX: no end */
         rd_kafka_topic_t *reading; /* owned; NULL but for one of reader.c */
-        cr_window_t window;
-        uint32_t held_at, held_count; /* pulled and not yet delivered */
-        rd_kafka_message_t *held[CR_SLOT_PULL];
+        cr_ready_t ready;          /* pulled and not yet delivered */
+        cr_window_t window;        /* delivered and not yet acknowledged */
+        bool shut;                 /* nothing is kept of what comes: see prefetch.h */
+        bool paused;               /* ... and librdkafka knows */
+        bool gating;               /* ... or is just being told */
+        uint8_t fresh;             /* opened, and nothing has come yet: sweeps to wait */
 } cr_slot_t;
 
 /* Takes the queue, also when it fails (NULL: no memory). */
@@ -57,9 +61,14 @@ void cr_slot_restart(cr_slot_t *slot, int64_t offset);
 void cr_slot_rewind(cr_slot_t *slot, int64_t offset);
 /* The first message that is not acknowledged, or the next to be delivered. */
 int64_t cr_slot_first_unacked(const cr_slot_t *slot);
-/* Behind the last message that was taken from librdkafka. */
+/* Behind the last message that was taken from librdkafka and kept. */
 int64_t cr_slot_position(const cr_slot_t *slot);
-/* Delivers what is there and asked for; returns what it cost, in messages. */
+/* It goes on elsewhere or not at all, and what is in its queue is of no use. */
+bool cr_slot_is_halted(const cr_slot_t *slot);
+/* What is delivered and not acknowledged costs. */
+size_t cr_slot_delivered_cost(const cr_slot_t *slot);
+/* Takes what there is room for, delivers what is asked for; returns what it cost,
+ * in messages. */
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
 /* Nothing of the slot follows this: tells its worker so. */
 void cr_slot_revoke(cr_slot_t *slot);

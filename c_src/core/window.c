@@ -12,6 +12,7 @@ void cr_window_init(cr_window_t *window, const cr_host_ops_t *ops) {
 static void batch_free(cr_window_t *window, cr_batch_t *batch) {
         TAILQ_REMOVE(&window->batches, batch, link);
         window->unacked -= batch->unacked;
+        window->bytes -= batch->size;
         window->ops->buf_release(batch->buf);
         cr_free(batch->distances);
         cr_free(batch->acked);
@@ -53,6 +54,7 @@ bool cr_window_add(cr_window_t *window, cr_buf_t *buf, size_t size, const int64_
         }
         window->ops->buf_keep(buf);
         window->unacked += count;
+        window->bytes += size;
         window->end = CR_NO_POSITION;
         TAILQ_INSERT_TAIL(&window->batches, batch, link);
         return true;

@@ -32,6 +32,7 @@ typedef struct cr_window {
         const cr_host_ops_t *ops; /* set once */
         TAILQ_HEAD(, cr_batch) batches;
         uint64_t unacked; /* messages */
+        size_t bytes;     /* of the batches' buffers */
         int64_t position; /* behind what is acknowledged without a gap */
         int64_t end;      /* behind the partition's last message, if it was met */
 } cr_window_t;

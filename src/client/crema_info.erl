@@ -30,9 +30,12 @@ partitions(Kind, Port) when Kind =:= consumer; Kind =:= reader ->
                         acknowledged => Acknowledged,
                         high => known(High),
                         lag => lag(High, Stored),
-                        handler => Handler
+                        handler => Handler,
+                        prefetched => Waiting,
+                        fetching => Fetches
                     }
-                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler, Acknowledged, High} <-
+                 || {_, Topic, Partition, Delivered, Stored, Unacked, Handler, Acknowledged, High,
+                        Waiting, Fetches} <-
                         Slots
                 ]
             };

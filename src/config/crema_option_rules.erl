@@ -41,7 +41,8 @@ rules(producer) ->
     ];
 rules(consumer) ->
     [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1] ++
-        crema_exactly_once_options:rules() ++ crema_failure_options:rules();
+        crema_exactly_once_options:rules() ++ crema_failure_options:rules() ++
+        [fun crema_prefetch:rules/1];
 rules(reader) ->
     [fun something_to_read/1];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->

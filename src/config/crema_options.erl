@@ -231,7 +231,7 @@ consumer_rows() ->
                 "the consumer's own, with what its handler has produced; external: nothing, the "
                 "handler keeps its offsets and its init/2 says where to begin">>),
         time(stop_timeout, 10000, 0, <<"how long a stop may take to drain, commit and leave">>)
-    ] ++ exactly_once_rows() ++ crema_failure_options:rows()).
+    ] ++ exactly_once_rows() ++ crema_failure_options:rows() ++ crema_prefetch:rows()).
 
 %% Of one with commit => exactly_once.
 -spec exactly_once_rows() -> [row()].

@@ -218,7 +218,7 @@ defaults(producer, #{ordering := Ordering, kafka := User} = Parsed) ->
             {<<"queue.buffering.max.messages">>, <<"0">>},
             {<<"queue.buffering.max.kbytes">>, <<"2147483647">>}
         ];
-defaults(consumer, #{group := Group, kafka := User}) ->
+defaults(consumer, #{group := Group, kafka := User} = Parsed) ->
     [
         {<<"group.id">>, Group},
         %% Offsets are stored by the acknowledgement window, committed by librdkafka.
@@ -227,24 +227,20 @@ defaults(consumer, #{group := Group, kafka := User}) ->
         %% A topic that comes into being after the subscription is noticed by
         %% this refresh only; librdkafka's default is five minutes.
         {<<"topic.metadata.refresh.interval.ms">>, <<"60000">>}
-        | strategy(User) ++ fetching()
+        | strategy(User) ++ fetching(Parsed)
     ];
-defaults(reader, _Parsed) ->
-    [{<<"enable.auto.commit">>, <<"false">>} | fetching()].
+defaults(reader, Parsed) ->
+    [{<<"enable.auto.commit">>, <<"false">>} | fetching(Parsed)].
 
--spec fetching() -> [{binary(), binary()}].
-fetching() ->
+-spec fetching(map()) -> [{binary(), binary()}].
+fetching(Parsed) ->
     [
         {<<"enable.auto.offset.store">>, <<"false">>},
         {<<"auto.offset.reset">>, <<"error">>},
         {<<"enable.partition.eof">>, <<"true">>},
         %% A fetch that waits at one partition's end holds up the others.
-        {<<"fetch.wait.max.ms">>, <<"100">>},
-        %% Bounded by bytes alone: librdkafka before 2.2 pauses fetching for up
-        %% to a second when a queue is full, and small messages fill a hundred
-        %% thousand places in less.
-        {<<"queued.min.messages">>, <<"1000000">>},
-        {<<"queued.max.messages.kbytes">>, <<"65536">>}
+        {<<"fetch.wait.max.ms">>, <<"100">>}
+        | crema_prefetch:properties(Parsed)
     ].
 
 %% One of librdkafka's own is left to it.

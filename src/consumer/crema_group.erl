@@ -46,7 +46,8 @@ open(Consumer, Helpers, Options) ->
     Limits = [
         {<<"batch_messages">>, maps:get(batch_messages, Options)},
         {<<"batch_bytes">>, maps:get(batch_bytes, Options)},
-        {<<"commits">>, commits(maps:get(commit, Options))}
+        {<<"commits">>, commits(maps:get(commit, Options))},
+        {<<"prefetch">>, maps:get(prefetch, Options)}
     ],
     case crema_client:open(consumer, Properties, Limits) of
         {ok, Port, _} ->
@@ -196,6 +197,7 @@ beyond_use(Reason, #state{client = Client} = State) ->
 event({assigned, Given}, #state{slots = Slots, about = About} = State) ->
     #state{slots = Added} = New = with_slots(crema_slots:assigned(Given, Slots), State),
     ok = crema_group_events:assigned([{Topic, Partition} || {_, Topic, Partition, _} <- Given], About),
+    ok = check_room(New),
     {noreply, New#state{slots = crema_slots:started(Given, Added)}};
 event({revoked, Ids, Lost}, #state{slots = Slots} = State) ->
     {noreply, State#state{slots = crema_slots:revoked(Ids, Lost, Slots)}};
@@ -226,6 +228,13 @@ event({partition_error, Topic, Partition, {error, {Code, Details}}}, State) ->
     {noreply, State#state{client = crema_client:tell(Reason, Client)}};
 event(_, State) ->
     {noreply, State}.
+
+-spec check_room(state()) -> ok.
+check_room(#state{slots = Slots, options = Options, about = About}) ->
+    case {length(crema_slots:places(Slots)), crema_prefetch:room(Options)} of
+        {Count, Room} when Count > Room -> crema_group_events:prefetch_short(Count, Room, About);
+        _ -> ok
+    end.
 
 %% What is assigned has changed.
 -spec with_slots(crema_slots:slots(), state()) -> state().

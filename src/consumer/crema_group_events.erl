@@ -1,7 +1,7 @@
 %% @private What a member of a group tells of its partitions: events and log lines.
 -module(crema_group_events).
 
--export([about/3, assigned/2, revoked/3, lost/2]).
+-export([about/3, assigned/2, revoked/3, lost/2, prefetch_short/3]).
 -export([commit_failed/3, offset_reset/4, sought/3]).
 -export([remedy/2, handler_stuck/4, exhausted/3, handler_stopped/3, callback_crashed/4]).
 -export([skipped/4, paused/3]).
@@ -35,6 +35,19 @@ revoked(Places, Began, About) ->
 -spec lost([place()], about()) -> ok.
 lost(Places, About) ->
     tell([crema, consumer, lost], #{count => length(Places)}, Places, About).
+
+%% @doc So many partitions share a limit that is made for so many.
+-spec prefetch_short(non_neg_integer(), pos_integer(), about()) -> ok.
+prefetch_short(Count, Room, {Metadata, Name}) ->
+    crema_events:execute(
+        [crema, consumer, prefetch_short], #{count => Count, room => Room}, Metadata
+    ),
+    logger:warning(
+        "crema consumer ~0p: ~b partitions share a prefetch that is made for ~b: the limit "
+        "holds, but messages are fetched repeatedly; raise prefetch, or lower "
+        "max.partition.fetch.bytes",
+        [Name, Count, Room]
+    ).
 
 -spec commit_failed(crema_error:reason(), [place()], about()) -> ok.
 commit_failed({Code, Details} = Reason, Places, {Metadata, Name}) ->

@@ -295,6 +295,14 @@ group_events() ->
         event([crema, consumer, lost],
             <<"Partitions were taken from this member without a commit: it was evicted.">>,
             [count(<<"partitions">>)], member() ++ partitions()),
+        event([crema, consumer, prefetch_short],
+            <<"More partitions are assigned than prefetch has room for a fetch of each: what is "
+                "fetched of one is more than its share, and some of it is fetched again.">>,
+            [
+                count(<<"partitions assigned">>),
+                {room, integer, <<"partitions that there is room for">>}
+            ],
+            member()),
         event([crema, consumer, offset_reset],
             <<"A position was not in the log: messages were skipped or come again.">>,
             [

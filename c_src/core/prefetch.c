@@ -1,0 +1,231 @@
+#include "prefetch.h"
+
+#include "mem.h"
+
+#define SEEK_MS 1000
+/* Slots that are opened at once, at first, and sweeps for which others wait. */
+#define PACE 4
+#define FRESH 2
+
+typedef struct gate_job {
+        cr_job_t job;
+        rd_kafka_topic_partition_list_t *pause, *open; /* owned; opaque is the slot */
+} gate_job_t;
+
+size_t cr_prefetch_share(const cr_group_t *group) {
+        size_t slots = group->slots.count;
+        return CR_PREFETCH_PART((size_t)group->options.prefetch) / (slots ? slots : 1);
+}
+
+size_t cr_prefetch_room(const cr_slot_t *slot) {
+        size_t half = cr_prefetch_share(slot->client->group) / 2;
+        return slot->ready.bytes < half ? half - slot->ready.bytes : 0;
+}
+
+size_t cr_prefetch_used(const cr_group_t *group) {
+        const cr_slot_t *slot;
+        size_t at = 0, used = 0;
+        while ((slot = cr_map_next(&group->slots, &at)))
+                used += slot->ready.bytes + cr_slot_delivered_cost(slot);
+        return used;
+}
+
+size_t cr_prefetch_shut_count(const cr_group_t *group) {
+        const cr_slot_t *slot;
+        size_t at = 0, count = 0;
+        while ((slot = cr_map_next(&group->slots, &at)))
+                count += slot->shut;
+        return count;
+}
+
+/* Little is left, so that the next comes in time. */
+static bool wants_open(const cr_slot_t *slot) {
+        return slot->ready.bytes <= cr_prefetch_share(slot->client->group) / 8;
+}
+
+static bool must_be_told(const cr_slot_t *slot) {
+        return slot->shut && !slot->gating && !cr_slot_is_halted(slot) &&
+               (!slot->paused || wants_open(slot));
+}
+
+static void run_pause(cr_client_t *client, rd_kafka_topic_partition_list_t *list) {
+        if (!list->cnt)
+                return;
+        (void)rd_kafka_pause_partitions(client->rk, list);
+        for (int i = 0; i < list->cnt; i++)
+                cr_slot_drain(((const cr_slot_t *)list->elems[i].opaque)->queue);
+}
+
+/* A partition that is not where it should be must not fetch. */
+static void pause_failed(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list) {
+        rd_kafka_topic_partition_list_t *failed = rd_kafka_topic_partition_list_new(list->cnt);
+        for (int i = 0; i < list->cnt; i++) {
+                if (list->elems[i].err)
+                        rd_kafka_topic_partition_list_add(failed, list->elems[i].topic,
+                                                          list->elems[i].partition);
+        }
+        if (failed->cnt)
+                (void)rd_kafka_pause_partitions(rk, failed);
+        rd_kafka_topic_partition_list_destroy(failed);
+}
+
+static void run_open(cr_client_t *client, rd_kafka_topic_partition_list_t *list) {
+        if (!list->cnt)
+                return;
+        (void)rd_kafka_resume_partitions(client->rk, list);
+        rd_kafka_error_destroy(rd_kafka_seek_partitions(client->rk, list, SEEK_MS));
+        pause_failed(client->rk, list);
+}
+
+/* @locality prefetch lane. Of the slots only what is set once is read. */
+static void run_gate(cr_client_t *client, cr_job_t *job) {
+        gate_job_t *gate = (gate_job_t *)job;
+        run_pause(client, gate->pause);
+        run_open(client, gate->open);
+}
+
+static void gate_free(gate_job_t *gate) {
+        rd_kafka_topic_partition_list_destroy(gate->pause);
+        rd_kafka_topic_partition_list_destroy(gate->open);
+        cr_free(gate);
+}
+
+/* One that began anew meanwhile was sought to where it was: it stays shut, and
+ * is opened again. */
+static void opened(cr_slot_t *slot, rd_kafka_resp_err_t err) {
+        slot->paused = err != RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (slot->paused)
+                cr_prefetch_forget(slot);
+        if (slot->gating && !err)
+                slot->shut = false;
+        slot->gating = false;
+        cr_source_mark(&slot->source); /* its queue has told of news while it was shut */
+}
+
+static void tell(cr_client_t *client);
+
+static void done_gate(cr_client_t *client, cr_job_t *job) {
+        gate_job_t *gate = (gate_job_t *)job;
+        cr_group_t *group = client->group;
+        for (int i = 0; i < gate->pause->cnt; i++) {
+                cr_slot_t *slot = gate->pause->elems[i].opaque;
+                slot->paused = true;
+                slot->gating = false;
+        }
+        for (int i = 0; i < gate->open->cnt; i++)
+                opened(gate->open->elems[i].opaque, gate->open->elems[i].err);
+        gate_free(gate);
+        group->gates_out = false;
+        if (cr_client_closing(client))
+                return;
+        if (group->release_waits)
+                cr_group_release(client);
+        tell(client);
+}
+
+/* Takes a place among those that nothing has come for; false when there is none. */
+static bool take_place(cr_group_t *group, cr_slot_t *slot) {
+        if (!slot->fresh && group->fresh >= group->pace)
+                return false;
+        group->fresh += !slot->fresh;
+        slot->fresh = FRESH;
+        return true;
+}
+
+void cr_prefetch_forget(cr_slot_t *slot) {
+        slot->client->group->fresh -= slot->fresh != 0;
+        slot->fresh = 0;
+}
+
+void cr_prefetch_news(cr_slot_t *slot, bool messages) {
+        cr_group_t *group = slot->client->group;
+        if (!slot->fresh)
+                return;
+        cr_prefetch_forget(slot);
+        group->pace = messages ? PACE : group->pace + 1;
+        tell(slot->client);
+}
+
+static void list_slot(gate_job_t *gate, cr_slot_t *slot) {
+        bool open = wants_open(slot);
+        rd_kafka_topic_partition_list_t *list = open ? gate->open : gate->pause;
+        rd_kafka_topic_partition_t *at;
+        if (open && !take_place(slot->client->group, slot)) {
+                if (slot->paused)
+                        return;
+                list = gate->pause;
+        }
+        at = rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition);
+        at->offset = cr_slot_position(slot);
+        at->opaque = slot;
+        slot->gating = true;
+}
+
+static void gates_back(rd_kafka_topic_partition_list_t *list) {
+        for (int i = 0; i < list->cnt; i++) {
+                cr_slot_t *slot = list->elems[i].opaque;
+                slot->gating = false;
+                cr_prefetch_forget(slot);
+        }
+}
+
+/* What could not be told is told by the sweep. */
+static void tell(cr_client_t *client) {
+        cr_group_t *group = client->group;
+        gate_job_t *gate;
+        cr_slot_t *slot;
+        size_t at = 0;
+        if (group->gates_out || !(gate = cr_alloc(sizeof(*gate))))
+                return;
+        if (group->pace < PACE)
+                group->pace = PACE;
+        gate->job = (cr_job_t){.run = run_gate, .done = done_gate};
+        gate->pause = rd_kafka_topic_partition_list_new(0);
+        gate->open = rd_kafka_topic_partition_list_new(0);
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (must_be_told(slot))
+                        list_slot(gate, slot);
+        }
+        group->gates_out = (gate->pause->cnt || gate->open->cnt) &&
+                           cr_lane_submit(&client->prefetch_lane, &gate->job);
+        if (group->gates_out)
+                return;
+        gates_back(gate->pause);
+        gates_back(gate->open);
+        gate_free(gate);
+}
+
+void cr_prefetch_shut(cr_slot_t *slot) {
+        slot->shut = true;
+}
+
+void cr_prefetch_serve(cr_slot_t *slot) {
+        if (must_be_told(slot))
+                tell(slot->client);
+}
+
+void cr_prefetch_settle(cr_client_t *client) {
+        size_t half = cr_prefetch_share(client->group) / 2;
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
+                if (slot->ready.bytes <= half)
+                        continue;
+                cr_ready_trim(&slot->ready, half);
+                slot->shut = true;
+        }
+        tell(client);
+}
+
+void cr_prefetch_sweep(cr_client_t *client) {
+        cr_group_t *group = client->group;
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (slot->fresh > 1)
+                        slot->fresh--;
+                else
+                        cr_prefetch_news(slot, false);
+        }
+        cr_prefetch_settle(client);
+}
