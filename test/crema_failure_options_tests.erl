@@ -68,6 +68,8 @@ what_belongs_together_test() ->
     ?assertEqual([], faults(Topics#{failures => Retry})),
     ?assertEqual([retry_topics], faults(#{retry_topics => [{<<"r">>, 10}]})),
     ?assertEqual([dead_letter], faults(#{dead_letter => #{topic => <<"t">>}})),
+    ?assertEqual([dead_letter], faults(#{dead_letter => #{topic => <<"td">>}, topics => <<"^t.*">>})),
+    ?assertEqual([], faults(#{dead_letter => #{topic => <<"d">>}, topics => [<<"^t.*">>, <<"^(">>]})),
     ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"t">>, 10}]})),
     ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"r">>, 10}, {<<"r">>, 20}]})),
     ?assertEqual([retry_topics], faults(Topics#{retry_topics := [{<<"no blanks">>, 10}]})),

@@ -15,6 +15,8 @@
 
 -define(MAX_TIME, 16#FFFFFFFF).
 -define(MAX_POLL_INTERVAL, 300000).
+-define(ANY_SIZE, 2147483647).
+-define(LIBRDKAFKA_SIZE, <<"1000000000">>).
 
 %% What a client needs to reach the brokers that another one reaches.
 -define(CONNECTION, [
@@ -236,7 +238,8 @@ ends_have_a_topic(_) ->
 topics_differ(#{topics := Topics, retry_topics := Retries, dead_letter := Letters}) ->
     Dead = [maps:get(topic, Letters) || Letters =/= undefined],
     All = Topics ++ [Topic || {Topic, _} <- Retries] ++ Dead,
-    case All -- lists:usort(All) of
+    Matched = [D || D <- Dead, <<"^", _/binary>> = Pattern <- Topics, matches(D, Pattern)],
+    case (All -- lists:usort(All)) ++ Matched of
         [] -> [];
         [Twice | _] -> [{fault, retry_topics_or_dead_letter(Twice, Dead), [
             "must be another topic than those consumed: ", Twice
@@ -244,6 +247,15 @@ topics_differ(#{topics := Topics, retry_topics := Retries, dead_letter := Letter
     end;
 topics_differ(_) ->
     [].
+
+%% What is no pattern librdkafka judges.
+-spec matches(binary(), binary()) -> boolean().
+matches(Topic, Pattern) ->
+    try
+        re:run(Topic, Pattern, [{capture, none}]) =:= match
+    catch
+        error:badarg -> false
+    end.
 
 -spec retry_topics_or_dead_letter(binary(), [binary()]) -> retry_topics | dead_letter.
 retry_topics_or_dead_letter(Twice, [Twice]) -> dead_letter;
@@ -289,7 +301,10 @@ producer(#{dead_letter := #{producer := Own}, bootstrap_servers := Servers, kafk
         Given = Own(),
         Shared = maps:filter(fun(Name, _) -> is_connection(Name) end, Kafka),
         Theirs = maps:get(kafka, Given, #{}),
-        maps:merge(#{bootstrap_servers => Servers}, Given#{kafka => over(Theirs, Shared)})
+        %% What came from brokers they may take back: they judge its size.
+        Defaults = #{bootstrap_servers => Servers, max_payload_size => ?ANY_SIZE},
+        Properties = over(Theirs, Shared#{<<"message.max.bytes">> => ?LIBRDKAFKA_SIZE}),
+        maps:merge(Defaults, Given#{kafka => Properties})
     end};
 producer(#{dead_letter := #{producer := Ref}}) when not is_function(Ref, 0) ->
     {given, Ref};

@@ -3,7 +3,7 @@
 -module(crema_dead_letter_sup).
 -behaviour(supervisor).
 
--export([child_spec/2, start_link/2, start_producer/2, producer/1]).
+-export([child_spec/2, start_link/2, start_producer/2, why/1, producer/1]).
 -export([init/1]).
 
 %% So often within so many seconds it starts again; then the consumer does.
@@ -32,6 +32,11 @@ start_producer(Consumer, Options) ->
         {error, _} = Error ->
             Error
     end.
+
+%% @doc Why it did not start.
+-spec why(Reason :: term()) -> term().
+why({shutdown, {failed_to_start_child, producer, Reason}}) -> Reason;
+why(Reason) -> Reason.
 
 %% @doc The producer of a consumer, as it was started last.
 -spec producer(pid()) -> pid() | none.

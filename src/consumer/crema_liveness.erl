@@ -8,7 +8,7 @@
 %% A worker without work has no timer: it tells of the end of its rest.
 -module(crema_liveness).
 
--export([new/0, begins/1, at/3, idle/1, tried/3]).
+-export([new/0, begins/3, at/3, idle/1, tried/3]).
 -export([message/1, timer/2, check/2]).
 
 -export_type([cell/0]).
@@ -35,15 +35,18 @@ new() ->
 
 %% ---- in the worker -----------------------------------------------------------
 
-%% @doc The worker calls the handler after a rest, with what it does not say yet;
-%% whether it must tell the group's member, by a message.
--spec begins(cell()) -> told | tell.
-begins(Cell) ->
+%% @doc The worker calls the handler after a rest, with what it does not say yet.
+%% The group's member hears of it unless it knows.
+-spec begins(cell(), Member :: pid(), crema_slots:id()) -> ok.
+begins(Cell, Member, Slot) ->
     ok = at(Cell, ?NO_OFFSET, erlang:monotonic_time(microsecond)),
     %% In this order, and by the member in the other: one of both sees the other.
     case atomics:exchange(Cell, ?WATCHED, 1) of
-        1 -> told;
-        0 -> tell
+        1 ->
+            ok;
+        0 ->
+            Member ! {crema_busy, Slot, self(), Cell},
+            ok
     end.
 
 %% @doc It is called with that message, or a batch that begins with it, now
@@ -53,7 +56,7 @@ at(Cell, Offset, Now) ->
     ok = atomics:put(Cell, ?OFFSET, Offset),
     atomics:put(Cell, ?SINCE, Now).
 
-%% @doc The handler has nothing to do.
+%% @doc The handler has nothing to do. Behind this is {@link begins/3} again.
 -spec idle(cell()) -> ok.
 idle(Cell) ->
     atomics:put(Cell, ?SINCE, 0).

@@ -241,7 +241,8 @@ first(#worker{sending = #sending{} = Sending} = Worker) ->
 first(#worker{failed = Failed, todo = [#{offset := Offset} | _]} = Worker) ->
     case maps:take(Offset, Failed) of
         {Known, Rest} -> again(Known, Worker#worker{failed = Rest});
-        error -> when_due(Worker)
+        %% Those before have been acknowledged meanwhile.
+        error -> when_due(Worker#worker{failed = maps:filter(fun(At, _) -> At > Offset end, Failed)})
     end.
 
 %% At that message the worker before this one ended. What killed it could not ask
@@ -273,18 +274,18 @@ rest(#worker{handler = Handler, todo = [_ | Rest]}) ->
     {call, Rest :: [crema_consumer:message()], worker()} | crema_verdict:next().
 when_due(#worker{from = source} = Worker) ->
     {call, rest(Worker), Worker};
-when_due(#worker{todo = Todo} = Worker) ->
+when_due(#worker{todo = [First | _] = Todo, handler = Handler} = Worker) ->
     Now = erlang:system_time(millisecond),
-    case lists:splitwith(fun(Message) -> wait(Message, Now, Worker) =:= 0 end, Todo) of
-        {[], [First | _]} -> {wait, wait(First, Now, Worker), Worker};
-        %% Of those that are due, as many as the handler takes at a time.
-        {_, Later} -> {call, longer(Later, rest(Worker)), Worker}
+    case {wait(First, Now, Worker), crema_handler:takes_batches(Handler)} of
+        {0, false} ->
+            {call, rest(Worker), Worker};
+        {0, true} ->
+            IsDue = fun(Message) -> wait(Message, Now, Worker) =:= 0 end,
+            {call, lists:dropwhile(IsDue, Todo), Worker};
+        {Millis, _} ->
+            {wait, Millis, Worker}
     end.
 
 -spec wait(crema_consumer:message(), integer(), worker()) -> non_neg_integer().
 wait(Message, Now, #worker{place = {Topic, _, _}, options = #{retry_topics := Topics}}) ->
     crema_retry_topics:wait(Topic, crema_dead_letter:due(Message), Now, Topics).
-
--spec longer(list(), list()) -> list().
-longer(One, Other) when length(One) > length(Other) -> One;
-longer(_, Other) -> Other.

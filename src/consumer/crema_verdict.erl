@@ -116,7 +116,11 @@ produced(Messages, To, Rest, Worker) ->
     next() | crema_error:error().
 add(Messages, To, Rest, #worker{exactly_once = Pid, slot = Slot} = Worker) ->
     Range = crema_runs:bounds(runs(To, Worker)),
-    case crema_exactly_once:add(Pid, Slot, Range, Messages) of
+    %% That may wait for a commit, which is not the handler's time.
+    ok = crema_liveness:idle(Worker#worker.cell),
+    Added = crema_exactly_once:add(Pid, Slot, Range, Messages),
+    ok = crema_liveness:begins(Worker#worker.cell, Worker#worker.group, Slot),
+    case Added of
         ok ->
             {next, Worker#worker{todo = Rest, acked = crema_runs:new(), failures = 0}};
         {error, _} = Error ->

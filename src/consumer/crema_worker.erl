@@ -124,13 +124,7 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
 %% watches that it does not take too long.
 -spec busy(worker()) -> ok.
 busy(#worker{cell = Cell, group = Group, slot = Slot}) ->
-    case crema_liveness:begins(Cell) of
-        told ->
-            ok;
-        tell ->
-            Group ! {crema_busy, Slot, self(), Cell},
-            ok
-    end.
+    crema_liveness:begins(Cell, Group, Slot).
 
 %% It is not, for now; what was acknowledged is told.
 -spec rest(worker()) -> worker().
@@ -172,6 +166,7 @@ started_at({error, Reason}, Worker) ->
 enter(#worker{exactly_once = none} = Worker) ->
     take(Worker);
 enter(#worker{exactly_once = Pid, slot = Slot, place = {Topic, Partition, _}} = Worker) ->
+    ok = crema_liveness:idle(Worker#worker.cell),
     case crema_exactly_once:enter(Pid, Slot, {Topic, Partition}, Worker#worker.port) of
         ok -> take(Worker);
         aborted -> {stop, {shutdown, {slot_gone, Slot}}, Worker}
