@@ -326,7 +326,7 @@ work(#worker{wait = Timer} = Worker) when Timer =/= none ->
     {noreply, Worker};
 work(#worker{paused = Paused} = Worker) ->
     case crema_paused:is_raised(Paused) of
-        true -> {noreply, tell_acked(Worker)};
+        true -> {noreply, rest(Worker)};
         false -> slice(Worker)
     end.
 
