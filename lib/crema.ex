@@ -443,15 +443,10 @@ defmodule Crema do
   @spec close_topic(topic, timeout) :: :ok | error
   def close_topic(topic, timeout), do: :crema.close_topic(topic, timeout)
 
-  @doc """
-  Acknowledges a consumed message, or its `:token`, from any process.
-
-  For handlers that return `{:noack, state}`. A token is good for as long as the partition stays
-  assigned; `{:error, {:stale_assignment, _}}` means that it no longer is, and that the next
-  owner of the partition gets the message again.
-  """
-  @spec ack(Crema.Consumer.message() | :crema_consumer.token()) :: :ok | error
-  def ack(message_or_token), do: :crema.ack(message_or_token)
+  defdelegate ack(tokens), to: Crema.Ack
+  defdelegate ack(tokens, timeout), to: Crema.Ack
+  defdelegate nack(tokens, reason \\ :nack), to: Crema.Ack
+  defdelegate delegate(tokens, pid), to: Crema.Ack
 
   defdelegate pause(consumer, partitions), to: Crema.Control
   defdelegate resume(consumer, partitions), to: Crema.Control

@@ -15,7 +15,8 @@
 -export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
 -export([buffer_size/1, purge_buffer/1]).
 -export([topic/2, topic/3, push/2, push/3, close_topic/2]).
--export([ack/1, pause/2, resume/2, seek/3, commit/1, commit/2, fold/3]).
+-export([ack/1, ack/2, nack/1, nack/2, delegate/2]).
+-export([pause/2, resume/2, seek/3, commit/1, commit/2, fold/3]).
 -export([info/0, info/1, status/1, statistics/1, await_ready/2]).
 
 -export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
@@ -51,7 +52,8 @@
 -type offset() :: crema_transaction:offset().
 -opaque group_metadata() :: crema_transaction:metadata().
 
--include("port/crema_commands.hrl").
+%% How long a consumer on another node may take to answer.
+-define(REMOTE_MS, 5000).
 
 %% @doc Produces a message and waits for its delivery report.
 -spec produce(producer(), message()) -> result().
@@ -394,41 +396,39 @@ push(Topic, Metadata, Data) ->
 close_topic(Topic, Timeout) ->
     crema_topic:close(Topic, Timeout).
 
-%% @doc Acknowledges a message, by itself or by its token, from any process and
-%% any node. A second time is `ok'; `stale_assignment' after a rebalance: its
-%% next owner gets the message again.
--spec ack(crema_consumer:message() | crema_consumer:token()) -> ok | crema_error:error().
-ack(#{token := Token}) ->
-    ack(Token);
-ack({crema_token, Consumer, Slot, Offset}) when node(Consumer) =:= node() ->
-    case crema_registry:lookup(Consumer) of
-        {ok, consumer, _, #{commit := exactly_once}, _} ->
-            crema_exactly_once:no_ack();
-        {ok, consumer, Port, _, _} ->
-            case crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>) of
-                {error, {closed, _}} -> consumer_stopped();
-                Answer -> Answer
-            end;
-        not_started ->
-            consumer_stopped()
-    end;
-ack({crema_token, Consumer, Slot, Offset}) ->
-    try
-        gen_server:call(Consumer, {ack, Slot, Offset})
-    catch
-        exit:{timeout, _} -> unanswered();
-        exit:{{nodedown, _}, _} -> unanswered();
-        exit:_ -> consumer_stopped()
-    end.
+%% @doc Acknowledges messages, by themselves or by their tokens, from any process and
+%% any node. A second time is `ok'; `stale_assignment' after a rebalance: the next
+%% owner gets the message again. Of a list all are told, grouped by partition;
+%% those that were refused are `failed' in the details of `not_acknowledged', each
+%% with its reason.
+-spec ack(crema_ack:tokens()) -> ok | crema_error:error().
+ack(Tokens) ->
+    ack(Tokens, ?REMOTE_MS).
 
--spec consumer_stopped() -> crema_error:error().
-consumer_stopped() ->
-    crema_error:make(stale_assignment, "its consumer has stopped", #{}).
+%% @doc The same; a consumer on another node has so long (ms) to answer, else it is
+%% `timeout', and to ask again does no harm.
+-spec ack(crema_ack:tokens(), timeout()) -> ok | crema_error:error().
+ack(Tokens, Timeout) ->
+    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    crema_ack:ack(Tokens, Timeout).
 
-%% Whether it was acknowledged is not known; to ask again does no harm.
--spec unanswered() -> crema_error:error().
-unanswered() ->
-    crema_error:make(timeout, "the consumer's node did not answer", #{retriable => true}).
+%% @doc Declares messages failed that were to be acknowledged later: they come again
+%% as after `{error, nack, State}'. No harm is done to those that are acknowledged.
+-spec nack(crema_ack:tokens()) -> ok | crema_error:error().
+nack(Tokens) ->
+    nack(Tokens, nack).
+
+%% @doc The same for a reason.
+-spec nack(crema_ack:tokens(), Reason :: term()) -> ok | crema_error:error().
+nack(Tokens, Reason) ->
+    crema_ack:nack(Tokens, Reason, ?REMOTE_MS).
+
+%% @doc Leaves the acknowledgement of messages to a process: if it dies before, they
+%% have failed and come again. A process of another node has also the option
+%% `remote_ack_timeout'. Who is told of a message last has it.
+-spec delegate(crema_ack:tokens(), pid()) -> ok.
+delegate(Tokens, Pid) ->
+    crema_ack:delegate(Tokens, Pid).
 
 %% @doc See {@link crema_control:pause/2}.
 -spec pause(crema_control:consumer(), crema_control:partitions()) -> ok | crema_error:error().

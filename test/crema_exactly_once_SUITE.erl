@@ -58,7 +58,7 @@ flow(Config) ->
     {_, #{reason := {badmatch, true}}} = crema_ct_consume:heard(Crashes),
     {ok, _, _, _, Member} = crema_registry:lookup(Writer),
     ?assertMatch({error, {bad_call, _}}, crema:ack({crema_token, Member, 1, 1})),
-    ?assertMatch({error, {bad_call, _}}, gen_server:call(Member, {ack, 1, 1})),
+    ?assertMatch([{error, {bad_call, _}}], gen_server:call(Member, {tokens, ack, [{1, [{1, 1}]}]})),
     ?assertEqual(2 * ?COUNT div 2, counted(Committed)),
     receive
         {Aborted, _, Metadata} -> error({aborted, Metadata})

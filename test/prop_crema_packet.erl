@@ -296,6 +296,8 @@ samples(?CMD_LIST_OFFSETS) ->
     [term_to_binary({tag(), Of, Where, 0, 10}) || Of <- partition_samples(), Where <- ['end', timestamp]];
 samples(?CMD_ASSIGN) ->
     [term_to_binary([{?OTHER, P, 0, To} || P <- [0, 1]]) || To <- [infinity, 7]];
+samples(?CMD_REDELIVER) -> [<<(slot()):64, 5:64, 9:64>>];
+samples(?CMD_WAITING) -> [<<(slot()):64, 0:64, 9:64>>];
 samples(?CMD_MOCK_TOPIC) -> [term_to_binary({tag(), <<"other">>, 2})];
 samples(?CMD_MOCK_ERRORS) ->
     [term_to_binary({0, [{request_timed_out, 0}, {transport, 0}, {no_error, 5}]})];

@@ -40,6 +40,9 @@
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
  *   ACK          Slot:64, (From:64, To:64)+           ok | {error, stale_assignment}
+ *   WAITING      Slot:64, From:64, To:64              {ok, [{From, To}]}: runs of messages that
+ *                                                     are not acknowledged
+ *   REDELIVER    Slot:64, From:64, To:64              the same; batches of these follow
  *   RELEASE      (none)                               event {released, _, _} follows
  *   COMMIT       {Tag, Partitions}                    later: {ok, [{Topic, Partition, Offset, ok |
  *                                                     {error, _}}]}, of what is acknowledged
@@ -127,6 +130,8 @@
         ROW(TAKE, 33, SLOTTED, PACKED)                                                             \
         ROW(DEMAND, 34, SLOTTED, PACKED)                                                           \
         ROW(ACK, 35, SLOTTED, PACKED)                                                              \
+        ROW(REDELIVER, 56, CONSUMER, PACKED)                                                       \
+        ROW(WAITING, 57, CONSUMER, PACKED)                                                         \
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
         ROW(COMMIT, 37, CONSUMER, TERM)                                                            \
         ROW(SLOTS, 38, SLOTTED, NONE)                                                              \

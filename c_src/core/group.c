@@ -252,6 +252,66 @@ void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 (void)cr_slot_serve(client, slot); /* there is room again */
 }
 
+/* A slot and a range of its messages; NULL when answered. */
+static cr_slot_t *take_range(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply,
+                             int64_t *from, int64_t *to) {
+        cr_bytes_t bytes = cr_bytes(in->data, in->size);
+        uint64_t id = cr_take_u64(&bytes);
+        cr_slot_t *slot;
+        *from = cr_take_i64(&bytes);
+        *to = cr_take_i64(&bytes);
+        slot = bytes.failed || !id ? NULL : cr_map_get(&client->group->slots, id);
+        if (bytes.failed || bytes.at != bytes.size)
+                cr_answer_malformed(client, reply);
+        else if (!slot)
+                answer_stale(client, reply);
+        return bytes.at == bytes.size ? slot : NULL;
+}
+
+/* {ok, [{From, To}]}: all runs within from..to that are not acknowledged. */
+static void answer_runs(cr_client_t *client, cr_reply_t *reply, const cr_slot_t *slot, int64_t from,
+                        int64_t to) {
+        cr_window_at_t at = {.batch = TAILQ_FIRST(&slot->window.batches)};
+        cr_writer_t out = cr_writer();
+        int64_t first, last;
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "ok");
+        while (cr_window_next_run(&at, from, to, &first, &last)) {
+                cr_write_list(&out, 1);
+                cr_write_tuple(&out, 2);
+                cr_write_integer(&out, first);
+                cr_write_integer(&out, last);
+        }
+        cr_write_list_end(&out);
+        cr_answer(client, reply, &out);
+}
+
+void cr_do_WAITING(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        int64_t from, to;
+        cr_slot_t *slot = take_range(client, in, reply, &from, &to);
+        if (slot)
+                answer_runs(client, reply, slot, from, to);
+}
+
+void cr_do_REDELIVER(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        int64_t from, to;
+        cr_slot_t *slot = take_range(client, in, reply, &from, &to);
+        if (!slot)
+                return;
+        if (slot->worker != in->caller || slot->revoked)
+                answer_stale(client, reply);
+        else if (cr_slot_redeliver_range(slot, from, to))
+                answer_runs(client, reply, slot, from, to);
+        else
+                cr_answer_no_memory(client, reply);
+}
+
+/* How long ago the first message that is not acknowledged was delivered. */
+static int64_t waiting_for(const cr_slot_t *slot) {
+        const cr_batch_t *batch = TAILQ_FIRST(&slot->window.batches);
+        return batch ? cr_now_ms() - batch->since : 0;
+}
+
 /* Behind the last message that the last fetch knew of; -1 before it. */
 static int64_t known_end(const cr_slot_t *slot) {
         int64_t low, high;
@@ -261,7 +321,7 @@ static int64_t known_end(const cr_slot_t *slot) {
 }
 
 static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
-        cr_write_tuple(out, 11);
+        cr_write_tuple(out, 14);
         cr_write_integer(out, (int64_t)slot->id);
         cr_write_text(out, slot->topic);
         cr_write_integer(out, slot->partition);
@@ -273,10 +333,13 @@ static void write_slot(cr_writer_t *out, const cr_slot_t *slot) {
         cr_write_integer(out, known_end(slot));
         cr_write_integer(out, (int64_t)slot->ready.bytes);
         cr_write_bool(out, !slot->shut);
+        cr_write_integer(out, waiting_for(slot));
+        cr_write_integer(out, slot->credit);
+        cr_write_integer(out, cr_slot_room(slot));
 }
 
 /* {ok, [{Slot, Topic, Partition, Delivered, Stored, Unacknowledged, HasWorker, FirstUnacked,
- * KnownEnd, Waiting (bytes), Fetches}]} */
+ * KnownEnd, Waiting (bytes), Fetches, FirstUnackedSinceMillis, Credit, Room}]} */
 void cr_do_SLOTS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_writer_t out = cr_writer();
         cr_slot_t *slot;

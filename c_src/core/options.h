@@ -22,6 +22,7 @@ typedef struct cr_options {
         int64_t tally_listed;   /* producer: most reports that it hears of one by one */
         int64_t batch_messages; /* consumer: most in one batch */
         int64_t batch_bytes;    /* consumer: most in one batch, but one message */
+        int64_t max_in_flight;  /* consumer: most unacknowledged of a partition */
         int64_t commits;        /* consumer: a cr_commits */
         int64_t prefetch;       /* consumer: bytes that all partitions may hold */
         int64_t brokers;        /* cluster */

@@ -1,5 +1,7 @@
 #include "slot.h"
 
+#include <string.h>
+
 #include "group.h"
 #include "mem.h"
 #include "prefetch.h"
@@ -99,6 +101,16 @@ static void send_batch(cr_slot_t *slot, cr_buf_t *buf, size_t size, const unsign
         slot->client->ops->send(slot->client->host, slot->worker, &packet);
 }
 
+static uint32_t least(uint32_t a, uint32_t b) {
+        return a < b ? a : b;
+}
+
+uint32_t cr_slot_room(const cr_slot_t *slot) {
+        uint64_t most = (uint64_t)slot->client->group->options.max_in_flight;
+        uint64_t room = most > slot->window.unacked ? most - slot->window.unacked : 0;
+        return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
+}
+
 bool cr_slot_is_halted(const cr_slot_t *slot) {
         return slot->revoked || slot->resetting || slot->moving || slot->stalled;
 }
@@ -112,12 +124,12 @@ static bool may_deliver(const cr_slot_t *slot, cr_measure_t *most) {
         const cr_group_t *group = slot->client->group;
         const cr_options_t *options = &group->options;
         size_t share = cr_prefetch_share(group), cost = cr_slot_delivered_cost(slot);
-        if (!slot->worker || !slot->credit || slot->begins || cr_slot_is_halted(slot))
+        uint32_t room = least(slot->credit, cr_slot_room(slot));
+        if (!slot->worker || !room || slot->begins || cr_slot_is_halted(slot))
                 return false;
         if (slot->window.unacked && cost >= share / 2)
                 return false;
-        most->messages = slot->credit < options->batch_messages ? slot->credit
-                                                                : (uint32_t)options->batch_messages;
+        most->messages = least(room, (uint32_t)options->batch_messages);
         most->below = slot->end;
         most->bytes = (size_t)options->batch_bytes;
         most->cost = share / 2 - cost < share / 4 ? share / 2 - cost : share / 4;
@@ -291,6 +303,26 @@ void cr_slot_redeliver(cr_slot_t *slot) {
                 send_batch(slot, batch->buf, batch->size, mask, size);
                 cr_free(mask);
         }
+}
+
+bool cr_slot_redeliver_range(cr_slot_t *slot, int64_t from, int64_t to) {
+        cr_batch_t *batch;
+        TAILQ_FOREACH(batch, &slot->window.batches, link) {
+                size_t size = cr_batch_mask_size(batch);
+                unsigned char *mask;
+                if (batch->first > to)
+                        break;
+                if (batch->last < from)
+                        continue;
+                mask = cr_alloc(size);
+                if (!mask)
+                        return false;
+                memset(mask, 0xff, size);
+                if (cr_batch_mask_clear(batch, mask, from, to))
+                        send_batch(slot, batch->buf, batch->size, mask, size);
+                cr_free(mask);
+        }
+        return true;
 }
 
 void cr_slot_store(cr_slot_t *slot) {

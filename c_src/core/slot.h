@@ -74,6 +74,10 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
 void cr_slot_revoke(cr_slot_t *slot);
 /* Delivers again what is delivered and not acknowledged. */
 void cr_slot_redeliver(cr_slot_t *slot);
+/* The same of those from..to; false without memory. */
+bool cr_slot_redeliver_range(cr_slot_t *slot, int64_t from, int64_t to);
+/* How many messages more may be delivered before others are acknowledged. */
+uint32_t cr_slot_room(const cr_slot_t *slot);
 /* Frees what is in the queue of a slot that was taken back: dropped messages
  * leave memory only when their queue is polled. @locality any */
 void cr_slot_drain(rd_kafka_queue_t *queue);

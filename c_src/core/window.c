@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "lane.h"
 #include "mem.h"
 
 void cr_window_init(cr_window_t *window, const cr_host_ops_t *ops) {
@@ -45,6 +46,7 @@ bool cr_window_add(cr_window_t *window, cr_buf_t *buf, size_t size, const int64_
                 return false;
         batch->first = offsets[0];
         batch->last = offsets[count - 1];
+        batch->since = cr_now_ms();
         batch->count = batch->unacked = count;
         batch->buf = buf;
         batch->size = size;
@@ -167,6 +169,45 @@ int64_t cr_window_position(const cr_window_t *window) {
 
 size_t cr_batch_mask_size(const cr_batch_t *batch) {
         return ((size_t)batch->count + 7) / 8;
+}
+
+static bool is_unacked(const cr_batch_t *batch, uint32_t index) {
+        return index >= batch->prefix && !bit(batch->acked, index);
+}
+
+bool cr_window_next_run(cr_window_at_t *at, int64_t from, int64_t to, int64_t *first,
+                        int64_t *last) {
+        bool found = false;
+        for (; at->batch; at->batch = TAILQ_NEXT(at->batch, link), at->index = 0) {
+                uint32_t below = count_below(at->batch, from);
+                if (at->index < below)
+                        at->index = below;
+                for (; at->index < at->batch->count; at->index++) {
+                        int64_t offset = offset_at(at->batch, at->index);
+                        if (offset > to || (found && !is_unacked(at->batch, at->index)))
+                                return found;
+                        if (!is_unacked(at->batch, at->index))
+                                continue;
+                        if (!found)
+                                *first = offset;
+                        *last = offset;
+                        found = true;
+                }
+        }
+        return found;
+}
+
+bool cr_batch_mask_clear(const cr_batch_t *batch, unsigned char *mask, int64_t from, int64_t to) {
+        uint32_t below = to == INT64_MAX ? batch->count : count_below(batch, to + 1);
+        uint32_t i = count_below(batch, from);
+        bool any = false;
+        for (i = i > batch->prefix ? i : batch->prefix; i < below; i++) {
+                if (bit(batch->acked, i))
+                        continue;
+                mask[i / 8] = (unsigned char)(mask[i / 8] & ~(1u << (i % 8)));
+                any = true;
+        }
+        return any;
 }
 
 void cr_batch_mask(const cr_batch_t *batch, unsigned char *mask) {

@@ -21,6 +21,7 @@ typedef struct cr_batch {
         cr_buf_t *buf; /* owned reference: what was delivered, for redelivery */
         size_t size;
         int64_t first, last;
+        int64_t since; /* cr_now_ms() when it was delivered */
         uint32_t count;
         uint32_t unacked;
         uint32_t prefix;      /* all messages before it are acknowledged */
@@ -54,6 +55,19 @@ int64_t cr_window_position(const cr_window_t *window);
 /* Writes the batch's mask: a bit a message, set when it is acknowledged. */
 size_t cr_batch_mask_size(const cr_batch_t *batch);
 void cr_batch_mask(const cr_batch_t *batch, unsigned char *mask);
+/* Clears the bits of the messages from..to that are not acknowledged; false
+ * when there are none. */
+bool cr_batch_mask_clear(const cr_batch_t *batch, unsigned char *mask, int64_t from, int64_t to);
+/* Where a look through the window has come to. */
+typedef struct cr_window_at {
+        const cr_batch_t *batch;
+        uint32_t index;
+} cr_window_at_t;
+/* The next run of messages within from..to none of which is acknowledged: its
+ * first and last offset. Begin with {TAILQ_FIRST(&window->batches), 0}; false at
+ * the end. The window must not change meanwhile. */
+bool cr_window_next_run(cr_window_at_t *at, int64_t from, int64_t to, int64_t *first,
+                        int64_t *last);
 /* The offset of the first message that is not acknowledged. */
 int64_t cr_batch_first_unacked(const cr_batch_t *batch);
 

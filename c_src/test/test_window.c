@@ -47,6 +47,39 @@ static void position_is_the_prefix(void **state) {
         assert_int_equal(kept, 0);
 }
 
+/* Proves that what is not acknowledged is found, run by run, and no more. */
+static void runs_are_found(void **state) {
+        cr_window_t window;
+        cr_window_at_t at;
+        int64_t first, last;
+        (void)state;
+        cr_window_init(&window, &ops);
+        add_run(&window, 10, 10, 1);
+        add_run(&window, 30, 5, 10);
+        assert_true(cr_window_ack(&window, 10, 11));
+        assert_true(cr_window_ack(&window, 14, 15));
+        assert_true(cr_window_ack(&window, 50, 50));
+        at = (cr_window_at_t){.batch = TAILQ_FIRST(&window.batches)};
+        assert_true(cr_window_next_run(&at, 0, INT64_MAX, &first, &last));
+        assert_int_equal(first, 12);
+        assert_int_equal(last, 13);
+        assert_true(cr_window_next_run(&at, 0, INT64_MAX, &first, &last));
+        assert_int_equal(first, 16);
+        assert_int_equal(last, 40); /* offsets between hold no message */
+        assert_true(cr_window_next_run(&at, 0, INT64_MAX, &first, &last));
+        assert_int_equal(first, 60);
+        assert_int_equal(last, 70);
+        assert_false(cr_window_next_run(&at, 0, INT64_MAX, &first, &last));
+        at = (cr_window_at_t){.batch = TAILQ_FIRST(&window.batches)};
+        assert_true(cr_window_next_run(&at, 17, 35, &first, &last));
+        assert_int_equal(first, 17);
+        assert_int_equal(last, 30);
+        assert_false(cr_window_next_run(&at, 17, 35, &first, &last));
+        cr_window_clear(&window);
+        at = (cr_window_at_t){.batch = TAILQ_FIRST(&window.batches)};
+        assert_false(cr_window_next_run(&at, 0, INT64_MAX, &first, &last));
+}
+
 /* Proves that gaps between offsets are no obstacle, within and between batches. */
 static void gaps_do_not_matter(void **state) {
         cr_window_t window;
@@ -147,6 +180,7 @@ static void agrees_with_a_model(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(position_is_the_prefix),
+                                           cmocka_unit_test(runs_are_found),
                                            cmocka_unit_test(gaps_do_not_matter),
                                            cmocka_unit_test(end_waits_for_all),
                                            cmocka_unit_test(mask_tells_what_is_acknowledged),

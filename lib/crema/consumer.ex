@@ -25,18 +25,35 @@ defmodule Crema.Consumer do
 
   `handle_message(message, state)` returns
 
-    * `{:ack, state}`: the message is done
+    * `{:ack, state}`: the message is done, or `:ok`: the same, with the state as it was
     * `{:produce, messages, state}`: the message is done, and these came of it, exactly once (with
       `commit: :exactly_once`)
-    * `{:noack, state}`: it is acknowledged later, by any process, with `Crema.ack/1`
-    * `{:error, reason, state}`: it is to be handled again, after a pause
+    * `{:noack, state}`: it is acknowledged later, by any process: see `Crema.Ack`
+    * `{:error, reason, state}`: it failed, and is to be handled again, after a pause
+    * `{:retry, millis, state}`: it is to be handled again after so long, which is no failure
+    * `{:skip, reason, state}`, `{:skip, state}`: it is done with and was not handled, says an event
+    * `{:pause, millis, state}`: it is done; nothing of this partition for so long
+    * `{:stop, reason, state}`: it is not done, and the whole consumer stops
 
   `handle_messages(messages, state)` instead is given a whole batch, in order, and its result is
-  that of all of them.
+  that of all of them; `{:ack, up_to, state}` is for those up to that offset, and the others come
+  again at once.
 
-  `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition, or
-  `{:ok, state, %{start: where}}` (see `t:Crema.Control.where/0`). `info`
-  is a map with `:topic`, `:partition` and `:consumer`. Without it the state is the option `:args`.
+  All others are optional.
+
+    * `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition, or
+      `{:ok, state, %{start: where}}` (see `t:Crema.Control.where/0`). `info` is a map with `:topic`,
+      `:partition` and `:consumer`. Without it the state is the option `:args`
+    * `handle_assigned(info, state)`, once after the first `init/2`
+    * `handle_revoked(info, state)`: the partition is given up, or the consumer stops; what is
+      acknowledged here is committed still
+    * `handle_lost(info, state)`: the partition was taken away, and nothing can be committed
+    * `handle_error(reason, state)`: an error of the partition
+    * `handle_info(message, state)`: any other message to the process
+    * `terminate(why, state)`, the last call: `why` is `:revoked`, `:lost`, `:stopped`, `:reset` or
+      `{:crash, class, reason}`
+
+  Those from `handle_assigned` to `handle_info` return `{:ok, state}` or `{:stop, reason, state}`.
 
   ## Messages
 
@@ -54,7 +71,8 @@ defmodule Crema.Consumer do
     * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
     * `:group` (required), the name of the consumer group
     * `:topics` (required), a list of topics; one that begins with `^` is a pattern
-    * `:handler`, `module` or `{module, args}`; with `use Crema.Consumer` it is the module itself
+    * `:handler`, `module` or `{module, args}`, a function of one argument, which returns `:ok`, or
+      `{module, function}`; with `use Crema.Consumer` it is the module itself
     * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`)
     * `:name`, as for a `GenServer`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
@@ -67,10 +85,14 @@ defmodule Crema.Consumer do
     * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is delivered to a partition's
       process at once
+    * `:batch_age` (0 ms), how long a batch for `handle_messages/2` may wait until it has that much
+    * `:max_in_flight` (10_000), messages of a partition that are delivered and not acknowledged
+    * `:ack_timeout` (0 ms: off), after which a message that is to be acknowledged later has failed;
+      `:remote_ack_timeout` (60_000 ms), the same for one that is left to a process of another node
     * `:backoff`, `{min, max}` in milliseconds (`{100, 10_000}`): the pause before a message is
       handled again
-    * `:concurrency`, how many messages of a partition are handled at a time: `1` (the default), in
-      order; `{:key, n}`, those of a key in order; `{:any, n}`, in no order
+    * `:concurrency` (1), how many messages of a partition are handled at a time, in order;
+      `{:key, n}`: those of a key in order; `{:any, n}`: in no order
     * `:drain_timeout` (5_000 ms), how long a revoked partition may finish what it is doing
     * `:commit`, `:auto` (the default: what is acknowledged is committed), `:transaction` (only what
       `Crema.send_offsets/3` sends within a transaction), `:exactly_once` (in transactions of the

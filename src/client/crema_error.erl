@@ -227,6 +227,8 @@ own_hints() ->
             <<"Set statistics.interval.ms under kafka.">>,
         not_yet =>
             <<"The first come after statistics.interval.ms.">>,
+        not_acknowledged =>
+            <<"The details have each token that was refused under failed, with its reason.">>,
         not_found =>
             <<"Is the client started, and is this the name in its options?">>,
         timeout =>

@@ -32,11 +32,12 @@ partitions(Kind, Port) when Kind =:= consumer; Kind =:= reader ->
                         lag => lag(High, Stored),
                         handler => Handler,
                         prefetched => Waiting,
-                        fetching => Fetches
+                        fetching => Fetches,
+                        waiting_for => Since,
+                        state => state(Handler, Credit, Room)
                     }
                  || {_, Topic, Partition, Delivered, Stored, Unacked, Handler, Acknowledged, High,
-                        Waiting, Fetches} <-
-                        Slots
+                        Waiting, Fetches, Since, Credit, Room} <- Slots
                 ]
             };
         {error, _} ->
@@ -44,6 +45,14 @@ partitions(Kind, Port) when Kind =:= consumer; Kind =:= reader ->
     end;
 partitions(_, _) ->
     #{}.
+
+%% What a partition does, as far as the driver knows.
+-spec state(boolean(), non_neg_integer(), non_neg_integer()) ->
+    no_handler | max_in_flight | handling | ready.
+state(false, _, _) -> no_handler;
+state(true, _, 0) -> max_in_flight;
+state(true, 0, _) -> handling;
+state(true, _, _) -> ready.
 
 %% Behind the last message that a fetch knew of.
 -spec known(integer()) -> non_neg_integer() | undefined.

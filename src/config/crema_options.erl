@@ -218,6 +218,13 @@ consumer_rows() ->
         time(batch_age, 0, 0,
             <<"how long a handler with handle_messages/2 may wait for batch_messages or batch_bytes, "
                 "from the oldest message on; 0: it gets what has come">>),
+        messages(max_in_flight, 10000, ?MAX_COUNT,
+            <<"messages of a partition that are delivered and not acknowledged, at most">>),
+        time(ack_timeout, 0, 0,
+            <<"how long after {noack, State} a message may wait for its acknowledgement until it has "
+                "failed; 0: for ever">>),
+        time(remote_ack_timeout, 60000, 1,
+            <<"the same for a message handed to a process of another node by crema:delegate/2">>),
         (optional(backoff, {100, 10000}, backoff,
             <<"wait before a failed handler is tried again: the first, doubled up to the last">>))#{
             unit := ms

@@ -445,7 +445,9 @@ positions(Places, Slots) ->
     end.
 
 -spec position_of(tuple()) -> position().
-position_of({_, Topic, Partition, Delivered, Stored, _, _, Acknowledged, _, _, _}) ->
+position_of(
+    {_, Topic, Partition, Delivered, Stored, _, _, Acknowledged, _, _, _, _, _, _}
+) ->
     #{
         topic => Topic,
         partition => Partition,

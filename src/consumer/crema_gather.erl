@@ -11,13 +11,15 @@
 %% which is not gathered.
 -type batch() ::
     {Packed :: binary(), Mask :: binary()}
-    | {share, [crema_consumer:message(), ...], Fresh :: non_neg_integer()}.
+    | {share, [crema_consumer:message(), ...], Fresh :: non_neg_integer(), crema_nacked:found()}.
 
 -record(gathered, {
     batches = queue:new() :: queue:queue(batch()),
     %% of all of them, if they are gathered
     count = 0 :: non_neg_integer(),
     bytes = 0 :: non_neg_integer(),
+    %% batches that come again
+    again = 0 :: non_neg_integer(),
     %% 0: as they come
     age :: non_neg_integer(),
     most_messages :: pos_integer(),
@@ -40,10 +42,16 @@ add({Packed, _} = Batch, #gathered{batches = Batches, count = Count, bytes = Byt
     Gathered#gathered{
         batches = queue:in(Batch, Batches),
         count = Count + crema_packet:count(Packed),
-        bytes = Bytes + byte_size(Packed)
+        bytes = Bytes + byte_size(Packed),
+        again = Gathered#gathered.again + again(Batch)
     }.
 
-%% @doc What is to be handled at once, in order; nothing while more may come.
+-spec again(batch()) -> 0..1.
+again({_, <<>>}) -> 0;
+again(_) -> 1.
+
+%% @doc What is to be handled at once, in order; nothing while more may come. What
+%% comes again comes alone, and at once.
 -spec next(gathered()) -> {[batch()], gathered()}.
 next(#gathered{batches = Batches, age = 0} = Gathered) ->
     case queue:out(Batches) of
@@ -51,8 +59,9 @@ next(#gathered{batches = Batches, age = 0} = Gathered) ->
         {empty, _} -> {[], Gathered}
     end;
 next(#gathered{count = Count, most_messages = Messages, bytes = Bytes, most_bytes = Most} = Gathered) ->
+    #gathered{timer = Timer, again = Again} = Gathered,
     Full = Count >= Messages orelse Bytes >= Most,
-    case Count > 0 andalso (Full orelse Gathered#gathered.timer =:= due) of
+    case Count > 0 andalso (Full orelse Timer =:= due orelse Again > 0) of
         true -> take(Messages, Most, [], Gathered);
         false -> {[], Gathered}
     end.
@@ -61,14 +70,16 @@ next(#gathered{count = Count, most_messages = Messages, bytes = Bytes, most_byte
 -spec take(integer(), integer(), [batch()], gathered()) -> {[batch()], gathered()}.
 take(Messages, Bytes, Taken, #gathered{batches = Batches} = Gathered) ->
     case queue:out(Batches) of
-        {{value, {Packed, _} = Batch}, Rest} ->
+        {{value, {_, Mask} = Again}, Rest} when Mask =/= <<>>, Taken =:= [] ->
+            {[Again], without([Again], Rest, Gathered)};
+        {{value, {Packed, <<>>} = Batch}, Rest} ->
             Left = Messages - crema_packet:count(Packed),
             LeftBytes = Bytes - byte_size(Packed),
             case Taken =:= [] orelse (Left >= 0 andalso LeftBytes >= 0) of
                 true -> take(Left, LeftBytes, [Batch | Taken], Gathered#gathered{batches = Rest});
                 false -> {lists:reverse(Taken), without(Taken, Batches, Gathered)}
             end;
-        {empty, _} ->
+        _ ->
             {lists:reverse(Taken), without(Taken, Batches, Gathered)}
     end.
 
@@ -78,6 +89,7 @@ without(Taken, Rest, #gathered{count = Count, bytes = Bytes} = Gathered) ->
         batches = Rest,
         count = Count - lists:sum([crema_packet:count(Packed) || {Packed, _} <- Taken]),
         bytes = Bytes - lists:sum([byte_size(Packed) || {Packed, _} <- Taken]),
+        again = Gathered#gathered.again - lists:sum(lists:map(fun again/1, Taken)),
         timer = none
     }.
 

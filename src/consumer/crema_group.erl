@@ -17,6 +17,7 @@
     about :: crema_group_events:about(),
     slots :: crema_slots:slots(),
     subscription :: crema_subscription:subscription(),
+    delegates :: crema_delegates:delegates(),
     stop_timeout :: timeout()
 }).
 
@@ -46,6 +47,7 @@ open(Consumer, Helpers, Options) ->
     Limits = [
         {<<"batch_messages">>, maps:get(batch_messages, Options)},
         {<<"batch_bytes">>, maps:get(batch_bytes, Options)},
+        {<<"max_in_flight">>, maps:get(max_in_flight, Options)},
         {<<"commits">>, commits(maps:get(commit, Options))},
         {<<"prefetch">>, maps:get(prefetch, Options)}
     ],
@@ -82,6 +84,7 @@ opened(Port, Consumer, {Workers, ExactlyOnce}, Options) ->
         about = About,
         slots = crema_slots:new(Work),
         subscription = crema_subscription:new(Options),
+        delegates = crema_delegates:new(Port, maps:get(remote_ack_timeout, Options)),
         stop_timeout = maps:get(stop_timeout, Options)
     }.
 
@@ -105,10 +108,10 @@ handle_call({stop, Timeout}, _From, State) ->
     {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
-handle_call({ack, _, _}, _From, #state{options = #{commit := exactly_once}} = State) ->
-    {reply, crema_exactly_once:no_ack(), State};
-handle_call({ack, Slot, Offset}, _From, #state{port = Port} = State) ->
-    {reply, crema_port:command(Port, ?CMD_ACK, <<Slot:64, Offset:64, Offset:64>>), State};
+handle_call({tokens, _, Slots}, _From, #state{options = #{commit := exactly_once}} = State) ->
+    {reply, [crema_exactly_once:no_ack() || _ <- Slots], State};
+handle_call({tokens, What, Slots}, _From, #state{port = Port} = State) ->
+    {reply, crema_ack:tell(What, {self(), Port}, Slots), State};
 handle_call({pause, Which, Value}, _From, #state{slots = Slots} = State) ->
     case crema_slots:pause(Which, Value, Slots) of
         {ok, New} ->
@@ -130,8 +133,17 @@ handle_call(_, _From, State) ->
     {noreply, state()} | {stop, {shutdown, stopped}, state()}.
 handle_cast({stop, Timeout}, State) ->
     {stop, {shutdown, stopped}, with_deadline(Timeout, State)};
+handle_cast({nacked, Slot, Runs, Reason}, State) ->
+    {noreply, nacked([{Slot, Runs}], Reason, State)};
+handle_cast({delegate, Slots, Pid}, #state{delegates = Delegates} = State) ->
+    {noreply, State#state{delegates = crema_delegates:add(Slots, Pid, Delegates)}};
 handle_cast(_, State) ->
     {noreply, State}.
+
+-spec nacked([{crema_slots:id(), crema_runs:runs()}], Reason :: term(), state()) -> state().
+nacked(Some, Reason, #state{slots = Slots} = State) ->
+    ok = crema_slots:nacked(Some, Reason, Slots),
+    State.
 
 -spec with_deadline(default | timeout(), state()) -> state().
 with_deadline(default, State) -> State;
@@ -147,7 +159,7 @@ handle_info({crema_handler_stop, Reason}, State) ->
     {stop, {shutdown, {handler_stop, Reason}}, State};
 handle_info({crema_remedy_stop, Failure}, State) ->
     beyond_use(crema_remedy:reason(Failure), State);
-handle_info(Message, #state{slots = Slots, subscription = Subscription} = State) ->
+handle_info(Message, #state{slots = Slots} = State) ->
     case crema_slots:handle(Message, Slots) of
         {ok, New} ->
             {noreply, State#state{slots = New}};
@@ -159,10 +171,22 @@ handle_info(Message, #state{slots = Slots, subscription = Subscription} = State)
         {leave, Reason, New} ->
             {stop, Reason, State#state{slots = New}};
         unknown ->
-            case crema_subscription:answered(Message, State#state.port, Subscription) of
-                {ok, New} -> {noreply, State#state{subscription = New}};
-                {missing, Topic, New} -> {noreply, missing(Topic, State#state{subscription = New})};
-                unknown -> of_client(crema_client:handle(Message, State#state.client), State)
+            of_others(Message, State)
+    end.
+
+-spec of_others(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
+of_others(Message, #state{subscription = Subscription, delegates = Before} = State) ->
+    case crema_subscription:answered(Message, State#state.port, Subscription) of
+        {ok, New} ->
+            {noreply, State#state{subscription = New}};
+        {missing, Topic, New} ->
+            {noreply, missing(Topic, State#state{subscription = New})};
+        unknown ->
+            case crema_delegates:handle(Message, Before) of
+                {failed, Some, Reason, Delegates} ->
+                    {noreply, nacked(Some, Reason, State#state{delegates = Delegates})};
+                unknown ->
+                    of_client(crema_client:handle(Message, State#state.client), State)
             end
     end.
 

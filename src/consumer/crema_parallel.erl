@@ -19,8 +19,9 @@
 -export([format_status/2]).
 
 %% Fresh ones were asked for, as others are once they are handled; what is
-%% delivered again was paid for.
--type entry() :: {Fresh :: boolean(), crema_consumer:message()}.
+%% delivered again was paid for, and may have failed.
+-type entry() ::
+    {fresh | again | {Reason :: term(), Before :: non_neg_integer()}, crema_consumer:message()}.
 
 -record(parallel, {
     slot :: pos_integer(),
@@ -35,6 +36,8 @@
     free = [] :: [pid()],
     %% messages that nobody has a share in yet: `any' only
     backlog = [] :: [entry()],
+    %% what was declared failed and comes again
+    nacked :: crema_nacked:nacked(),
     %% the next worker for a message without a key
     next = 0 :: non_neg_integer(),
     %% why it ends, once it does
@@ -60,7 +63,8 @@ init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Wo
         source = {Group, Slot},
         place = {Topic, Partition, maps:get(null, Options)},
         order = Order,
-        count = Count
+        count = Count,
+        nacked = crema_nacked:new({Port, Slot})
     }}.
 
 -spec handle_call(term(), gen_server:from(), state()) -> {reply, term(), state()}.
@@ -73,6 +77,8 @@ handle_cast({begin_work, Work}, #parallel{count = Count} = State) ->
     take(Work, State#parallel{workers = Workers, free = Workers});
 handle_cast({drain, Why}, State) ->
     finish(normal, Why, State);
+handle_cast({nacked, Runs, Reason}, #parallel{nacked = Nacked} = State) ->
+    {noreply, State#parallel{nacked = crema_nacked:redeliver(Runs, Reason, Nacked)}};
 handle_cast({partition_error, Reason}, #parallel{workers = Workers} = State) ->
     ok = lists:foreach(fun(W) -> crema_worker:partition_error(W, Reason) end, Workers),
     {noreply, State};
@@ -106,7 +112,7 @@ demand(Count, #parallel{port = Port, slot = Slot} = State) ->
 -spec handle_info(term(), state()) -> next().
 handle_info({crema_batch, Slot, Packed, Mask}, #parallel{slot = Slot, ending = none} = State) ->
     Messages = crema_packet:messages(Packed, Mask, State#parallel.source, State#parallel.place),
-    {noreply, share_out([{Mask =:= <<>>, Message} || Message <- Messages], State)};
+    {noreply, share_out_again(Mask, Messages, State)};
 %% The group tells why, and to end.
 handle_info({crema_slot_end, Slot} = End, #parallel{slot = Slot, workers = Workers} = State) ->
     ok = lists:foreach(fun(Worker) -> Worker ! End end, Workers),
@@ -141,6 +147,14 @@ ended(State) -> {noreply, State}.
 
 %% ---- shares --------------------------------------------------------------------
 
+-spec share_out_again(Mask :: binary(), [crema_consumer:message()], state()) -> state().
+share_out_again(<<>>, Messages, State) ->
+    share_out([{fresh, Message} || Message <- Messages], State);
+share_out_again(_Mask, Messages, #parallel{nacked = Before} = State) ->
+    {Found, Nacked} = crema_nacked:found(Messages, Before),
+    Entries = [{maps:get(Offset, Found, again), M} || #{offset := Offset} = M <- Messages],
+    share_out(Entries, State#parallel{nacked = Nacked}).
+
 -spec share_out([entry()], state()) -> state().
 share_out(Entries, #parallel{order = any, backlog = Backlog, free = Free} = State) ->
     lists:foldl(fun next_share/2, State#parallel{backlog = Backlog ++ Entries, free = []}, Free);
@@ -173,8 +187,9 @@ next_share(Worker, #parallel{backlog = Backlog, count = Count} = State) ->
 
 -spec give(pid(), [entry(), ...]) -> ok.
 give(Worker, Share) ->
-    Fresh = length([fresh || {true, _} <- Share]),
-    Worker ! {crema_share, [Message || {_, Message} <- Share], Fresh},
+    Fresh = length([Message || {fresh, Message} <- Share]),
+    Found = maps:from_list([{O, Failed} || {{_, _} = Failed, #{offset := O}} <- Share]),
+    Worker ! {crema_share, [Message || {_, Message} <- Share], Fresh, Found},
     ok.
 
 -spec format_status(normal | terminate, list()) -> term().

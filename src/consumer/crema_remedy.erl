@@ -238,6 +238,14 @@ not_sent([#{topic := To} | _] = Left, Reason, #sending{failures = Before} = Send
     {call, Rest :: [crema_consumer:message()], worker()} | crema_verdict:next().
 first(#worker{sending = #sending{} = Sending} = Worker) ->
     send(Sending, Worker);
+%% It was declared failed since it was handled: the first of a batch speaks for all.
+first(#worker{found = Found, todo = [#{offset := Offset} | _] = Todo} = Worker) when
+    is_map_key(Offset, Found)
+->
+    {Reason, Before} = maps:get(Offset, Found),
+    Rest = rest(Worker),
+    Given = [Each || #{offset := Each} <- before(Rest, Todo)],
+    returned(Reason, Rest, Worker#worker{found = maps:without(Given, Found), failures = Before});
 first(#worker{failed = Failed, todo = [#{offset := Offset} | _]} = Worker) ->
     case maps:take(Offset, Failed) of
         {Known, Rest} -> again(Known, Worker#worker{failed = Rest});

@@ -3,11 +3,15 @@
 -module(crema_runs).
 
 -export([new/0, add/3, add_one/2, separate/1, bounds/1, pack/1]).
+-export([of_offsets/1, offsets/1, index/1, has/2]).
 
--export_type([runs/0]).
+-export_type([run/0, runs/0, index/0]).
+
+-type run() :: {From :: integer(), To :: integer()}.
+-opaque index() :: tuple().
 
 %% The last one first. A separator ends the run below it.
--type runs() :: [{From :: integer(), To :: integer()} | separator].
+-type runs() :: [run() | separator].
 
 -spec new() -> runs().
 new() ->
@@ -41,3 +45,34 @@ bounds([{From, To}]) ->
 -spec pack(runs()) -> binary().
 pack(Runs) ->
     <<<<From:64, To:64>> || {From, To} <- Runs>>.
+
+%% @doc Runs of these offsets and no others.
+-spec of_offsets([integer()]) -> runs().
+of_offsets(Offsets) ->
+    lists:foldl(fun add_one/2, new(), lists:usort(Offsets)).
+
+%% @doc All offsets of such runs, in order.
+-spec offsets(runs()) -> [integer()].
+offsets(Runs) ->
+    lists:append([lists:seq(From, To) || {From, To} <- lists:reverse(Runs)]).
+
+%% @doc For has/2, of runs in order, as the command WAITING answers them.
+-spec index([run()]) -> index().
+index(Runs) ->
+    list_to_tuple(Runs).
+
+%% @doc Whether an offset is in one of the runs.
+-spec has(integer(), index()) -> boolean().
+has(Offset, Index) ->
+    has(Offset, Index, 1, tuple_size(Index)).
+
+-spec has(integer(), index(), pos_integer(), non_neg_integer()) -> boolean().
+has(_Offset, _Index, Low, High) when Low > High ->
+    false;
+has(Offset, Index, Low, High) ->
+    Middle = (Low + High) div 2,
+    case element(Middle, Index) of
+        {From, _} when Offset < From -> has(Offset, Index, Low, Middle - 1);
+        {_, To} when Offset > To -> has(Offset, Index, Middle + 1, High);
+        _ -> true
+    end.

@@ -7,14 +7,15 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, partition_error/3, handle/2]).
+-export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, handle/2]).
+-export([partition_error/3, nacked/3]).
 -export([places/1, pause/3, paused/1, drain/3]).
 
 -export_type([slots/0, id/0, work/0]).
 
 -define(WORKERS_OPTIONS, [
     handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency, group, fatal,
-    dead_letter, retry_topics
+    dead_letter, retry_topics, ack_timeout
 ]).
 
 -type id() :: pos_integer().
@@ -363,6 +364,22 @@ act(_, Delay, _Failure, Id, Slot, Slots) ->
 partition_error(Place, Reason, #slots{all = All}) ->
     Workers = [W || #slot{worker = W} = Slot <- maps:values(All), is_pid(W), place(Slot) =:= Place],
     lists:foreach(fun(Worker) -> crema_worker:partition_error(Worker, Reason) end, Workers).
+
+%% @doc Messages that were to be acknowledged later have failed. A worker that starts
+%% gets all that is not acknowledged, whatever became of it.
+-spec nacked([{id(), crema_runs:runs()}], Reason :: term(), slots()) -> ok.
+nacked(Some, Reason, #slots{all = All}) ->
+    lists:foreach(
+        fun({Id, Runs}) ->
+            case All of
+                #{Id := #slot{worker = Worker}} when is_pid(Worker) ->
+                    crema_worker:nacked(Worker, Runs, Reason);
+                _ ->
+                    ok
+            end
+        end,
+        Some
+    ).
 
 %% ---- revocation ----------------------------------------------------------------------
 

@@ -35,9 +35,9 @@ apply({produce, Messages, State}, #{offset := To}, Rest, Worker) ->
     produced(Messages, To, Rest, Worker#worker{handler_state = State});
 apply({noack, _}, _Last, _Rest, #worker{exactly_once = Pid} = Worker) when is_pid(Pid) ->
     misused(noack, "is not for a consumer with commit => exactly_once", Worker);
-apply({noack, State}, _Last, Rest, #worker{acked = Acked} = Worker) ->
-    Separated = crema_runs:separate(Acked),
-    {next, Worker#worker{todo = Rest, acked = Separated, handler_state = State, failures = 0}};
+apply({noack, State}, Last, Rest, #worker{acked = Acked} = Worker) ->
+    Separated = (expires(Last, Worker))#worker{acked = crema_runs:separate(Acked)},
+    {next, Separated#worker{todo = Rest, handler_state = State, failures = 0}};
 apply({ack, UpTo, State}, Last, Rest, Worker) ->
     {next, up_to(UpTo, Last, Rest, State, Worker)};
 apply({retry, Millis, State}, _Last, _Rest, Worker) ->
@@ -57,6 +57,13 @@ apply({error, Reason, State}, _Last, Rest, Worker) ->
     crema_remedy:returned(Reason, Rest, Worker#worker{handler_state = State});
 apply({crash, Class, Reason, Stack}, _Last, _Rest, Worker) ->
     {stop, crema_remedy:crashed(Class, Reason, Stack, Worker), Worker}.
+
+-spec expires(crema_consumer:message(), worker()) -> worker().
+expires(_Last, #worker{expiry = none} = Worker) ->
+    Worker;
+expires(#{offset := To}, #worker{expiry = Expiry, todo = Todo} = Worker) ->
+    Given = lists:takewhile(fun(#{offset := Offset}) -> Offset =< To end, Todo),
+    Worker#worker{expiry = crema_expiry:add(Given, Expiry)}.
 
 -spec acknowledged(integer(), [crema_consumer:message()], term(), worker()) -> worker().
 acknowledged(To, Rest, State, Worker) ->

@@ -11,7 +11,7 @@
 -include("../port/crema_commands.hrl").
 -include("crema_worker.hrl").
 
--export([start_link/1, begin_work/2, resume/1, partition_error/2, drain/2]).
+-export([start_link/1, begin_work/2, resume/1, partition_error/2, nacked/3, drain/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/2]).
 
@@ -51,6 +51,11 @@ resume(Worker) ->
 partition_error(Worker, Reason) ->
     gen_server:cast(Worker, {partition_error, Reason}).
 
+%% @doc Messages that were to be acknowledged later have failed.
+-spec nacked(pid(), crema_runs:runs(), Reason :: term()) -> ok.
+nacked(Worker, Runs, Reason) ->
+    gen_server:cast(Worker, {nacked, Runs, Reason}).
+
 %% @doc Lets the worker finish its message, acknowledge and end.
 -spec drain(pid(), ending()) -> ok.
 drain(Worker, Why) ->
@@ -79,7 +84,9 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         paused = maps:get(paused, Work),
         handler_state = none,
         parallel = parallel(Work),
-        gathered = gathered(Work, crema_handler:takes_batches(Handler))
+        gathered = gathered(Work, crema_handler:takes_batches(Handler)),
+        nacked = crema_nacked:new({Port, Slot}),
+        expiry = crema_expiry:new(maps:get(ack_timeout, Options), parallel(Work) =:= none)
     },
     {ok, Worker}.
 
@@ -199,6 +206,8 @@ handle_cast({drain, Why}, Worker) ->
     finish(Why, tell_acked(Worker));
 handle_cast({partition_error, Reason}, Worker) ->
     go_on(callback(handle_error, Reason, Worker));
+handle_cast({nacked, Runs, Reason}, #worker{nacked = Nacked} = Worker) ->
+    {noreply, Worker#worker{nacked = crema_nacked:redeliver(Runs, Reason, Nacked)}, 0};
 handle_cast(resume, Worker) ->
     {noreply, Worker, 0};
 handle_cast(_, Worker) ->
@@ -207,8 +216,9 @@ handle_cast(_, Worker) ->
 -spec handle_info(term(), worker()) -> next().
 handle_info({crema_batch, Slot, Packed, Mask}, #worker{slot = Slot, gathered = Before} = Worker) ->
     {noreply, Worker#worker{gathered = crema_gather:add({Packed, Mask}, Before)}, 0};
-handle_info({crema_share, Messages, Fresh}, #worker{gathered = Before} = Worker) ->
-    {noreply, Worker#worker{gathered = crema_gather:add({share, Messages, Fresh}, Before)}, 0};
+handle_info({crema_share, Messages, Fresh, Found}, #worker{gathered = Before} = Worker) ->
+    Share = {share, Messages, Fresh, Found},
+    {noreply, Worker#worker{gathered = crema_gather:add(Share, Before)}, 0};
 %% Nothing of it follows, or is of use. The group tells why, and to end.
 handle_info({crema_slot_end, Slot}, #worker{slot = Slot} = Worker) ->
     {noreply, tell_acked(Worker#worker{wait = for_ever})};
@@ -230,10 +240,19 @@ handle_info({crema_due, Timer}, #worker{gathered = Gathered} = Worker) ->
     {noreply, Worker#worker{gathered = crema_gather:due(Timer, Gathered)}, 0};
 handle_info({Ref, Answer}, #worker{start = Ref} = Worker) when is_reference(Ref) ->
     started_at(crema_port:answer(Answer), Worker);
+handle_info({crema_expired, Timer}, #worker{expiry = Before} = Worker) ->
+    {Runs, Expiry} = crema_expiry:expired(Timer, Before),
+    ok = nacked(crew(Worker), Runs, ack_timeout),
+    {noreply, Worker#worker{expiry = Expiry}, 0};
 handle_info(timeout, Worker) ->
     work(Worker);
 handle_info(Message, Worker) ->
     go_on(callback(handle_info, Message, Worker)).
+
+%% Who takes the slot's batches.
+-spec crew(worker()) -> pid().
+crew(#worker{parallel = none}) -> self();
+crew(#worker{parallel = Parallel}) -> Parallel.
 
 %% One of the callbacks that only change the state.
 -spec callback(atom(), term(), worker()) -> crema_verdict:next().
@@ -346,8 +365,9 @@ slice(Now, Until, #worker{todo = [], gathered = Before} = Worker) ->
     case crema_gather:next(Before) of
         {[], _} ->
             {noreply, rest(Worker#worker{gathered = crema_gather:timer(Before)})};
-        {[{share, Messages, Fresh}], Gathered} ->
-            slice(Now, Until, Worker#worker{todo = Messages, share = Fresh, gathered = Gathered});
+        {[{share, Messages, Fresh, Found}], Gathered} ->
+            Taken = Worker#worker{todo = Messages, share = Fresh, gathered = Gathered},
+            slice(Now, Until, Taken#worker{found = maps:merge(Worker#worker.found, Found)});
         {Batches, Gathered} ->
             Decoded = decode(Batches, Worker#worker{gathered = Gathered}),
             slice(erlang:monotonic_time(microsecond), Until, Decoded)
@@ -375,14 +395,24 @@ wait(Millis, Worker) ->
 %% As much again is asked for as is now begun with, before it is decoded: so that
 %% no more than the first demand ever waits here. A redelivered batch was paid for.
 -spec decode([crema_gather:batch(), ...], worker()) -> worker().
-decode(Batches, #worker{group = Group, slot = Slot, place = Place} = Worker) ->
-    ok = demand(lists:sum([crema_packet:count(Packed) || {Packed, <<>>} <- Batches]), Worker),
-    Roomy = make_room(lists:sum([crema_packet:count(Packed) || {Packed, _} <- Batches]), Worker),
-    Source = {Group, Slot},
-    case [crema_packet:messages(Packed, Mask, Source, Place) || {Packed, Mask} <- Batches] of
+decode([{Packed, Mask}], Worker) when Mask =/= <<>> ->
+    Roomy = make_room(crema_packet:count(Packed), Worker),
+    Messages = messages(Packed, Mask, Worker),
+    {Found, Nacked} = crema_nacked:found(Messages, Worker#worker.nacked),
+    All = maps:merge(Worker#worker.found, Found),
+    Roomy#worker{todo = Messages, nacked = Nacked, found = All};
+decode(Batches, Worker) ->
+    Count = lists:sum([crema_packet:count(Packed) || {Packed, <<>>} <- Batches]),
+    ok = demand(Count, Worker),
+    Roomy = make_room(Count, Worker),
+    case [messages(Packed, <<>>, Worker) || {Packed, <<>>} <- Batches] of
         [Messages] -> Roomy#worker{todo = Messages};
         Several -> Roomy#worker{todo = lists:append(Several)}
     end.
+
+-spec messages(binary(), binary(), worker()) -> [crema_consumer:message()].
+messages(Packed, Mask, #worker{group = Group, slot = Slot, place = Place}) ->
+    crema_packet:messages(Packed, Mask, {Group, Slot}, Place).
 
 -spec make_room(non_neg_integer(), worker()) -> worker().
 make_room(Count, #worker{room = Room} = Worker) when Count =< Room ->
@@ -400,8 +430,8 @@ demand(Count, #worker{port = Port, slot = Slot}) ->
 
 %% The next message, or the whole batch, given to the handler.
 -spec handle(integer(), worker()) -> crema_verdict:next().
-handle(Now, #worker{failed = Failed, sending = none, from = source} = Worker) when
-    map_size(Failed) =:= 0
+handle(Now, #worker{failed = Failed, found = Found, sending = none, from = source} = Worker) when
+    map_size(Failed) =:= 0, map_size(Found) =:= 0
 ->
     [_ | Rest] = Worker#worker.todo,
     case crema_handler:takes_batches(Worker#worker.handler) of

@@ -39,6 +39,11 @@
     %% and what is told when the share at hand is done
     parallel = none :: none | pid(),
     share = none :: none | non_neg_integer(),
+    %% what was declared failed and comes again, and what of it is at hand
+    nacked :: crema_nacked:nacked(),
+    found = #{} :: crema_nacked:found(),
+    %% what waits for somebody's acknowledgement, and for how long
+    expiry = none :: none | crema_expiry:expiry(),
     %% acknowledged and not yet told
     acked = crema_runs:new() :: crema_runs:runs(),
     %% why it ends, when it does in order

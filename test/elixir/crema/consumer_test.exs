@@ -52,10 +52,17 @@ defmodule Crema.ConsumerTest do
     offsets = Enum.map(messages, & &1.offset)
     assert offsets == Enum.sort(offsets)
 
-    # The last one is acknowledged by this process, by its token, and once more by the message.
+    # It comes again when it is declared failed, and when the process dies that it was left to.
     last = List.last(messages)
+    assert :ok = Crema.nack(last, :not_saved)
+    assert_receive {:handled, ^last}, 20_000
+    assert :ok = Crema.delegate(last.token, spawn(fn -> :ok end))
+    assert_receive {:handled, ^last}, 20_000
+
+    # The last one is acknowledged by this process, by its token, and once more by the message.
     assert :ok = Crema.ack(last.token)
-    assert :ok = Crema.ack(last)
+    assert :ok = Crema.ack([last, last.token])
+    assert :ok = Crema.ack(last, 1_000)
     assert :ok = Crema.Consumer.stop(consumer)
   end
 end
