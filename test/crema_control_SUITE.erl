@@ -11,7 +11,7 @@
 -export([
     pause_is_in_force/1, pause_survives/1, pause_of_batches/1, pause_of_concurrency/1,
     seek_everywhere/1, seek_while_handling/1, seek_out_of_range/1, seek_is_committed/1,
-    commit_has_no_gap/1, questions/1, external_offsets/1, bad_start/1,
+    commit_has_no_gap/1, commit_fails/1, questions/1, external_offsets/1, bad_start/1,
     subscription_changes/1, stop_in_a_change/1, pattern_finds_new_topics/1, from_anywhere/1
 ]).
 
@@ -29,7 +29,7 @@ groups() ->
         {side_by_side, [parallel], [
             pause_is_in_force, pause_survives, pause_of_batches, pause_of_concurrency,
             seek_everywhere, seek_while_handling, seek_out_of_range, seek_is_committed,
-            commit_has_no_gap, questions, external_offsets, bad_start,
+            commit_has_no_gap, commit_fails, questions, external_offsets, bad_start,
             subscription_changes, stop_in_a_change, pattern_finds_new_topics, from_anywhere
         ]}
     ].
@@ -64,23 +64,22 @@ pause_is_in_force(Config) ->
     ?assertEqual(1, number(One)),
     ok = crema:pause(C, {Topic, 0}),
     Worker ! continue,
-    others(50),
+    [told(other) || _ <- lists:seq(1, 50)],
     crema_ct:await(fun() -> maps:get(stored, partition(C, 0)) =:= 1 end),
     ?assertMatch(#{paused := [{Topic, 0}]}, crema:status(C)),
     ok = crema:pause(C, [{Topic, 0}]),
     crema_ct:fill(Config, Topic, 1, [51]),
-    others(1),
+    told(other),
     crema_ct:none_handled(20),
     ok = crema:resume(C, {Topic, 0}),
     ?assertEqual(lists:seq(2, 50), [stepped() || _ <- lists:seq(2, 50)]),
     ?assertMatch(#{paused := []}, crema:status(C)),
     true = all_acknowledged(C).
 
-others(0) -> ok;
-others(Left) ->
+told(Tag) ->
     receive
-        {other, _} -> others(Left - 1)
-    after 20000 -> error({missing, Left})
+        Message when element(1, Message) =:= Tag -> Message
+    after 20000 -> error({nothing, Tag})
     end.
 
 stepped() ->
@@ -107,9 +106,9 @@ pause_survives(Config) ->
     Group = #{group => crema_ct:unique(<<"group">>)},
     C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, maps:merge(quick(), Group)),
     _ = crema_ct:handled(4),
-    Crashing = [crashing(), crashing()],
+    Crashing = [told(crashing), told(crashing)],
     ok = crema:pause(C, all),
-    [Pid ! crash || Pid <- Crashing],
+    [Pid ! crash || {_, Pid} <- Crashing],
     %% Each handler starts again, and gets nothing.
     crema_ct:await(fun() ->
         [P || #{handler := true, unacknowledged := 3} = P <- crema_ct_consume:partitions(C)] =/= []
@@ -129,12 +128,6 @@ pause_survives(Config) ->
     ok = crema:resume(C, all),
     ?assertEqual([{Gone, 6}], places(crema_ct:handled(1))).
 
-crashing() ->
-    receive
-        {crashing, Pid} -> Pid
-    after 20000 -> error(not_crashing)
-    end.
-
 places(Handled) ->
     [{P, number(Message)} || {_, #{partition := P} = Message} <- Handled].
 
@@ -150,7 +143,7 @@ pause_of_batches(Config) ->
     end,
     Batches = {crema_ct_batch_handler, #{handle => Handle}},
     C = crema_ct:consumer(Config, Topic, none, #{handler => Batches, batch_messages => 10}),
-    {Worker, First} = batch(),
+    {batch, Worker, First} = told(batch),
     ok = crema:pause(C, {Topic, 0}),
     Worker ! continue,
     crema_ct:await(fun() -> maps:get(stored, partition(C, 0)) =:= length(First) end),
@@ -159,7 +152,7 @@ pause_of_batches(Config) ->
     after 20 -> ok
     end,
     ok = crema:resume(C, {Topic, 0}),
-    {_, [Next | _]} = batch(),
+    {batch, _, [Next | _]} = told(batch),
     ?assertEqual(length(First) + 1, number(Next)),
     Worker ! continue.
 
@@ -177,12 +170,6 @@ pause_of_concurrency(Config) ->
     ok = crema:resume(C, {Topic, 0}),
     Rest = [stepped() || _ <- lists:seq(4, 30)],
     ?assertEqual(lists:seq(1, 30), lists:sort(values(Three) ++ Rest)).
-
-batch() ->
-    receive
-        {batch, Worker, Messages} -> {Worker, Messages}
-    after 20000 -> error(no_batch)
-    end.
 
 %% ---- seek ----------------------------------------------------------------------------
 
@@ -304,6 +291,34 @@ commit_has_no_gap(Config) ->
     ?assertMatch({error, {not_assigned, #{topic := <<"elsewhere">>, partition := 0}}},
         crema:commit(C, [{"elsewhere", 0}])),
     ?assertEqual({ok, []}, crema:commit(C, [])).
+
+commit_fails(Config) ->
+    %% A commit that is refused says of which partition and why; one that nobody
+    %% waits for is an event. It can be tried again.
+    {Holder, {Cluster, Servers}} = crema_ct:hold(fun() ->
+        {ok, Pid} = crema_cluster:start_link(#{topics => #{<<"t">> => 1}}),
+        {Pid, crema_cluster:bootstrap_servers(Pid)}
+    end),
+    Own = [{bootstrap, Servers} | Config],
+    ok = crema_ct:fill(Own, <<"t">>, 0, [1, 2]),
+    Failed = listen(any, [crema, consumer, commit_failed]),
+    Options = #{kafka => #{'auto.commit.interval.ms' => 600000}},
+    C = crema_ct:consumer(Own, <<"t">>, #{to => self()}, Options),
+    _ = crema_ct:handled(2),
+    true = all_acknowledged(C),
+    ok = crema_cluster:fail(Cluster, offset_commit, lists:duplicate(2, group_authorization_failed)),
+    ?assertMatch(
+        {error, {group_authorization_failed, #{
+            results := [{error, {group_authorization_failed, #{topic := <<"t">>, partition := 0}}}]
+        }}},
+        crema:commit(C)
+    ),
+    ok = crema_control:commit_async(C, {<<"t">>, 0}),
+    ?assertMatch({_, #{client := C, code := group_authorization_failed}}, heard(Failed)),
+    ?assertEqual({ok, [offset(<<"t">>, 0, 2)]}, crema:commit(C)),
+    ok = crema_consumer:stop(C),
+    ok = crema_cluster:stop(Cluster),
+    crema_ct:let_go(Holder).
 
 offset(Topic, Partition, Offset) ->
     #{topic => Topic, partition => Partition, offset => Offset}.
