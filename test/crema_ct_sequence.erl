@@ -33,8 +33,8 @@
 -define(HOLDERS_SESSION, 3600).
 -define(TRACED, 60).
 
-%% @doc Groups with one member each, of handlers of single messages or of batches.
-%% crema_ct:cleanup/0 stops them.
+%% @doc Groups with one member each. Their shapes: handlers of `one' message or of a
+%% `batch', or of one with an `eager' strategy. crema_ct:cleanup/0 stops them.
 start(Cluster, Shapes) ->
     Held = [hold(Cluster, Shape) || Shape <- Shapes],
     receive
@@ -58,7 +58,7 @@ hold(Cluster, Shape) ->
         socket = crema_ct_wire:connect(Bootstrap),
         parts = maps:from_list([{P, crema_ct_partition:new(P)} || P <- Numbers])
     },
-    {Seq, crema_ct_wire:hold_group(Seq#seq.socket, Topic, ?HOLDERS_SESSION)}.
+    {Seq, crema_ct_wire:hold_group(Seq#seq.socket, Topic, strategy(Shape), ?HOLDERS_SESSION)}.
 
 %% @doc Runs a sequence to its end, where all is acknowledged and committed.
 %% What each kind of command has done is counted, by how many did something.
@@ -346,7 +346,7 @@ join(#seq{topic = Topic, shape = Shape, members = Members} = Seq) ->
         end,
         handle => fun(Given, State) -> handle(To, Topic, Given, State) end
     },
-    Module = case Shape of one -> crema_ct_handler; batch -> crema_ct_batch_handler end,
+    Module = case Shape of batch -> crema_ct_batch_handler; _ -> crema_ct_handler end,
     Started = crema_consumer:start_link(#{
         bootstrap_servers => Seq#seq.bootstrap,
         group => Seq#seq.group,
@@ -356,6 +356,7 @@ join(#seq{topic = Topic, shape = Shape, members = Members} = Seq) ->
         batch_messages => 5,
         drain_timeout => 200,
         kafka => #{
+            'partition.assignment.strategy' => strategy(Shape),
             'session.timeout.ms' => ?SESSION,
             'heartbeat.interval.ms' => 100,
             'auto.commit.interval.ms' => 20,
@@ -363,6 +364,9 @@ join(#seq{topic = Topic, shape = Shape, members = Members} = Seq) ->
         }
     }),
     Seq#seq{members = Members ++ [crema_ct:started(Started)], moving = true}.
+
+strategy(eager) -> <<"range">>;
+strategy(_) -> <<"cooperative-sticky">>.
 
 handle(To, Topic, Given, State) ->
     Messages = case Given of #{} -> [Given]; _ -> Given end,

@@ -2,7 +2,7 @@
 %% and librdkafka: the judge of what a consumer commits is not the consumer.
 -module(crema_ct_wire).
 
--export([connect/1, close/1, committed/3, ends/2, hold_group/3]).
+-export([connect/1, close/1, committed/3, ends/2, hold_group/4]).
 
 -define(LIST_OFFSETS, 2).
 -define(OFFSET_FETCH, 9).
@@ -47,8 +47,8 @@ by_partition(Answer, Take) ->
 
 %% @doc Joins a group of the embedded cluster as a member that takes part in
 %% nothing: a function that waits for the answer, and leaves.
-hold_group(Socket, Group, Session) ->
-    Protocol = [string(<<"cooperative-sticky">>), <<0:32>>],
+hold_group(Socket, Group, Strategy, Session) ->
+    Protocol = [string(Strategy), <<0:32>>],
     Wait = send(Socket, ?JOIN_GROUP, 0, [
         string(Group), <<Session:32>>, string(<<"holder">>), string(<<"consumer">>), array([Protocol])
     ]),

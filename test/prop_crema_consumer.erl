@@ -19,7 +19,7 @@ prop_gap_free() ->
     Property = ?FORALL({Shape, Commands}, {shape(), commands()}, passes(Shape, Commands)),
     proper:numtests(Count, ?SETUP(fun set_up/0, Property)).
 
-shape() -> oneof([one, batch]).
+shape() -> oneof([one, batch, eager]).
 
 %% Three in ten have a member that comes, and goes.
 commands() ->
@@ -103,7 +103,7 @@ set_up() ->
 groups() ->
     case get(groups) of
         undefined ->
-            Groups = crema_ct_sequence:start(get(cluster), [one, batch]),
+            Groups = crema_ct_sequence:start(get(cluster), [one, batch, eager]),
             _ = put(groups, Groups),
             Groups;
         Groups ->
