@@ -14,12 +14,15 @@
 %% So many are looked after before those that are done with are looked for.
 -define(MANY, 1000).
 
+-type key() :: {Slot :: pos_integer(), Offset :: integer()}.
+
 -record(delegates, {
     port :: port(),
     %% how long a process of another node may take
     timeout :: pos_integer(),
-    held = #{} :: #{{Slot :: pos_integer(), Offset :: integer()} => pid()},
-    monitors = #{} :: #{pid() => reference()},
+    %% who has what, by message and by process
+    held = #{} :: #{key() => pid()},
+    holders = #{} :: #{pid() => {Monitor :: reference(), #{key() => held}}},
     many = ?MANY :: pos_integer()
 }).
 
@@ -32,58 +35,84 @@ new(Port, Timeout) ->
 
 %% @doc Who is handed a message that another had has it now.
 -spec add(some(), pid(), delegates()) -> delegates().
-add(Slots, Pid, #delegates{held = Held, timeout = Timeout} = Delegates) ->
+add(Slots, Pid, #delegates{timeout = Timeout} = Delegates) ->
     Keys = [{Slot, Offset} || {Slot, Runs} <- Slots, Offset <- crema_runs:offsets(Runs)],
     _ = node(Pid) =:= node() orelse erlang:send_after(Timeout, self(), {crema_delegated, Slots}),
-    Added = lists:foldl(fun(Key, Acc) -> Acc#{Key => Pid} end, Held, Keys),
-    pruned(monitored(Pid, Delegates#delegates{held = Added})).
+    pruned(hold(Keys, Pid, let_go(Keys, Delegates))).
 
--spec monitored(pid(), delegates()) -> delegates().
-monitored(Pid, #delegates{monitors = Monitors} = Delegates) when is_map_key(Pid, Monitors) ->
-    Delegates;
-monitored(Pid, #delegates{monitors = Monitors} = Delegates) ->
-    Delegates#delegates{monitors = Monitors#{Pid => erlang:monitor(process, Pid)}}.
+-spec hold([key()], pid(), delegates()) -> delegates().
+hold(Keys, Pid, #delegates{held = Held, holders = Holders} = Delegates) ->
+    {Monitor, Own} =
+        case Holders of
+            #{Pid := Holder} -> Holder;
+            #{} -> {erlang:monitor(process, Pid), #{}}
+        end,
+    More = maps:from_keys(Keys, held),
+    Delegates#delegates{
+        held = maps:merge(Held, maps:from_keys(Keys, Pid)),
+        holders = Holders#{Pid => {Monitor, maps:merge(Own, More)}}
+    }.
+
+%% Who has nothing more is not looked after.
+-spec let_go([key()], delegates()) -> delegates().
+let_go(Keys, Delegates) ->
+    lists:foldl(
+        fun(Key, #delegates{held = Held, holders = Holders} = Acc) ->
+            case maps:take(Key, Held) of
+                {Pid, Rest} ->
+                    {Monitor, Own} = maps:get(Pid, Holders),
+                    Left = maps:remove(Key, Own),
+                    Acc#delegates{held = Rest, holders = still(Pid, Monitor, Left, Holders)};
+                error ->
+                    Acc
+            end
+        end,
+        Delegates,
+        Keys
+    ).
+
+-spec still(pid(), reference(), Own, Holders) -> Holders when
+    Own :: #{key() => held}, Holders :: #{pid() => {reference(), Own}}.
+still(Pid, Monitor, Own, Holders) when map_size(Own) =:= 0 ->
+    true = erlang:demonitor(Monitor, [flush]),
+    maps:remove(Pid, Holders);
+still(Pid, Monitor, Own, Holders) ->
+    Holders#{Pid => {Monitor, Own}}.
 
 %% @doc Takes what is for it from the member's mailbox: what has failed, and why.
 -spec handle(term(), delegates()) -> {failed, some(), Reason :: term(), delegates()} | unknown.
 handle({crema_delegated, Slots}, Delegates) ->
     {failed, Slots, ack_timeout, Delegates};
-handle({'DOWN', Monitor, process, Pid, Reason}, #delegates{monitors = Monitors} = Delegates) ->
-    case maps:take(Pid, Monitors) of
-        {Monitor, Rest} -> dead(Pid, Reason, Delegates#delegates{monitors = Rest});
-        _ -> unknown
+handle({'DOWN', Monitor, process, Pid, Reason}, #delegates{holders = Holders} = Delegates) ->
+    case maps:take(Pid, Holders) of
+        {{Monitor, Own}, Rest} ->
+            Left = maps:without(maps:keys(Own), Delegates#delegates.held),
+            Known = Delegates#delegates{held = Left, holders = Rest},
+            {failed, by_slot(maps:keys(Own)), {delegate_down, Reason}, Known};
+        _ ->
+            unknown
     end;
 handle(_, _Delegates) ->
     unknown.
 
--spec dead(pid(), term(), delegates()) -> {failed, some(), term(), delegates()}.
-dead(Pid, Reason, #delegates{held = Held} = Delegates) ->
-    Left = maps:filter(fun(_, Holder) -> Holder =/= Pid end, Held),
-    Lost = maps:groups_from_list(
-        fun({Slot, _}) -> Slot end,
-        fun({_, Offset}) -> Offset end,
-        maps:keys(maps:without(maps:keys(Left), Held))
-    ),
-    Failed = [{Slot, crema_runs:of_offsets(Offsets)} || {Slot, Offsets} <- maps:to_list(Lost)],
-    {failed, Failed, {delegate_down, Reason}, Delegates#delegates{held = Left}}.
+-spec by_slot([key()]) -> some().
+by_slot(Keys) ->
+    Slots = maps:groups_from_list(fun({Slot, _}) -> Slot end, fun({_, Offset}) -> Offset end, Keys),
+    [{Slot, crema_runs:of_offsets(Offsets)} || {Slot, Offsets} <- maps:to_list(Slots)].
 
-%% Without what is done with, and monitors of those who have nothing else.
+%% Without what is done with.
 -spec pruned(delegates()) -> delegates().
 pruned(#delegates{held = Held, many = Many} = Delegates) when map_size(Held) =< Many ->
     Delegates;
-pruned(#delegates{port = Port, held = Held, monitors = Monitors} = Delegates) ->
+pruned(#delegates{port = Port, held = Held} = Delegates) ->
     Slots = lists:usort([Slot || {Slot, _} <- maps:keys(Held)]),
     Waiting = maps:from_list([{Slot, waiting(Slot, Port)} || Slot <- Slots]),
-    Left = maps:filter(
-        fun({Slot, Offset}, _) -> crema_runs:has(Offset, maps:get(Slot, Waiting)) end, Held
-    ),
-    Idle = maps:without(maps:values(Left), Monitors),
-    maps:foreach(fun(_, Monitor) -> erlang:demonitor(Monitor, [flush]) end, Idle),
-    Delegates#delegates{
-        held = Left,
-        monitors = maps:without(maps:keys(Idle), Monitors),
-        many = max(?MANY, 2 * map_size(Left))
-    }.
+    Done = [
+        Key
+     || {Slot, Offset} = Key <- maps:keys(Held), not crema_runs:has(Offset, maps:get(Slot, Waiting))
+    ],
+    #delegates{held = Left} = Pruned = let_go(Done, Delegates),
+    Pruned#delegates{many = max(?MANY, 2 * map_size(Left))}.
 
 -spec waiting(pos_integer(), port()) -> crema_runs:index().
 waiting(Slot, Port) ->
