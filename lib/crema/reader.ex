@@ -36,6 +36,7 @@ defmodule Crema.Reader do
       end
     * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is read at a time
+    * `:prefetch` (67_108_864), the bytes that fetched messages may take, of all partitions together
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
   """
 

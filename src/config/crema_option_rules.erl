@@ -44,7 +44,7 @@ rules(consumer) ->
         crema_exactly_once_options:rules() ++ crema_failure_options:rules() ++
         [fun crema_prefetch:rules/1];
 rules(reader) ->
-    [fun something_to_read/1];
+    [fun something_to_read/1, fun crema_prefetch:rules/1];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 

@@ -273,6 +273,9 @@ reader_rows() ->
         messages(batch_messages, 1000, ?MAX_BATCH_MESSAGES, <<"messages read at a time, at most">>),
         bytes(batch_bytes, 262144, ?MAX_BATCH_BYTES,
             <<"their size, at most; a larger single message still comes">>)
+    ] ++ [
+        Row#{doc := <<"memory that fetched messages may take, of all partitions together">>}
+     || Row <- crema_prefetch:rows()
     ]).
 
 -spec cluster_rows() -> [row()].

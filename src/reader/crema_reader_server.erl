@@ -87,6 +87,7 @@ init({Owner, #{timeout := Timeout} = Options}) ->
     Limits = [
         {<<"batch_messages">>, maps:get(batch_messages, Options)},
         {<<"batch_bytes">>, maps:get(batch_bytes, Options)},
+        {<<"prefetch">>, maps:get(prefetch, Options)},
         %% nothing is committed
         {<<"commits">>, 2}
     ],
