@@ -60,6 +60,7 @@ run(#{rounds := Rounds} = O) ->
 %% partition that went the last time: a round in which it stays does not count.
 round(Round, First, Goes, #{stuck := Stuck} = O) ->
     Before = assigned_to(First),
+    Quiet = gap(first, Before, now_ms() - ?SETTLE_MS),
     _ = [ets:insert(?TABLE, {{stuck, first, P}, true}) || Stuck, P <- [Goes], P =/= none],
     Began = now_ms(),
     Second = member(second, O),
@@ -75,20 +76,23 @@ round(Round, First, Goes, #{stuck := Stuck} = O) ->
     assigned(First, ?PARTITIONS),
     settle(),
     Leave = gap(first, After, Left),
-    io:format(standard_error, "~b: ~p ~p ~p~n", [Round, Join, Leave, Counts]),
-    {{Counts, Join, Leave}, hd(Before -- After)}.
+    io:format(standard_error, "~b: ~p ~p ~p ~p~n", [Round, Join, Leave, Quiet, Counts]),
+    {{Counts, Join, Leave, Quiet}, hd(Before -- After)}.
 
 report(#{stuck := Stuck}, Gaps) ->
-    Joins = lists:sort([Join || {true, Join, _} <- Gaps]),
-    Leaves = lists:sort([Leave || {_, _, Leave} <- Gaps]),
+    Joins = lists:sort([Join || {true, Join, _, _} <- Gaps]),
+    Leaves = lists:sort([Leave || {_, _, Leave, _} <- Gaps]),
+    Quiets = lists:sort([Quiet || {_, _, _, Quiet} <- Gaps]),
     {ok, Runtime} = crema_anchor:runtime(),
     io:format(
         "librdkafka ~s, ~s, ~b rounds: join median ~b ms, longest ~b ms; "
-        "leave median ~b ms, longest ~b ms; staying: ~b repeated, ~b left out; lost ~b~n",
+        "leave median ~b ms, longest ~b ms; no rebalance median ~b ms, longest ~b ms; "
+        "staying: ~b repeated, ~b left out; lost ~b~n",
         [
             proplists:get_value(librdkafka, Runtime),
             case Stuck of true -> "one handler stuck"; false -> "quick handlers" end,
             length(Joins), median(Joins), lists:last(Joins), median(Leaves), lists:last(Leaves),
+            median(Quiets), lists:last(Quiets),
             count(repeated), count(left_out), lost()
         ]
     ).

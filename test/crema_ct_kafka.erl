@@ -49,11 +49,11 @@ knows_newer_protocol() ->
 
 %% @doc Adds partitions to a topic, so that it has that many.
 grow(Topic, Partitions) ->
-    Said = script("tool", [
-        "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", bootstrap(),
+    Said = tool("org.apache.kafka.tools.TopicCommand", [
+        "--bootstrap-server", bootstrap(),
         "--alter", "--topic", Topic, "--partitions", integer_to_list(Partitions)
     ]),
-    ?assertEqual("", Said),
+    ?assertEqual(<<>>, Said),
     ok.
 
 %% What it prints.
