@@ -4,10 +4,13 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+%% Runs on another node.
+-export([member/1]).
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
-    newer_protocol_refuses/1, static_member/1, grown_topic/1, staying_partitions/1
+    newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1,
+    staying_partitions/1
 ]).
 -import(crema_ct_consume, [listen/2, number/1]).
 
@@ -19,7 +22,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
-            newer_protocol_refuses, static_member, grown_topic
+            newer_protocol_refuses, static_member, fenced_member, grown_topic
         ]}
     ].
 
@@ -133,6 +136,42 @@ static_member(Config) ->
     ?assertEqual(Had, maps:get(assigned, crema:status(Again))),
     all_handled([{P, 1} || P <- lists:seq(0, 3)]),
     [?assertEqual([], of_client(Two, Ref)) || Ref <- Others].
+
+fenced_member(Config) ->
+    %% When another node has a member with the same instance id, the first is put out
+    %% for good, says why, and what it had is the other's.
+    Topic = crema_ct:topic(Config, 4),
+    Options = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        group => crema_ct:unique(<<"group">>),
+        topics => [Topic],
+        handler => {crema_ct_handler, #{to => self()}},
+        kafka => #{'group.instance.id' => one, 'heartbeat.interval.ms' => 200}
+    },
+    C = crema_ct:started(crema_consumer:start_link(Options)),
+    assigned(C, 4),
+    Ended = erlang:monitor(process, C),
+    Fatal = listen(any, [crema, client, fatal]),
+    {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    {ok, _} = peer:call(Peer, application, ensure_all_started, [crema], 20000),
+    {_, Other} = peer:call(Peer, ?MODULE, member, [Options#{handler => fun erlang:is_map/1}], 20000),
+    receive
+        {'DOWN', Ended, _, _, _} -> ok
+    after 30000 -> error(goes_on)
+    end,
+    {_, #{code := fenced_instance_id}} = crema_ct_consume:heard(Fatal),
+    crema_ct:await(fun() ->
+        length(maps:get(assigned, peer:call(Peer, crema, status, [Other]))) =:= 4
+    end),
+    ok = peer:call(Peer, crema_consumer, stop, [Other], 20000),
+    ok = peer:stop(Peer).
+
+%% A consumer that outlives the call that starts it.
+member(Options) ->
+    crema_ct:hold(fun() ->
+        {ok, C} = crema_consumer:start_link(Options),
+        C
+    end).
 
 of_client(Client, Ref) ->
     receive
