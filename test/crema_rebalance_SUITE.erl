@@ -33,7 +33,10 @@ end_per_suite(Config) -> crema_ct:stop(Config).
 
 init_per_testcase(_, Config) -> on_a_cluster(Config).
 
-end_per_testcase(_, _Config) -> crema_ct:cleanup().
+%% The cluster ends with the process of the case: not before its members have left.
+end_per_testcase(_, _Config) ->
+    ok = crema_ct:cleanup(),
+    crema_ct:await(fun() -> maps:get(reapers, crema:info()) =:= 0 end, 60000).
 
 on_a_cluster(Config) ->
     {ok, Cluster} = crema_cluster:start_link(),
