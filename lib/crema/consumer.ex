@@ -32,6 +32,8 @@ defmodule Crema.Consumer do
     * `{:error, reason, state}`: it failed, and is to be handled again, after a pause
     * `{:retry, millis, state}`: it is to be handled again after so long, which is no failure
     * `{:skip, reason, state}`, `{:skip, state}`: it is done with and was not handled, says an event
+    * `{:dead_letter, reason, state}`: it goes to the dead-letter topic (see `Crema.DeadLetter`), and
+      is done with then
     * `{:pause, millis, state}`: it is done; nothing of this partition for so long
     * `{:stop, reason, state}`: it is not done, and the whole consumer stops
 
@@ -85,6 +87,8 @@ defmodule Crema.Consumer do
     * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is delivered to a partition's
       process at once
+    * `:prefetch` (67_108_864 bytes), memory that fetched messages may take, of all partitions
+      together, until they are acknowledged
     * `:batch_age` (0 ms), how long a batch for `handle_messages/2` may wait until it has that much
     * `:max_in_flight` (10_000), messages of a partition that are delivered and not acknowledged
     * `:ack_timeout` (0 ms: off), after which a message that is to be acknowledged later has failed;
@@ -100,8 +104,8 @@ defmodule Crema.Consumer do
       to begin)
     * `:transactional_id`, for `:exactly_once`: that of the consumer's producer, which no other client
       may have; else the group and `group.instance.id`
-    * `:transaction_interval` (100 ms) and `:transaction_bytes` (16 MiB), how long and how much a
-      transaction gathers
+    * `:transaction_interval` (100 ms) and `:transaction_bytes` (16_777_216), how long and how
+      much a transaction gathers
     * `:producer`, options of that producer
     * `:stop_timeout` (10_000 ms), how long stopping may take
     * `:failures`, what follows a failure: a list of `{match, policy}`, or one policy (see
