@@ -1,0 +1,181 @@
+/* core/prefetch.c, on a mock cluster: a slot is shut at its share of a small
+ * limit, and opened again where it was. */
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../core/prefetch.h"
+#include "support/member.h"
+
+#define MESSAGES 100
+#define SIZE 1000
+/* Room for some ten messages of one partition to wait. */
+#define LIMIT 65536
+#define LONG_MS 20000
+
+static void fill(member_t *member) {
+        const char *const properties[] = {"bootstrap.servers",
+                                          rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
+        static char value[SIZE];
+        rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
+        for (int i = 0; i < MESSAGES; i++)
+                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"),
+                                                   RD_KAFKA_V_PARTITION(0),
+                                                   RD_KAFKA_V_VALUE(value, sizeof(value)),
+                                                   RD_KAFKA_V_END),
+                                 0);
+        assert_int_equal(rd_kafka_flush(rk, LONG_MS), 0);
+        rd_kafka_destroy(rk);
+}
+
+static bool is_quiet(const cr_group_t *group) {
+        const cr_slot_t *slot = first_slot(group);
+        return slot && slot->shut && slot->paused && !group->gates_out;
+}
+
+static bool is_gone(const cr_group_t *group) {
+        return group->slots.count == 0;
+}
+
+static cr_group_t *group_of(member_t *member) {
+        return member->host->client->group;
+}
+
+static int join_filled(void **state) {
+        member_t *member;
+        (void)set_up_member(state);
+        member = *state;
+        fill(member);
+        join(member);
+        group_of(member)->options.prefetch = LIMIT;
+        assert_true(serve_until(member, has_slot));
+        return 0;
+}
+
+static void ack(member_t *member, uint64_t slot, int64_t from, int64_t to) {
+        bytes_t command = {.size = 0};
+        put_uint(&command, slot, 8);
+        put_uint(&command, (uint64_t)from, 8);
+        put_uint(&command, (uint64_t)to, 8);
+        assert_string_equal(test_command(member->host, CR_CMD_ACK, command.data, command.size), "");
+}
+
+/* Takes and acknowledges all messages from that one on: each comes once, and none
+ * more than the limit allows. */
+static void expect_all(member_t *member, int64_t next) {
+        while (next < MESSAGES) {
+                packet_t *packet = test_host_packet(member->host, CR_PACKET_BATCH);
+                cr_bytes_t bytes;
+                uint32_t count;
+                assert_non_null(packet);
+                bytes = cr_bytes(packet->bytes, packet->size);
+                count = cr_take_u32(&bytes);
+                (void)cr_take_u8(&bytes);
+                assert_int_equal(cr_take_i64(&bytes), next);
+                assert_true(cr_prefetch_used(group_of(member)) <=
+                            CR_PREFETCH_PART(LIMIT) + 2 * (SIZE + CR_DELIVERED_COST));
+                ack(member, packet->slot, next, next + count - 1);
+                next += count;
+                packet_free(packet);
+        }
+}
+
+/* Proves that without demand no more is kept than the share's half, and that by
+ * demand all of it comes, once and in order, over many closings and openings. */
+static void is_shut_and_opened(void **state) {
+        member_t *member = *state;
+        const cr_slot_t *slot;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group_of(member));
+        assert_true(slot->ready.bytes >= CR_PREFETCH_PART(LIMIT) / 2);
+        assert_true(slot->ready.bytes <= CR_PREFETCH_PART(LIMIT) / 2 + 2 * SIZE);
+        assert_in_range(cr_slot_position(slot), 5, 20);
+        assert_int_equal(cr_prefetch_shut_count(group_of(member)), 1);
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 0);
+}
+
+/* Proves that messages for which there is no memory are fetched again. */
+static void without_memory(void **state) {
+        member_t *member = *state;
+        cr_slot_t *slot = first_slot(group_of(member));
+        test_blocks_run_out(true);
+        for (int i = 0; i < 20; i++) {
+                cr_client_drain(member->host->client);
+                cr_client_sweep(member->host->client);
+        }
+        assert_int_equal(cr_slot_position(slot), 0);
+        test_blocks_run_out(false);
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 0);
+}
+
+/* Proves that a slot that begins anew while it is opened goes on where it is then. */
+static void begins_anew_while_opened(void **state) {
+        member_t *member = *state;
+        cr_slot_t *slot;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group_of(member));
+        cr_ready_clear(&slot->ready);
+        cr_prefetch_serve(slot);
+        assert_true(slot->gating);
+        cr_slot_rewind(slot, 60);
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 60);
+}
+
+typedef struct hold {
+        cr_job_t job;
+        sem_t go_on;
+} hold_t;
+
+static void run_hold(cr_client_t *client, cr_job_t *job) {
+        (void)client;
+        while (sem_wait(&((hold_t *)job)->go_on))
+                continue;
+}
+
+static void done_hold(cr_client_t *client, cr_job_t *job) {
+        (void)client;
+        (void)job;
+}
+
+/* Proves that a slot is not released while librdkafka is being told of it. */
+static void release_waits(void **state) {
+        member_t *member = *state;
+        cr_group_t *group = group_of(member);
+        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
+        cr_slot_t *slot;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group);
+        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
+        assert_true(cr_lane_submit(&member->host->client->prefetch_lane, &hold.job));
+        cr_ready_clear(&slot->ready);
+        cr_prefetch_serve(slot);
+        assert_true(group->gates_out);
+        group->revoked = rd_kafka_topic_partition_list_new(1);
+        rd_kafka_topic_partition_list_add(group->revoked, "t", 0);
+        cr_slot_revoke(slot);
+        cr_group_release(member->host->client);
+        assert_int_equal(group->slots.count, 1);
+        sem_post(&hold.go_on);
+        assert_true(serve_until(member, is_gone));
+        sem_destroy(&hold.go_on);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
+                cmocka_unit_test_setup_teardown(without_memory, join_filled, tear_down_member),
+                cmocka_unit_test_setup_teardown(begins_anew_while_opened, join_filled,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
