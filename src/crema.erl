@@ -466,7 +466,7 @@ info() ->
 
 %% @doc About a producer (queue, callers that wait, reports nobody fetched,
 %% callbacks to be run) or a consumer (its partitions, what is delivered, stored,
-%% unacknowledged).
+%% unacknowledged, and the memory of what was fetched).
 -spec info(crema_registry:ref()) -> map().
 info(Client) ->
     crema_info:client(Client).

@@ -25,11 +25,10 @@ static void fill(member_t *member) {
         static char value[SIZE];
         rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
         for (int i = 0; i < MESSAGES; i++)
-                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"),
-                                                   RD_KAFKA_V_PARTITION(0),
-                                                   RD_KAFKA_V_VALUE(value, sizeof(value)),
-                                                   RD_KAFKA_V_END),
-                                 0);
+                assert_int_equal(
+                        rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"), RD_KAFKA_V_PARTITION(0),
+                                          RD_KAFKA_V_VALUE(value, sizeof(value)), RD_KAFKA_V_END),
+                        0);
         assert_int_equal(rd_kafka_flush(rk, LONG_MS), 0);
         rd_kafka_destroy(rk);
 }
