@@ -108,8 +108,6 @@ defmodule Crema.Consumer do
       much a transaction gathers
     * `:producer`, options of that producer
     * `:stop_timeout` (10_000 ms), how long stopping may take
-    * `:prefetch` (67_108_864 bytes), memory that fetched messages of all partitions together may
-      take until they are acknowledged
     * `:failures`, what follows a failure: a list of `{match, policy}`, or one policy (see
       `Crema.DeadLetter` for an example)
     * `:fatal`, a function of a failure that says whether the consumer stops for it
