@@ -56,7 +56,7 @@ $(LAYERS:%=test-%): test-%:
 
 test-kafka: ## the suites that need brokers, on both versions of Kafka
 	@scripts/setup test
-	@scripts/test kafka-4.1.2 kafka-3.9.2
+	@scripts/test kafka-4.1.2+kafka-3.9.2
 
 test-kafka-bundled: ## the same on the newest, with the newest librdkafka
 	@scripts/setup test

@@ -101,15 +101,20 @@ layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdka
         export CREMA_LIBRDKAFKA=bundled
         trap restore_system EXIT
     fi
-    scripts/kafka run --version "$version" -- rebar3 ct --suite "$names"
+    REBAR_BASE_DIR=_build/kafka-$version \
+        scripts/kafka run --version "$version" -- rebar3 ct --suite "$names"
 }
 
 # The C tests and the embedded suites with the newest librdkafka, linked in.
 layer_bundled() {
+    local native
     export CREMA_LIBRDKAFKA=bundled
     trap restore_system EXIT
-    native_tests test
+    rebar3 as test compile
+    native_tests test &
+    native=$!
     layer_ct
+    wait "$native"
 }
 
 restore_system() { # priv/ has the driver that was built last
