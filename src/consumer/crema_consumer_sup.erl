@@ -20,7 +20,10 @@ start_link(Options) ->
     case crema_child:start_link(supervisor, ?MODULE, Options) of
         {error, {shutdown, {failed_to_start_child, dead_letters, Nested}}} ->
             {error, crema_dead_letter_sup:why(Nested)};
-        {error, {shutdown, {failed_to_start_child, group, Reason}}} -> {error, Reason};
+        {error, {shutdown, {failed_to_start_child, Child, Reason}}} when
+            Child =:= group; Child =:= producer
+        ->
+            {error, Reason};
         Other -> Other
     end.
 
