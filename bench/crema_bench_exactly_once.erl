@@ -1,7 +1,7 @@
 %% Copies a topic, exactly once, while the consumer and the broker are killed: see
-%% test/long/exactly_once, which starts this with `main', and this another VM with
+%% bench/exactly_once, which starts this with `main', and this another VM with
 %% `copier', the consumer that is killed.
--module(crema_long_exactly_once).
+-module(crema_bench_exactly_once).
 -behaviour(crema_consumer).
 
 -export([main/0, copier/0]).
@@ -126,12 +126,12 @@ broker(Command) ->
 
 start(Topic) ->
     Paths = lists:append([["-pa", Path] || Path <- code:get_path(), lists:suffix("ebin", Path) orelse
-        lists:suffix("long", Path)]),
+        lists:suffix("build", Path)]),
     open_port({spawn_executable, os:find_executable("erl")}, [
         {line, 1000},
         exit_status,
         {args, ["-noshell", "-noinput", "-kernel", "logger_level", "error"] ++ Paths ++
-            ["-run", "crema_long_exactly_once", "copier", "-extra", Topic]}
+            ["-run", "crema_bench_exactly_once", "copier", "-extra", Topic]}
     ]).
 
 kill(Port) ->
