@@ -85,13 +85,13 @@ static int64_t committed(member_t *member, const char *topic, int32_t partition,
         return offset;
 }
 
-/* A message to each partition of "t4". */
-static void fill(member_t *member) {
+/* A message to each of a topic's four partitions. */
+static void fill(member_t *member, const char *topic) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
         rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
         for (int partition = 0; partition < 4; partition++)
-                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t4"),
+                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
                                                    RD_KAFKA_V_PARTITION(partition),
                                                    RD_KAFKA_V_VALUE("v", 1), RD_KAFKA_V_END),
                                  RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -141,7 +141,7 @@ static bool has_begun(const cr_group_t *group) {
 static void start_survives_a_rebalance(void **state) {
         member_t *member = *state;
         int32_t mark;
-        fill(member);
+        fill(member, "t4");
         fail_requests(member, OFFSET_COMMIT, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 2);
         join_at(member, "t4", "latest");
         assert_true(serve_until(member, has_slot));
@@ -151,49 +151,41 @@ static void start_survives_a_rebalance(void **state) {
         assert_int_equal(mark, 4);
 }
 
-static int64_t begun_at(member_t *member, int32_t partition) {
-        cr_slot_t *slot;
-        size_t at = 0;
-        while ((slot = cr_map_next(&member->host->client->group->slots, &at))) {
-                if (slot->partition == partition)
-                        return slot->delivered;
-        }
-        return -1;
+static int64_t begun_at(member_t *member, const char *topic, int32_t partition) {
+        cr_slot_t *slot = cr_group_find(member->host->client->group, topic, partition);
+        assert_non_null(slot);
+        return slot->delivered;
 }
 
-/* The first partition is committed so; where the others begin at latest. */
-static void expect_starts(member_t *member, int32_t mark, int64_t one, int64_t two, int64_t three) {
-        fill(member);
-        commit(member, "t4", 1, mark);
-        join_at(member, "t4", "latest");
-        assert_true(serve_until(member, has_slot));
-        assert_int_equal(begun_at(member, 1), one);
-        assert_int_equal(begun_at(member, 2), two);
-        assert_int_equal(begun_at(member, 3), three);
+/* Where the second, third and fourth partition begin, and the mark of that. */
+static void expect_starts(member_t *member, const char *topic, int64_t second, int64_t others,
+                          int32_t mark) {
+        int32_t marked;
+        assert_int_equal(begun_at(member, topic, 1), second);
+        assert_int_equal(begun_at(member, topic, 2), others);
+        assert_int_equal(begun_at(member, topic, 3), others);
+        assert_int_equal(committed(member, topic, 3, &marked), others);
+        assert_int_equal(marked, mark);
 }
 
-/* Proves that partitions which a topic has got since the group began with it
- * begin at the earliest; and that they are not taken for a beginning. */
+/* Proves that partitions which a topic has got since the group began with it, by
+ * the mark of the first, begin at the earliest, and are not taken for a beginning;
+ * that so do all without an offset in a group that has been at work; and that a
+ * member which begins beside another is not taken for a late one. */
 static void newer_begin_at_earliest(void **state) {
+        const char *const topics[] = {"m-grown", "m-at-work", "m-beside"};
+        const int32_t marks[] = {2, 0, 4};
         member_t *member = *state;
-        int32_t mark;
-        expect_starts(member, 2, 1, 0, 0);
-        assert_int_equal(committed(member, "t4", 3, &mark), 0);
-        assert_int_equal(mark, 2);
-}
-
-/* Proves that so do all without an offset in a group that has been at work. */
-static void at_work_begin_at_earliest(void **state) {
-        member_t *member = *state;
-        int32_t mark;
-        expect_starts(member, 0, 0, 0, 0);
-        assert_int_equal(committed(member, "t4", 3, &mark), 0);
-        assert_int_equal(mark, 0);
-}
-
-/* Proves that a member which begins beside another is not taken for a late one. */
-static void beside_begin_at_start(void **state) {
-        expect_starts(*state, 4, 1, 1, 1);
+        for (int i = 0; i < 3; i++) {
+                rd_kafka_mock_topic_create(member->mock, topics[i], 4, 1);
+                fill(member, topics[i]);
+                commit(member, topics[i], 1, marks[i]);
+        }
+        join_at(member, "^m-", "latest");
+        assert_true(serve_until(member, has_slot));
+        expect_starts(member, "m-grown", 1, 0, 2);
+        expect_starts(member, "m-at-work", 0, 0, 0);
+        expect_starts(member, "m-beside", 1, 1, 4);
 }
 
 int main(void) {
@@ -209,10 +201,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(start_survives_a_rebalance, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(newer_begin_at_earliest, set_up_member,
-                                                tear_down_member),
-                cmocka_unit_test_setup_teardown(at_work_begin_at_earliest, set_up_member,
-                                                tear_down_member),
-                cmocka_unit_test_setup_teardown(beside_begin_at_start, set_up_member,
                                                 tear_down_member)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
