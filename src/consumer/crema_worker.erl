@@ -372,17 +372,54 @@ slice(Now, Until, #worker{todo = [], gathered = Before} = Worker) ->
             Decoded = decode(Batches, Worker#worker{gathered = Gathered}),
             slice(erlang:monotonic_time(microsecond), Until, Decoded)
     end;
-slice(Now, Until, #worker{paused = Paused} = Worker) ->
-    case handle(Now, Worker) of
-        {next, New} ->
+slice(Now, Until, #worker{failed = Failed, found = Found, sending = none, from = source} = Worker) when
+    map_size(Failed) =:= 0, map_size(Found) =:= 0
+->
+    #worker{handler = Handler, todo = Todo} = Worker,
+    case crema_handler:takes_batches(Handler) of
+        false -> run(Now, Until, none, Todo, Worker#worker.handler_state, Worker);
+        true -> then(Until, call(Now, [], Worker))
+    end;
+slice(Now, Until, Worker) ->
+    case crema_remedy:first(Worker) of
+        {call, Rest, New} -> then(Until, call(Now, Rest, New));
+        Next -> then(Until, Next)
+    end.
+
+%% Message after message that is acknowledged, as nearly all are: they are one run,
+%% of which the worker hears at its end. `Before' is the last one of it so far.
+-spec run(
+    integer(), integer(), crema_consumer:message() | none, [crema_consumer:message()], term(), worker()
+) -> next().
+run(Now, Until, Before, [#{offset := Offset} = Message | Rest] = Todo, State, Worker) ->
+    #worker{handler = Handler, cell = Cell, paused = Paused} = Worker,
+    ok = crema_liveness:at(Cell, Offset, Now),
+    case crema_handler:call(Handler, Message, State) of
+        {ack, New} when Rest =/= [] ->
             Later = erlang:monotonic_time(microsecond),
             case Later < Until andalso not crema_paused:is_raised(Paused) of
-                true -> slice(Later, Until, New);
-                false -> {noreply, rest(New), 0}
+                true -> run(Later, Until, Message, Rest, New, Worker);
+                false -> then(Until, ran(Message, Rest, New, Worker))
             end;
-        Other ->
-            go_on(Other)
+        Verdict ->
+            {next, Ran} = ran(Before, Todo, State, Worker),
+            then(Until, crema_verdict:apply(Verdict, Message, Rest, Ran))
     end.
+
+-spec ran(crema_consumer:message() | none, [crema_consumer:message()], term(), worker()) ->
+    crema_verdict:next().
+ran(none, _Todo, _State, Worker) -> {next, Worker};
+ran(Last, Todo, State, Worker) -> crema_verdict:apply({ack, State}, Last, Todo, Worker).
+
+-spec then(integer(), crema_verdict:next()) -> next().
+then(Until, {next, #worker{paused = Paused} = Worker}) ->
+    Now = erlang:monotonic_time(microsecond),
+    case Now < Until andalso not crema_paused:is_raised(Paused) of
+        true -> slice(Now, Until, Worker);
+        false -> {noreply, rest(Worker), 0}
+    end;
+then(_Until, Other) ->
+    go_on(Other).
 
 -spec wait(non_neg_integer() | infinity, worker()) -> worker().
 wait(infinity, Worker) ->
@@ -428,22 +465,7 @@ demand(Count, #worker{port = Port, slot = Slot}) ->
     _ = crema_port:command(Port, ?CMD_DEMAND, <<Slot:64, Count:32>>),
     ok.
 
-%% The next message, or the whole batch, given to the handler.
--spec handle(integer(), worker()) -> crema_verdict:next().
-handle(Now, #worker{failed = Failed, found = Found, sending = none, from = source} = Worker) when
-    map_size(Failed) =:= 0, map_size(Found) =:= 0
-->
-    [_ | Rest] = Worker#worker.todo,
-    case crema_handler:takes_batches(Worker#worker.handler) of
-        false -> call(Now, Rest, Worker);
-        true -> call(Now, [], Worker)
-    end;
-handle(Now, Worker) ->
-    case crema_remedy:first(Worker) of
-        {call, Rest, New} -> call(Now, Rest, New);
-        Next -> Next
-    end.
-
+%% The messages before `Rest' given to the handler: a batch, or the first of them.
 -spec call(integer(), [crema_consumer:message()], worker()) -> crema_verdict:next().
 call(Now, Rest, #worker{handler = Handler, todo = [#{offset := Offset} = First | _]} = Worker) ->
     ok = crema_liveness:at(Worker#worker.cell, Offset, Now),
