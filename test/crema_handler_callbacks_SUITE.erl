@@ -1,5 +1,5 @@
 %% Handlers: when which of their callbacks is called.
--module(crema_callback_SUITE).
+-module(crema_handler_callbacks_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
