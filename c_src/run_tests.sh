@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs C test programs one after the other; the first that fails is shown in
-# full and ends the run.
+# Runs C test programs beside each other, as those that take long mostly wait; one
+# that fails is shown in full.
 #
 #   run_tests.sh VARIANT PROGRAM...
 set -eu
@@ -21,16 +21,27 @@ if [ "$variant" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then
     runner="setarch $(uname -m) -R"
 fi
 
-for program; do
-    log=$program.log
+run() { # PROGRAM
+    log=$1.log
     start=$(date +%s)
-    if $runner "$program" >"$log" 2>&1 </dev/null; then
+    if $runner "$1" >"$log" 2>&1 </dev/null; then
         passed=$(grep -c '\[       OK \]' "$log") || passed=0
-        echo "  TEST  ${program##*/}: $passed passed ($(($(date +%s) - start)) s)"
+        echo "  TEST  ${1##*/}: $passed passed ($(($(date +%s) - start)) s)"
     else
         status=$?
         cat "$log" >&2
-        echo "  TEST  ${program##*/} failed with exit status $status" >&2
-        exit 1
+        echo "  TEST  ${1##*/} failed with exit status $status" >&2
+        return 1
     fi
+}
+
+pids=
+for program; do
+    run "$program" &
+    pids="$pids $!"
 done
+failed=0
+for pid in $pids; do
+    wait "$pid" || failed=1
+done
+exit "$failed"
