@@ -58,6 +58,28 @@ wrong_policies_test() ->
     ],
     ?assertEqual([], [W || W <- Wrong, faults(#{failures => W}) =/= [failures]]).
 
+wrong_policies_are_told_test() ->
+    %% The fault names the policy, and what of it is wrong.
+    Told = [
+        {#{retries => 3}, "no then in the policy for default"},
+        {[{crash, #{retries => 3}}], "no then in the policy for crash"},
+        {[{crash, #{retries => -1, then => skip}}], "for crash, retries"},
+        {[{crash, #{retries => 1, then => explode}}], "for crash, a then"},
+        {#{backoff => {5, 1}}, "for default, a backoff"},
+        {#{retry => 3, then => skip}, "for default, retry, where"},
+        {[{crash, #{}}], "no policy for crash"},
+        {[{'Elixir.My.Error', 5}], "no policy for My.Error"},
+        {[{"crash", #{then => skip}}], "no atom: \"crash\""},
+        {[{default, #{then => skip}}, {crash, #{then => skip}}], "default before others"}
+    ],
+    [
+        begin
+            {error, {bad_options, #{message := Text}}} = parse(#{failures => Wrong}),
+            ?assertNotEqual(nomatch, string:find(Text, Part), Text)
+        end
+     || {Wrong, Part} <- Told
+    ].
+
 what_belongs_together_test() ->
     %% What a policy sends to must be there, and be another topic than those consumed.
     Retry = #{retries => 1, then => retry_topic},

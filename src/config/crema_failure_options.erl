@@ -104,7 +104,7 @@ describe(max_restarts) ->
 failures(_Value, []) ->
     {ok, []};
 failures(Value, Pairs) ->
-    case lists:all(fun({Key, _}) -> is_part(Key) end, Pairs) of
+    case lists:any(fun({Key, _}) -> is_part(Key) end, Pairs) of
         true -> rows([{default, Value}]);
         false when is_list(Value) -> rows(Pairs);
         false -> expected(failures)
@@ -112,30 +112,47 @@ failures(Value, Pairs) ->
 
 -spec rows([{term(), term()}, ...]) -> {ok, [{atom(), map()}]} | {error, binary()}.
 rows(Given) ->
-    Good = [{Match, Policy} || {Match, Policy} <- Given, is_atom(Match)],
-    Read = [{Match, Policy} || {Match, Some} <- Good, {ok, Policy} <- [policy(Some)]],
     Hidden = lists:keymember(default, 1, lists:droplast(Given)),
-    case length(Read) =:= length(Given) andalso not Hidden of
-        true -> {ok, Read};
-        false -> expected(failures)
+    Faults = [Text || {error, Text} <- [row_fault(Row) || Row <- Given]],
+    case [<<"has default before others, which it hides">> || Hidden] ++ Faults of
+        [] -> {ok, [{Match, maps:from_list(pairs(Policy))} || {Match, Policy} <- Given]};
+        [First | _] -> {error, First}
+    end.
+
+%% What is wrong with one of them.
+-spec row_fault({term(), term()}) -> ok | {error, binary()}.
+row_fault({Match, _}) when not is_atom(Match) ->
+    fault(["has a match that is no atom: ", crema_input:show(Match)]);
+row_fault({Match, Policy}) ->
+    Pairs = pairs(Policy),
+    Retries = proplists:get_value(retries, Pairs, infinity),
+    Ends = Retries =:= infinity orelse lists:keymember(then, 1, Pairs),
+    For = ["in the policy for ", crema_input:show(Match)],
+    case [Pair || Pair <- Pairs, not is_good(Pair)] of
+        _ when Pairs =:= [] -> fault(["has no policy for ", crema_input:show(Match)]);
+        [{Key, _} | _] -> fault(["has, ", For, ", ", part_fault(Key)]);
+        [] when not Ends -> fault(["has no then ", For, ", to say what follows the retries"]);
+        [] -> ok
+    end.
+
+-spec part_fault(term()) -> iodata().
+part_fault(retries) -> "retries that are no integer from 0 on, nor infinity";
+part_fault(backoff) -> "a backoff that is no {Min, Max} with 1 =< Min =< Max";
+part_fault(then) -> "a then that is none of skip, dead_letter, retry_topic, stop and pause";
+part_fault(Key) -> [crema_input:show(Key), ", where there are retries, backoff and then only"].
+
+-spec fault(iodata()) -> {error, binary()}.
+fault(Text) -> {error, iolist_to_binary(Text)}.
+
+-spec pairs(term()) -> [{term(), term()}].
+pairs(Policy) ->
+    case crema_input:pairs(Policy) of
+        {ok, Pairs, []} -> Pairs;
+        _ -> []
     end.
 
 -spec is_part(term()) -> boolean().
 is_part(Key) -> lists:member(Key, [retries, backoff, then]).
-
--spec policy(term()) -> {ok, map()} | error.
-policy(Given) ->
-    case crema_input:pairs(Given) of
-        {ok, [_ | _] = Pairs, []} ->
-            Policy = maps:from_list(Pairs),
-            Ends = is_map_key(then, Policy) orelse maps:get(retries, Policy, infinity) =:= infinity,
-            case Ends andalso lists:all(fun is_good/1, Pairs) of
-                true -> {ok, Policy};
-                false -> error
-            end;
-        _ ->
-            error
-    end.
 
 -spec is_good({term(), term()}) -> boolean().
 is_good({retries, Count}) ->
