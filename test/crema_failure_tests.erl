@@ -106,6 +106,7 @@ texts_have_no_data_test() ->
         }),
         crema_failure:text(failure(returned, {refused, "secret"}, 1)),
         crema_failure:text(failure(returned, "secret", 1)),
+        crema_failure:text(failure(returned, 'Elixir.Some.Error', 1)),
         crema_failure:text(failure(timeout, undefined, 1)),
         crema_failure:text((failure(crash, list_to_atom(lists:duplicate(250, $x)), 1))#{
             class => exit, stacktrace => [{m, f, [secret], []}]
@@ -116,6 +117,7 @@ texts_have_no_data_test() ->
             <<"crash error badmatch in some_module:handle/2 line 12">>,
             <<"returned refused">>,
             <<"returned">>,
+            <<"returned Some.Error">>,
             <<"timeout">>,
             <<"crash exit xxx", _/binary>>
         ],

@@ -91,11 +91,11 @@ missing(Kind, Ref) ->
     {Code, Format, Terms} =
         case {lookup(Ref), whereis_name(Ref)} of
             {{ok, Other, _, _, _}, _} when Other =/= Kind, Kind =/= client ->
-                {not_found, "~0p is a ~s, not a ~s", [Ref, Other, Kind]};
+                {not_found, "~ts is a ~s, not a ~s", [crema_input:show(Ref), Other, Kind]};
             {not_started, undefined} ->
-                {not_found, "no ~s is running under the name ~0p", [Kind, Ref]};
+                {not_found, "no ~s is running under the name ~ts", [Kind, crema_input:show(Ref)]};
             _ ->
-                {closed, "~0p is no running ~s", [Ref, Kind]}
+                {closed, "~ts is no running ~s", [crema_input:show(Ref), Kind]}
         end,
     crema_error:make(Code, io_lib:format(Format, Terms), #{}).
 

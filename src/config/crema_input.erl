@@ -47,9 +47,11 @@ no_zero_byte(Text) ->
 %% @doc A short picture of a value for a message, without secrets.
 -spec show(term()) -> binary().
 show(Value) ->
-    unicode:characters_to_binary(
+    Text = unicode:characters_to_binary(
         io_lib:format("~0tp", [crema_secret:redact(Value)], [{chars_limit, ?MAX_SHOWN}])
-    ).
+    ),
+    %% Elixir's modules as they are written there.
+    re:replace(Text, "'Elixir\\.([A-Z][A-Za-z0-9_.]*)'", "\\1", [global, {return, binary}]).
 
 %% @doc The pairs of a map, property list or Elixir keyword list, in order, and
 %% a fault for each element that is no pair. Of a repeated key the first counts,

@@ -106,7 +106,7 @@ text(#{kind := Kind, reason := Reason} = Failure) ->
     Tag =
         case tag(Reason) of
             undefined -> [];
-            Known -> [$\s, io_lib:format("~0p", [Known])]
+            Known -> [$\s, crema_input:show(Known)]
         end,
     Text = [atom_to_list(Kind), class(Failure), Tag, place(Failure)],
     string:slice(unicode:characters_to_binary(Text), 0, ?LONGEST).
@@ -122,6 +122,6 @@ place(#{stacktrace := [{Module, Function, Arity, Where} | _]}) when is_integer(A
             Number when is_integer(Number) -> io_lib:format(" line ~b", [Number]);
             _ -> []
         end,
-    [io_lib:format(" in ~0p:~0p/~b", [Module, Function, Arity]), Line];
+    [" in ", crema_input:show(Module), io_lib:format(":~0p/~b", [Function, Arity]), Line];
 place(_) ->
     [].
