@@ -3,12 +3,14 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
--export([handle_message/2, one/1]).
+-export([init/2, handle_message/2, one/1]).
 
 %% This module stands for a handler; and one/1 for a function.
 handle_message(Message, State) -> Message(State).
 
 one(Message) -> Message().
+
+init(_Info, Options) -> {ok, state, Options}.
 
 modules_and_functions_are_told_apart_test() ->
     %% An atom behind a module is its argument where the module is a handler,
@@ -74,4 +76,18 @@ functions_have_no_state_test() ->
     ?assertEqual({skip, undefined, State}, Call(fun() -> skip end)),
     ?assertEqual({stop, why, State}, Call(fun() -> {stop, why} end)),
     ?assertMatch({crash, error, function_clause, _}, Call(fun() -> lists:max([]) end)),
-    ?assertMatch({crash, error, {bad_return, {?MODULE, one, 5}}, []}, Call(fun() -> 5 end)).
+    ?assertMatch({crash, error, {bad_return, {?MODULE, one, 5}}, []}, Call(fun() -> 5 end)),
+    ?assertMatch({crash, error, {bad_return, {?MODULE, one, done}}, []}, Call(fun() -> done end)).
+
+where_to_begin_test() ->
+    %% init/2 says so in a map or a list; anything else is a crash.
+    Start = fun(Options) ->
+        Handler = crema_handler:new({?MODULE, Options}),
+        crema_handler:start(Handler, #{})
+    end,
+    ?assertEqual({ok, state, 5}, Start(#{start => 5})),
+    ?assertEqual({ok, state, latest}, Start([{start, latest}])),
+    [
+        ?assertMatch({crash, error, {bad_return, {?MODULE, init, _}}, []}, Start(Bad))
+     || Bad <- [5, [], #{}, [{start, -1}], [{start, 5}, more], #{start => tomorrow}]
+    ].

@@ -88,7 +88,8 @@
 %% partition begins, from now on, instead of what is committed or was not
 %% acknowledged before the crash.
 -callback init(info(), Args :: term()) ->
-    {ok, state()} | {ok, state(), #{start := crema_control:where()}}.
+    {ok, state()}
+    | {ok, state(), #{start := crema_control:where()} | [{start, crema_control:where()}]}.
 -callback handle_message(message(), state()) -> verdict().
 %% The same for a whole batch, in order, instead of handle_message/2.
 -callback handle_messages([message(), ...], state()) -> verdict().

@@ -138,7 +138,7 @@ new({Module, Args}) ->
     }.
 
 -spec with_state(term(), state()) -> term().
-with_state(Answer, State) when is_atom(Answer), Answer =/= ok -> {Answer, State};
+with_state(Answer, State) when Answer =:= ack; Answer =:= noack; Answer =:= skip -> {Answer, State};
 with_state(Answer, State) when is_tuple(Answer) -> erlang:append_element(Answer, State);
 with_state(Answer, _State) -> Answer.
 
@@ -157,16 +157,27 @@ start(#handler{module = Module, args = Args, has = Has}, Info) ->
             {ok, Args, none};
         {ok, State} ->
             {ok, State, none};
-        {ok, State, #{start := Where}} = Started ->
-            case crema_control:is_where(Where) of
-                true -> {ok, State, Where};
-                false -> bad_return(Module, init, Started)
+        {ok, State, Options} = Started ->
+            case where(Options) of
+                {ok, Where} -> {ok, State, Where};
+                error -> bad_return(Module, init, Started)
             end;
         Other ->
             bad_return(Module, init, Other)
     catch
         Class:Reason:Stack -> {crash, Class, Reason, Stack}
     end.
+
+-spec where(term()) -> {ok, crema_control:where()} | error.
+where([{start, Where}]) ->
+    where(#{start => Where});
+where(#{start := Where}) ->
+    case crema_control:is_where(Where) of
+        true -> {ok, Where};
+        false -> error
+    end;
+where(_) ->
+    error.
 
 %% @doc Gives it a message, or a batch.
 -spec call(
