@@ -90,7 +90,17 @@ no_tokens(_Config) ->
     ],
     Token = {crema_token, self(), 1, 1},
     ?assertError(badarg, crema:delegate(Token, nobody)),
-    ?assertError(badarg, crema:ack(Token, soon)).
+    ?assertError(badarg, crema:ack(Token, soon)),
+    ?assertMatch(#{1 := <<"neither a message", _/binary>>}, wrong(fun() -> crema:ack(nothing) end)),
+    ?assertEqual(#{2 => <<"no pid">>}, wrong(fun() -> crema:delegate(Token, nobody) end)).
+
+%% What a shell says of the arguments.
+wrong(Fun) ->
+    try Fun() of
+        Result -> error({returned, Result})
+    catch
+        error:badarg:Stack -> crema_error:format_error(badarg, Stack)
+    end.
 
 in_flight(Config) ->
     %% No more messages of a partition are handled than may be in flight; each that

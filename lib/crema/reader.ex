@@ -125,7 +125,8 @@ defmodule Crema.Reader do
   @spec fold(options, acc, (message, acc -> {:ok | :stop, acc})) ::
           {:ok, acc, positions} | Crema.error()
         when acc: term
-  def fold(opts, acc, fun), do: opts |> to_erlang() |> :crema_reader.fold(fun, acc)
+  def fold(opts, acc, fun) when is_function(fun, 2),
+    do: opts |> to_erlang() |> :crema_reader.fold(fun, acc)
 
   defp to_erlang(opts), do: Crema.Options.put_new(opts, :null, nil)
 end

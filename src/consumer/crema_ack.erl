@@ -37,8 +37,8 @@ delegate(Tokens, Pid) when is_pid(Pid), is_list(Tokens) ->
     );
 delegate(Token, Pid) when is_pid(Pid) ->
     delegate([Token], Pid);
-delegate(_, _) ->
-    erlang:error(badarg).
+delegate(Tokens, Pid) ->
+    erlang:error(badarg, [Tokens, Pid], crema_error:badarg(#{2 => <<"no pid">>})).
 
 -spec each(what(), tokens(), timeout()) -> ok | crema_error:error().
 each(What, Tokens, Timeout) when is_list(Tokens) ->
@@ -60,8 +60,9 @@ token({crema_token, Consumer, Slot, Offset} = Token) when
     is_pid(Consumer), is_integer(Slot), is_integer(Offset)
 ->
     Token;
-token(_) ->
-    erlang:error(badarg).
+token(Other) ->
+    Text = <<"neither a message of a consumer nor its token">>,
+    erlang:error(badarg, [Other], crema_error:badarg(#{1 => Text})).
 
 -spec grouped([crema_consumer:token()]) -> #{pid() => #{pos_integer() => [integer()]}}.
 grouped(Tokens) ->

@@ -134,8 +134,9 @@ fold(Options, Fun, Acc) when is_function(Fun, 2) ->
         {error, _} = Error ->
             Error
     end;
-fold(_Options, _Fun, _Acc) ->
-    erlang:error(badarg).
+fold(Options, Fun, Acc) ->
+    Text = <<"no function of a message and of what it returned before">>,
+    erlang:error(badarg, [Options, Fun, Acc], crema_error:badarg(#{2 => Text})).
 
 -spec fold_reader(reader(), folder(Acc), Acc) -> folded(Acc).
 fold_reader(Reader, Fun, Acc) ->
