@@ -44,7 +44,7 @@ defmodule Crema.Consumer do
   All others are optional.
 
     * `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition, or
-      `{:ok, state, %{start: where}}` (see `t:Crema.Control.where/0`). `info` is a map with `:topic`,
+      `{:ok, state, start: where}` (see `t:Crema.Control.where/0`). `info` is a map with `:topic`,
       `:partition` and `:consumer`. Without it the state is the option `:args`
     * `handle_assigned(info, state)`, once after the first `init/2`
     * `handle_revoked(info, state)`: the partition is given up, or the consumer stops; what is
@@ -74,8 +74,9 @@ defmodule Crema.Consumer do
     * `:group` (required), the name of the consumer group
     * `:topics` (required), a list of topics; one that begins with `^` is a pattern
     * `:handler`, `module` or `{module, args}`, a function of one argument, which returns `:ok`, or
-      `{module, function}`; with `use Crema.Consumer` it is the module itself
-    * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`)
+      `{module, function}`; with `use Crema.Consumer` it is the module itself unless it is given
+    * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`), or the state
+      if there is no `init/2`
     * `:name`, as for a `GenServer`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
@@ -187,8 +188,14 @@ defmodule Crema.Consumer do
   end
 
   defp with_handler(module, defaults, opts) do
-    {args, opts} = defaults |> Crema.Options.merge(opts) |> Map.pop(:args)
-    Map.put(opts, :handler, {module, args})
+    case Crema.Options.merge(defaults, opts) do
+      %{handler: _} = opts ->
+        opts
+
+      opts ->
+        {args, opts} = Map.pop(opts, :args)
+        Map.put(opts, :handler, {module, args})
+    end
   end
 
   defp to_erlang(opts), do: Crema.Options.put_new(opts, :null, nil)

@@ -27,6 +27,28 @@ defmodule Crema.ChildSpecTest do
     assert options_of(Handler.child_spec(opts)).handler.() == {Handler, 7}
   end
 
+  test "a handler that is given counts, and not the module" do
+    opts = [bootstrap_servers: "a:1", topics: ["a"]]
+    spec = Handler.child_spec([handler: {Handler, 7}] ++ opts)
+    assert options_of(spec).handler.() == {Handler, 7}
+
+    assert {:error, {:bad_options, %{message: message}}} =
+             Handler.start_link([handler: Handler, args: 7] ++ opts)
+
+    assert message =~ "args is unknown"
+  end
+
+  test "messages name modules as Elixir does" do
+    opts = [bootstrap_servers: "a:1", group: "a", topics: ["a"]]
+
+    assert {:error, {:bad_options, %{message: message}}} =
+             Crema.Consumer.start_link([handler: Crema.Nothing] ++ opts)
+
+    assert message =~ "handler Crema.Nothing is no module"
+    assert {:error, {:not_found, %{message: message}}} = Crema.pause(Crema.Nobody, :all)
+    assert message =~ "under the name Crema.Nobody."
+  end
+
   test "options of the child go over those of use, properties one by one" do
     opts = [topics: ["a"], kafka: %{"client.id" => "b"}] |> Handler.child_spec() |> options_of()
 
