@@ -128,8 +128,8 @@ log(#{kind := returned}, retry, _Delay, _About) ->
 log(#{kind := returned} = Failure, Action, _Delay, {_, Name}) ->
     #{topic := Topic, partition := Partition, offset := Offset, attempts := Attempts} = Failure,
     logger:warning(
-        "crema consumer ~0p: ~ts [~b] offset ~b failed (attempt ~b), what follows: ~s",
-        [Name, Topic, Partition, Offset, Attempts, Action]
+        "crema consumer ~0p: ~ts [~b] offset ~b failed (attempt ~b, ~ts), what follows: ~s",
+        [Name, Topic, Partition, Offset, Attempts, crema_failure:text(Failure), Action]
     );
 log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, Delay, {_, Name}) ->
     Why =
