@@ -195,8 +195,10 @@ static void tell(cr_client_t *client) {
         gate_free(gate);
 }
 
+/* What librdkafka is being told of is not where the slot is any more. */
 void cr_prefetch_shut(cr_slot_t *slot) {
         slot->shut = true;
+        slot->gating = false;
 }
 
 void cr_prefetch_serve(cr_slot_t *slot) {
@@ -212,7 +214,7 @@ void cr_prefetch_settle(cr_client_t *client) {
                 if (slot->ready.bytes <= half)
                         continue;
                 cr_ready_trim(&slot->ready, half);
-                slot->shut = true;
+                cr_prefetch_shut(slot);
         }
         tell(client);
 }

@@ -129,6 +129,27 @@ static void begins_anew_while_opened(void **state) {
         expect_all(member, 60);
 }
 
+/* Proves that what is let go of while the slot is opened behind it comes again: the
+ * share has fallen, as it does when partitions come. */
+static void trimmed_while_opened(void **state) {
+        member_t *member = *state;
+        cr_group_t *group = group_of(member);
+        cr_slot_t *slot;
+        int64_t position;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group);
+        position = cr_slot_position(slot);
+        group->options.prefetch = 16 * LIMIT;
+        cr_prefetch_serve(slot);
+        assert_true(slot->gating);
+        group->options.prefetch = LIMIT / 4;
+        cr_prefetch_settle(member->host->client);
+        assert_true(cr_slot_position(slot) < position);
+        group->options.prefetch = LIMIT;
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 0);
+}
+
 typedef struct hold {
         cr_job_t job;
         sem_t go_on;
@@ -173,6 +194,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(without_memory, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(begins_anew_while_opened, join_filled,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(trimmed_while_opened, join_filled,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
