@@ -119,7 +119,7 @@ void cr_group_start_again(cr_client_t *client, const cr_slot_t *slot, int64_t of
 void cr_group_renew(cr_client_t *client, cr_slot_t *slot, int64_t offset);
 /* group_seek.c: goes on with the seeks that wait, or answers them. */
 void cr_group_seeks(cr_client_t *client);
-/* A seek of the slot has failed: its fetching is begun anew, when that can be. */
+/* librdkafka does not fetch the slot's partition: that is begun anew, when it can be. */
 void cr_group_unstall(cr_client_t *client, cr_slot_t *slot);
 
 /* The slot of a partition that is not being revoked, or NULL. */

@@ -7,9 +7,16 @@
 #define PACE 4
 #define FRESH 2
 
+/* librdkafka refuses to open a partition that it does not fetch: one that it was
+ * just given, for a moment, or one whose offset was out of range. So it is asked
+ * again, after so many times with a pause, and then fetching is begun anew. */
+#define AT_ONCE 8
+#define REFUSALS 16
+
 typedef struct gate_job {
         cr_job_t job;
         rd_kafka_topic_partition_list_t *pause, *open; /* owned; opaque is the slot */
+        bool slowly;                                   /* one was refused at once too often */
 } gate_job_t;
 
 size_t cr_prefetch_share(const cr_group_t *group) {
@@ -80,6 +87,8 @@ static void run_open(cr_client_t *client, rd_kafka_topic_partition_list_t *list)
 /* @locality prefetch lane. Of the slots only what is set once is read. */
 static void run_gate(cr_client_t *client, cr_job_t *job) {
         gate_job_t *gate = (gate_job_t *)job;
+        if (gate->slowly)
+                cr_lane_pause(client);
         run_pause(client, gate->pause);
         run_open(client, gate->open);
 }
@@ -90,12 +99,24 @@ static void gate_free(gate_job_t *gate) {
         cr_free(gate);
 }
 
+static void refused(cr_slot_t *slot, rd_kafka_resp_err_t err) {
+        cr_prefetch_forget(slot);
+        if (slot->refused < REFUSALS) {
+                slot->refused++;
+        } else if (err == RD_KAFKA_RESP_ERR__STATE) {
+                slot->refused = 0;
+                slot->stalled = true; /* the sweep mends it */
+        }
+}
+
 /* One that began anew meanwhile was sought to where it was: it stays shut, and
  * is opened again. */
 static void opened(cr_slot_t *slot, rd_kafka_resp_err_t err) {
         slot->paused = err != RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (slot->paused)
-                cr_prefetch_forget(slot);
+        if (err)
+                refused(slot, err);
+        else
+                slot->refused = 0;
         if (slot->gating && !err)
                 slot->shut = false;
         slot->gating = false;
@@ -158,6 +179,7 @@ static void list_slot(gate_job_t *gate, cr_slot_t *slot) {
         at = rd_kafka_topic_partition_list_add(list, slot->topic, slot->partition);
         at->offset = cr_slot_position(slot);
         at->opaque = slot;
+        gate->slowly |= slot->refused >= AT_ONCE;
         slot->gating = true;
 }
 

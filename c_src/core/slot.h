@@ -36,7 +36,7 @@ typedef struct cr_slot {
         int32_t mark;              /* of that start: see group_start.c */
         rd_kafka_resp_err_t told;  /* error told, since a message was delivered */
         const void *moving;        /* the seek that librdkafka is carrying out, or NULL */
-        bool stalled;              /* ... which has failed: see group_seek.c */
+        bool stalled;              /* ... which has failed, as it fetches nothing: likewise */
         int64_t stored;            /* position stored last */
         int64_t delivered;         /* behind the last message delivered */
         int64_t end;               /* nothing from here on is delivered; INT64_MAX: no end */
@@ -46,6 +46,7 @@ typedef struct cr_slot {
         bool shut;                 /* nothing is kept of what comes: see prefetch.h */
         bool paused;               /* ... and librdkafka knows */
         bool gating;               /* ... or is just being told */
+        uint8_t refused;           /* so often in a row: see prefetch.c */
         uint8_t fresh;             /* opened, and nothing has come yet: sweeps to wait */
 } cr_slot_t;
 

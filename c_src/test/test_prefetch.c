@@ -1,5 +1,6 @@
 /* core/prefetch.c, on a mock cluster: a slot is shut at its share of a small
  * limit, and opened again where it was. */
+#include <poll.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,6 +151,46 @@ static void trimmed_while_opened(void **state) {
         expect_all(member, 0);
 }
 
+static bool has_error(const cr_group_t *group) {
+        const cr_block_t *block = TAILQ_FIRST(&first_slot(group)->ready.blocks);
+        return block && block->error;
+}
+
+static bool has_messages(const cr_group_t *group) {
+        return cr_ready_next(&first_slot(group)->ready) >= 0;
+}
+
+/* Proves that a partition goes on of which librdkafka has told that the offset is
+ * gone, and which it fetches no more, if that news was let go of; and that it is
+ * not asked without a pause meanwhile. */
+static void opened_in_vain(void **state) {
+        member_t *member = *state;
+        cr_group_t *group = group_of(member);
+        cr_slot_t *slot;
+        int asked = 0;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group);
+        fail_requests(member, FETCH, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE, 1);
+        cr_ready_clear(&slot->ready);
+        cr_prefetch_serve(slot);
+        assert_true(serve_until(member, has_error));
+        group->options.prefetch = 16;
+        cr_prefetch_settle(member->host->client);
+        group->options.prefetch = LIMIT;
+        assert_false(has_error(group));
+        for (int64_t end = cr_now_ms() + 500; cr_now_ms() < end;) {
+                struct pollfd ready = {.fd = member->host->fd, .events = POLLIN};
+                if (poll(&ready, 1, 50) <= 0)
+                        continue;
+                cr_client_drain(member->host->client);
+                asked++;
+        }
+        assert_in_range(asked, 0, 50);
+        assert_true(serve_until(member, has_messages));
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 0);
+}
+
 typedef struct hold {
         cr_job_t job;
         sem_t go_on;
@@ -197,6 +238,7 @@ int main(void) {
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(trimmed_while_opened, join_filled,
                                                 tear_down_member),
+                cmocka_unit_test_setup_teardown(opened_in_vain, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

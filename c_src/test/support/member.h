@@ -11,6 +11,7 @@
 #include "../../core/group.h"
 #include "test_host.h"
 
+#define FETCH 1
 #define LIST_OFFSETS 2
 #define OFFSET_COMMIT 8
 #define OFFSET_FETCH 9
