@@ -147,6 +147,8 @@ static bool is_settled(cr_client_t *client, const reset_job_t *reset, cr_slot_t 
 static void done_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
         cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&client->group->slots, reset->slot);
+        if (slot && !slot->resetting)
+                slot = NULL; /* it has begun elsewhere since: START_AT */
         if (slot)
                 slot->resetting = false;
         if (!is_settled(client, reset, slot)) {

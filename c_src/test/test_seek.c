@@ -253,6 +253,25 @@ static void starts_at(void **state) {
         slot_of(member)->worker = 1;
 }
 
+/* Proves that where a handler begins counts, and not where a reset would have led
+ * that was under way. */
+static void starts_at_in_a_reset(void **state) {
+        member_t *member = *state;
+        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
+        uint64_t before = slot_of(member)->id;
+        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
+        assert_true(cr_lane_submit(&member->host->client->group_lane, &hold.job));
+        cr_group_reset(member->host->client, slot_of(member));
+        assert_true(slot_of(member)->resetting);
+        assert_string_equal(seek(member, "a", true, 70, 0), "");
+        sem_post(&hold.go_on);
+        expect_reply(member, "a", "ok");
+        assert_int_equal(slot_of(member)->id, before);
+        take_and_demand(member, 10);
+        expect_batch(member, 70);
+        sem_destroy(&hold.go_on);
+}
+
 /* Proves that the end of the client answers a seek that waits. */
 static void is_answered_at_the_end(void **state) {
         member_t *member = *state;
@@ -301,6 +320,7 @@ int main(void) {
                                            cmocka_unit_test(is_answered_in_a_rebalance),
                                            cmocka_unit_test(commits_again),
                                            cmocka_unit_test(starts_at),
+                                           cmocka_unit_test(starts_at_in_a_reset),
                                            cmocka_unit_test(commits_prefix),
                                            cmocka_unit_test(is_answered_at_the_end)};
         return cmocka_run_group_tests(tests, join_filled, tear_down_member);
