@@ -233,6 +233,11 @@ void cr_group_unstall(cr_client_t *client, cr_slot_t *slot) {
         cr_error_t error = {0};
         if (slot->revoked || slot->moving || !cr_group_is_settled(client->group))
                 return;
+        if (slot->reading) { /* only an offset that is gone ends its fetching */
+                slot->stalled = false;
+                cr_group_reset(client, slot);
+                return;
+        }
         cr_group_start_again(client, slot, cr_slot_position(slot), &error);
         slot->stalled = error.set;
         cr_source_mark(&slot->source);

@@ -12,6 +12,7 @@
 #include <librdkafka/rdkafka_mock.h>
 
 #include "../core/group.h"
+#include "../core/prefetch.h"
 #include "support/test_host.h"
 
 #define TOPIC "t"
@@ -252,6 +253,44 @@ static void out_of_range(void **state) {
         packet_free(packet);
 }
 
+/* Serves the client until the condition holds, with sweeps. */
+static void serve_until(scene_t *scene, const cr_slot_t *slot, bool (*holds)(const cr_slot_t *)) {
+        for (int quiet = 0; !holds(slot); quiet++) {
+                struct pollfd ready = {.fd = scene->host->fd, .events = POLLIN};
+                assert_true(quiet < 400);
+                if (poll(&ready, 1, 50) > 0)
+                        cr_client_drain(scene->host->client);
+                else
+                        cr_client_sweep(scene->host->client);
+        }
+}
+
+static bool has_error(const cr_slot_t *slot) {
+        return !cr_ready_is_empty(&slot->ready);
+}
+
+static bool is_resetting(const cr_slot_t *slot) {
+        return slot->resetting;
+}
+
+/* Proves the same where that news of librdkafka's was let go of. */
+static void out_of_range_in_the_end(void **state) {
+        scene_t *scene = *state;
+        uint64_t id = assigned(scene, 0, MESSAGES + 5, -1);
+        cr_slot_t *slot = cr_map_get(&scene->host->client->group->slots, id);
+        packet_t *packet;
+        serve_until(scene, slot, has_error);
+        cr_ready_clear(&slot->ready);
+        cr_prefetch_shut(slot);
+        take(scene, id);
+        assert_string_equal(demand(scene, id, 10), "");
+        serve_until(scene, slot, is_resetting);
+        packet = test_host_event(scene->host, "partition_error");
+        assert_non_null(packet);
+        assert_non_null(memmem(packet->bytes, packet->size, "offset_out_of_range", 19));
+        packet_free(packet);
+}
+
 /* Proves that a client may end at any moment: with slots that nobody took, that
  * are fetched, and that have ended. */
 static void ends_at_any_moment(void **state) {
@@ -299,6 +338,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(bounds, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(exact_credit, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(one_at_a_time, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(out_of_range_in_the_end, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(out_of_range, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(ends_at_any_moment, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(no_memory, set_up, tear_down)};
