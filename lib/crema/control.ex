@@ -26,8 +26,8 @@ defmodule Crema.Control do
   @type partition :: {topic :: binary | atom, partition :: non_neg_integer}
 
   @typedoc """
-  An offset, an end of the partition, or the first message that is not older than that time (in
-  milliseconds since 1970).
+  An offset, an end of the partition, or the first message that is not older than that time (a
+  `DateTime`, or milliseconds since 1970).
   """
   @type where ::
           non_neg_integer
@@ -35,7 +35,7 @@ defmodule Crema.Control do
           | :beginning
           | :latest
           | :end
-          | {:timestamp, non_neg_integer}
+          | {:timestamp, non_neg_integer | DateTime.t()}
 
   @typedoc "A position in a partition: the offset of the next message."
   @type offset :: %{topic: binary, partition: non_neg_integer, offset: non_neg_integer}

@@ -28,14 +28,14 @@
 -type partition() :: {Topic :: iodata() | atom(), Partition :: non_neg_integer()}.
 -type partitions() :: all | partition() | [partition()].
 %% An offset; `earliest' or `beginning'; `latest' or `end'; the first message that
-%% is not older than that (milliseconds since 1970), or the end without one.
+%% is not older than that (milliseconds since 1970, or Elixir's DateTime), or the end without one.
 -type where() ::
     non_neg_integer()
     | earliest
     | beginning
     | latest
     | 'end'
-    | {timestamp, non_neg_integer()}.
+    | {timestamp, non_neg_integer() | DateTime :: map()}.
 -type offset() :: #{
     topic := binary(), partition := non_neg_integer(), offset := non_neg_integer()
 }.
@@ -111,16 +111,24 @@ seek(Consumer, Partitions, Where, Timeout) ->
 
 %% @private Whether it says where to begin.
 -spec is_where(term()) -> boolean().
+is_where({timestamp, #{'__struct__' := 'Elixir.DateTime'} = Time}) ->
+    is_where({timestamp, milliseconds(Time)});
 is_where({timestamp, Ms}) -> is_integer(Ms) andalso Ms >= 0 andalso Ms =< ?MAX_OFFSET;
 is_where(Offset) when is_integer(Offset) -> Offset >= 0 andalso Offset < ?MAX_OFFSET;
 is_where(Name) -> lists:member(Name, [earliest, beginning, latest, 'end']).
 
 %% @private As the driver reads it.
 -spec packed_where(where()) -> {atom(), non_neg_integer()}.
+packed_where({timestamp, Time}) when is_map(Time) -> {timestamp, milliseconds(Time)};
 packed_where({timestamp, Ms}) -> {timestamp, Ms};
 packed_where(Offset) when is_integer(Offset) -> {offset, Offset};
 packed_where(Name) when Name =:= earliest; Name =:= beginning -> {beginning, 0};
 packed_where(_) -> {'end', 0}.
+
+%% Elixir's module is there when its structs are.
+-spec milliseconds(map()) -> integer().
+milliseconds(#{'__struct__' := Module} = Time) ->
+    Module:to_unix(Time, millisecond).
 
 %% ---- commit ------------------------------------------------------------------------
 

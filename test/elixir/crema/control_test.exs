@@ -45,6 +45,10 @@ defmodule Crema.ControlTest do
     assert {:error, {:commits_nothing, _}} = Crema.Control.commit_async(consumer)
     assert {:error, {:not_assigned, %{partition: 7}}} = Crema.pause(consumer, {"espresso", 7})
 
+    # A time may be a DateTime.
+    assert {:ok, [%{offset: _}]} =
+             Crema.seek(consumer, :all, {:timestamp, ~U[2020-01-01 00:00:00Z]})
+
     assert :ok = Crema.Control.add_topics(consumer, ["mocha"])
     assert {:ok, ["espresso", "mocha"]} = Crema.Control.subscription(consumer)
     assert :ok = Crema.Control.remove_topics(consumer, "mocha")
