@@ -69,12 +69,13 @@ partition(Consumer, Number) ->
     [Partition] = [P || #{partition := N} = P <- partitions(Consumer), N =:= Number],
     Partition.
 
-%% @doc Waits until a consumer has acknowledged all that it was given.
+%% @doc Waits until a consumer has acknowledged all that it was given. What is stored
+%% may lie behind it: at the end of a partition, past what is no message.
 all_acknowledged(Consumer) ->
     crema_ct:await(fun() ->
         Partitions = partitions(Consumer),
         Done = [
-            N =:= 0 andalso Stored =:= Delivered
+            N =:= 0 andalso Stored >= Delivered
          || #{unacknowledged := N, stored := Stored, delivered := Delivered} <- Partitions
         ],
         Partitions =/= [] andalso lists:all(fun(D) -> D end, Done) orelse {left, Partitions}
