@@ -20,8 +20,8 @@
     port :: port(),
     %% how long a process of another node may take
     timeout :: pos_integer(),
-    %% who has what, by message and by process
-    held = #{} :: #{key() => pid()},
+    %% who has what, by message, with what tells this time from others; and by process
+    held = #{} :: #{key() => {pid(), Since :: reference()}},
     holders = #{} :: #{pid() => {Monitor :: reference(), #{key() => held}}},
     many = ?MANY :: pos_integer()
 }).
@@ -36,12 +36,19 @@ new(Port, Timeout) ->
 %% @doc Who is handed a message that another had has it now.
 -spec add(some(), pid(), delegates()) -> delegates().
 add(Slots, Pid, #delegates{timeout = Timeout} = Delegates) ->
-    Keys = [{Slot, Offset} || {Slot, Runs} <- Slots, Offset <- crema_runs:offsets(Runs)],
-    _ = node(Pid) =:= node() orelse erlang:send_after(Timeout, self(), {crema_delegated, Slots}),
-    pruned(hold(Keys, Pid, let_go(Keys, Delegates))).
+    Keys = keys(Slots),
+    Since = make_ref(),
+    _ =
+        node(Pid) =:= node() orelse
+            erlang:send_after(Timeout, self(), {crema_delegated, Since, Slots}),
+    pruned(hold(Keys, Pid, Since, let_go(Keys, Delegates))).
 
--spec hold([key()], pid(), delegates()) -> delegates().
-hold(Keys, Pid, #delegates{held = Held, holders = Holders} = Delegates) ->
+-spec keys(some()) -> [key()].
+keys(Slots) ->
+    [{Slot, Offset} || {Slot, Runs} <- Slots, Offset <- crema_runs:offsets(Runs)].
+
+-spec hold([key()], pid(), reference(), delegates()) -> delegates().
+hold(Keys, Pid, Since, #delegates{held = Held, holders = Holders} = Delegates) ->
     {Monitor, Own} =
         case Holders of
             #{Pid := Holder} -> Holder;
@@ -49,7 +56,7 @@ hold(Keys, Pid, #delegates{held = Held, holders = Holders} = Delegates) ->
         end,
     More = maps:from_keys(Keys, held),
     Delegates#delegates{
-        held = maps:merge(Held, maps:from_keys(Keys, Pid)),
+        held = maps:merge(Held, maps:from_keys(Keys, {Pid, Since})),
         holders = Holders#{Pid => {Monitor, maps:merge(Own, More)}}
     }.
 
@@ -59,7 +66,7 @@ let_go(Keys, Delegates) ->
     lists:foldl(
         fun(Key, #delegates{held = Held, holders = Holders} = Acc) ->
             case maps:take(Key, Held) of
-                {Pid, Rest} ->
+                {{Pid, _}, Rest} ->
                     {Monitor, Own} = maps:get(Pid, Holders),
                     Left = maps:remove(Key, Own),
                     Acc#delegates{held = Rest, holders = still(Pid, Monitor, Left, Holders)};
@@ -81,8 +88,10 @@ still(Pid, Monitor, Own, Holders) ->
 
 %% @doc Takes what is for it from the member's mailbox: what has failed, and why.
 -spec handle(term(), delegates()) -> {failed, some(), Reason :: term(), delegates()} | unknown.
-handle({crema_delegated, Slots}, Delegates) ->
-    {failed, Slots, ack_timeout, Delegates};
+%% What another process has got meanwhile, or the same anew, is not late.
+handle({crema_delegated, Since, Slots}, #delegates{held = Held} = Delegates) ->
+    Late = [Key || Key <- keys(Slots), {_, At} <- [maps:get(Key, Held, none)], At =:= Since],
+    {failed, by_slot(Late), ack_timeout, let_go(Late, Delegates)};
 handle({'DOWN', Monitor, process, Pid, Reason}, #delegates{holders = Holders} = Delegates) ->
     case maps:take(Pid, Holders) of
         {{Monitor, Own}, Rest} ->
