@@ -135,6 +135,9 @@ handle_cast({stop, Timeout}, State) ->
     {stop, {shutdown, stopped}, with_deadline(Timeout, State)};
 handle_cast({nacked, Slot, Runs, Reason}, State) ->
     {noreply, nacked([{Slot, Runs}], Reason, State)};
+%% What is in its transaction must not come again.
+handle_cast({delegate, _, _}, #state{options = #{commit := exactly_once}} = State) ->
+    {noreply, State};
 handle_cast({delegate, Slots, Pid}, #state{delegates = Delegates} = State) ->
     {noreply, State#state{delegates = crema_delegates:add(Slots, Pid, Delegates)}};
 handle_cast(_, State) ->
