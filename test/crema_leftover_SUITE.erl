@@ -7,6 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     encoders/1, pushed_after_close/1, remembered_producers/1, buffered_note/1, pool_rows/1,
+    consumer_not_started/1,
     pool_stop_messages/1, ready_message/1, ready_handler/1,
     stop_in_transaction_event/1, slow_transaction_event/1, pool_stop_in_event/1, link_in_event/1,
     given_up/1, asker_killed/1, transaction_on_reload/1, stop_in_callback/1,
@@ -18,6 +19,7 @@ suite() -> [{timetrap, {seconds, 30}}].
 all() ->
     [
         encoders, pushed_after_close, remembered_producers, buffered_note, pool_rows,
+        consumer_not_started,
         pool_stop_messages, ready_message, ready_handler,
         stop_in_transaction_event, slow_transaction_event, pool_stop_in_event, link_in_event,
         given_up, asker_killed, transaction_on_reload, stop_in_callback,
@@ -88,6 +90,27 @@ buffered_note(Config) ->
     end,
     crema_ct:await(fun() -> not is_process_alive(Buffer) end),
     ?assertEqual([], rows(P)).
+
+consumer_not_started(Config) ->
+    %% A consumer that fails to start when it has a producer already leaves no row behind.
+    Rows = fun() -> [Row || {{note, _, crema_dead_letter_sup}, _} = Row <- ets:tab2list(crema_registry)] end,
+    Options = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        group => g,
+        topics => [crema_ct:topic(Config, 1)],
+        handler => fun(_) -> ok end,
+        dead_letter => #{topic => dead},
+        kafka => #{'group.instance.id' => one}
+    },
+    One = crema_ct:started(crema_consumer:start_link(Options)),
+    {_, Failed} = crema_ct:hold(fun() ->
+        process_flag(trap_exit, true),
+        crema_consumer:start_link(Options)
+    end),
+    ?assertMatch({error, {instance_in_use, _}}, Failed),
+    crema_ct:await(fun() -> [One] =:= [Owner || {{note, Owner, _}, _} <- Rows()] end),
+    ok = crema_consumer:stop(One),
+    crema_ct:await(fun() -> Rows() =:= [] end).
 
 rows(Owner) ->
     [Row || {{note, Of, _}, _} = Row <- ets:tab2list(crema_registry), Of =:= Owner].

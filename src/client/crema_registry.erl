@@ -8,7 +8,7 @@
 -export([lookup/1, missing/2, whereis_name/1]).
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
--export([note/3, noted/3, forget/2]).
+-export([watch/1, note/3, noted/3, forget/2]).
 -export([claim/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -43,7 +43,12 @@ start_link() ->
 -spec register(kind(), port() | none, Settings :: term(), Status :: map()) -> ok.
 register(Kind, Port, Settings, Status) ->
     true = ets:insert(?TABLE, [{self(), Kind, Port, Settings}, {{status, self()}, Status}]),
-    gen_server:call(?MODULE, {watch, self()}).
+    watch(self()).
+
+%% @doc What is kept of that process goes with it, whether it has a client or not.
+-spec watch(pid()) -> ok.
+watch(Pid) ->
+    gen_server:call(?MODULE, {watch, Pid}).
 
 %% @doc The calling process has another client, or none for now.
 -spec set_port(port() | none) -> ok.
@@ -60,7 +65,7 @@ set_port(Port) ->
 -spec alias(pid(), Owner :: pid()) -> ok.
 alias(Pid, Owner) ->
     true = ets:insert(?TABLE, {Pid, alias, Owner, none}),
-    gen_server:call(?MODULE, {watch, Pid}).
+    watch(Pid).
 
 %% @doc The client of a process. `not_started' when it is none, or no more. Only
 %% a producer can be without a port ({@link crema_producer:client/3}).
@@ -166,7 +171,7 @@ set_settings(Settings) ->
 -spec register_pool(Pool :: pid(), Checkout :: pid(), Size :: pos_integer()) -> ok.
 register_pool(Pool, Checkout, Size) ->
     true = ets:insert(?TABLE, {{pool, Pool}, Checkout, erlang:make_tuple(Size, none)}),
-    gen_server:call(?MODULE, {watch, Pool}).
+    watch(Pool).
 
 %% @doc Called by the supervisor of a pool's members, and by nobody else.
 -spec set_member(Pool :: pid(), Index :: pos_integer(), Member :: pid()) -> ok.

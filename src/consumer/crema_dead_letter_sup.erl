@@ -46,6 +46,8 @@ producer(Consumer) ->
 -spec init({pid(), fun(() -> map())}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Consumer, Options}) ->
+    %% It may end before there is a member of the group.
+    ok = crema_registry:watch(Consumer),
     #{shutdown := Shutdown} = crema_producer:child_spec(Options()),
     Producer = #{
         id => producer,
