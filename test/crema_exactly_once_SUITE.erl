@@ -6,11 +6,11 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([flow/1, misuse/1, metadata/1]).
+-export([flow/1, misuse/1, delegated/1, large_dead_letter/1, metadata/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> [flow, misuse, metadata].
+all() -> [flow, misuse, delegated, large_dead_letter, metadata].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -118,6 +118,55 @@ misuse(Config) ->
         {_, #{reason := {bad_return, Named, _}}} = crema_ct_consume:heard(Crashed)
      || {Crashed, Named} <- Heard
     ].
+
+delegated(Config) ->
+    %% What is in a transaction does not come again because somebody died to whom it
+    %% was left.
+    [Source, To] = [crema_ct:topic(Config, 1) || _ <- [1, 2]],
+    ok = crema_ct:fill(Config, Source, 0, [1, 2, 3]),
+    {Dead, Monitor} = spawn_monitor(fun() -> ok end),
+    receive
+        {'DOWN', Monitor, process, Dead, _} -> ok
+    end,
+    Self = self(),
+    Handle = fun(#{value := Value} = Message, State) ->
+        Self ! {handled, self(), Message},
+        ok = crema:delegate(Message, Dead),
+        {produce, [#{topic => To, value => Value}], State}
+    end,
+    Committed = crema_ct_consume:listen(Source, [crema, consumer, transaction_committed]),
+    C = crema_ct:consumer(Config, Source, #{to => Self, handle => Handle}, (exactly_once())#{
+        transaction_interval => 1000
+    }),
+    _ = crema_ct:handled(3),
+    crema_ct_consume:all_acknowledged(C),
+    ok = crema_ct:none_handled(50),
+    ?assertEqual(3, counted(Committed)).
+
+large_dead_letter(Config) ->
+    %% A message that is larger than what a producer takes by default is sent on all the
+    %% same, and its partition goes on.
+    [Source, Dead] = [crema_ct:topic(Config, 1) || _ <- [1, 2]],
+    Large = binary:copy(<<0>>, 1500000),
+    P = crema_ct:producer(Config, #{
+        max_payload_size => 2000000, kafka => #{'message.max.bytes' => 2000000}
+    }),
+    {ok, _} = crema:produce(P, #{topic => Source, value => Large}),
+    {ok, _} = crema:produce(P, #{topic => Source, value => <<"next">>}),
+    Self = self(),
+    Handle = fun
+        (#{value := <<"next">>} = Message, State) ->
+            Self ! {handled, self(), Message},
+            {ack, State};
+        (_, State) ->
+            {dead_letter, too_large, State}
+    end,
+    _ = crema_ct:consumer(Config, Dead, #{to => Self}, #{}),
+    _ = crema_ct:consumer(Config, Source, #{to => Self, handle => Handle}, (exactly_once())#{
+        dead_letter => #{topic => Dead}
+    }),
+    Values = [Value || {_, #{value := Value}} <- crema_ct:handled(2)],
+    ?assertEqual([Large, <<"next">>], lists:sort(Values)).
 
 metadata(Config) ->
     %% There is none before the consumer is a member of its group, nor for slots that

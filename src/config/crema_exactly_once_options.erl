@@ -73,12 +73,14 @@ in_order(_) ->
 -spec producer(map()) -> map().
 producer(#{kafka := Kafka, producer := Given, bootstrap_servers := Servers} = Options) ->
     Shared = maps:filter(fun(Key, _) -> is_shared(Key) end, Kafka),
+    {Sizes, SizeProperties} = sizes(Options),
     Properties = lists:foldl(fun maps:merge/2, Shared, [
+        SizeProperties,
         #{<<"transaction.timeout.ms">> => integer_to_binary(?TRANSACTION_TIMEOUT)},
         maps:get(kafka, Given, #{}),
         #{<<"transactional.id">> => transactional_id(Options)}
     ]),
-    Defaults = #{
+    Defaults = Sizes#{
         bootstrap_servers => Servers,
         on_fatal => reload,
         %% A transaction's are awaited at its end.
@@ -87,6 +89,11 @@ producer(#{kafka := Kafka, producer := Given, bootstrap_servers := Servers} = Op
         request_timeout => 16#FFFFFFFF
     },
     maps:merge(Defaults, Given#{kafka => Properties}).
+
+%% What is sent on may be as large as what was consumed.
+-spec sizes(map()) -> {#{atom() => term()}, #{binary() => binary()}}.
+sizes(#{dead_letter := undefined}) -> {#{}, #{}};
+sizes(_) -> crema_failure_options:any_size().
 
 -spec is_shared(binary()) -> boolean().
 is_shared(Key) ->

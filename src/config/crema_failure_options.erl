@@ -2,7 +2,8 @@
 %% types, their rules, and what they come to together.
 -module(crema_failure_options).
 
--export([rows/0, check/2, describe/1, rules/0, producer/1, limit/1]).
+-export([rows/0, check/2, describe/1, rules/0, producer/1, any_size/0, limit/1]).
+-export([conflicts/2]).
 
 -export_type([type/0]).
 
@@ -265,6 +266,11 @@ topics_differ(#{topics := Topics, retry_topics := Retries, dead_letter := Letter
 topics_differ(_) ->
     [].
 
+%% @doc Why a running consumer with these options may not subscribe to these topics.
+-spec conflicts([binary()], Options :: map()) -> [iodata()].
+conflicts(Topics, Options) ->
+    [Why || {fault, _, Why} <- topics_differ(Options#{topics => lists:uniq(Topics)})].
+
 %% What is no pattern librdkafka judges.
 -spec matches(binary(), binary()) -> boolean().
 matches(Topic, Pattern) ->
@@ -318,15 +324,20 @@ producer(#{dead_letter := #{producer := Own}, bootstrap_servers := Servers, kafk
         Given = Own(),
         Shared = maps:filter(fun(Name, _) -> is_connection(Name) end, Kafka),
         Theirs = maps:get(kafka, Given, #{}),
-        %% What came from brokers they may take back: they judge its size.
-        Defaults = #{bootstrap_servers => Servers, max_payload_size => ?ANY_SIZE},
-        Properties = over(Theirs, Shared#{<<"message.max.bytes">> => ?LIBRDKAFKA_SIZE}),
-        maps:merge(Defaults, Given#{kafka => Properties})
+        {Options, Properties} = any_size(),
+        Defaults = Options#{bootstrap_servers => Servers},
+        maps:merge(Defaults, Given#{kafka => over(Theirs, maps:merge(Shared, Properties))})
     end};
 producer(#{dead_letter := #{producer := Ref}}) when not is_function(Ref, 0) ->
     {given, Ref};
 producer(_) ->
     none.
+
+%% @doc What came from brokers they may take back: they judge its size. Options and
+%% properties of a producer.
+-spec any_size() -> {#{atom() => term()}, #{binary() => binary()}}.
+any_size() ->
+    {#{max_payload_size => ?ANY_SIZE}, #{<<"message.max.bytes">> => ?LIBRDKAFKA_SIZE}}.
 
 %% @doc How long a handler may take, in milliseconds, and whether it is killed then
 %% or the member leaves the group.
