@@ -10,7 +10,7 @@
 -export([
     explicit_dead_letter/1, exactly_once/1, own_producer/1, dead_letters/1,
     dead_letters_of_crashes/1, dead_letter_batch/1, dead_letter_holds/1, retry_topics/1,
-    retry_topics_begin_early/1
+    retry_topics_begin_early/1, not_consumed_as_well/1
 ]).
 
 -import(crema_ct_consume, [
@@ -27,7 +27,7 @@ groups() ->
         {side_by_side, [parallel], [
             explicit_dead_letter, exactly_once, own_producer, dead_letters,
             dead_letters_of_crashes, dead_letter_batch, dead_letter_holds, retry_topics,
-            retry_topics_begin_early
+            retry_topics_begin_early, not_consumed_as_well
         ]}
     ].
 
@@ -262,3 +262,26 @@ retry_topics_begin_early(Config) ->
     true = all_acknowledged(C),
     ok = crema_ct:fill(Config, Topic, 0, [2]),
     ?assertEqual([2], values(crema_ct:handled(1))).
+
+not_consumed_as_well(Config) ->
+    %% Where failed messages go cannot be subscribed to as well; and a change that is
+    %% refused leaves nothing of it behind, whatever was asked for meanwhile.
+    [A, Dead, Retry] = [crema_ct:topic(Config, 1) || _ <- [1, 2, 3]],
+    C = crema_ct:consumer(Config, A, #{to => self()}, #{
+        dead_letter => #{topic => Dead}, retry_topics => [{Retry, 1000}]
+    }),
+    Refused = [
+        crema_control:add_topics(C, [Dead]),
+        crema_control:subscribe(C, [<<"^", Dead/binary>>]),
+        crema_control:subscribe(C, [Retry])
+    ],
+    [?assertMatch({error, {bad_call, _}}, Answer) || Answer <- Refused],
+    {ok, _, _, _, Member} = crema_registry:lookup(C),
+    Wrong = [
+        gen_server:send_request(Member, {subscribe, {add, [Topic]}})
+     || Topic <- [<<"^(">>, <<"fine">>]
+    ],
+    [{reply, {error, _}} = gen_server:wait_response(Id, 20000) || Id <- Wrong],
+    ?assertEqual({ok, [A]}, crema_control:subscription(C)),
+    ok = crema_control:add_topics(C, [<<"fine">>]),
+    ?assertEqual({ok, [A, <<"fine">>]}, crema_control:subscription(C)).

@@ -223,7 +223,8 @@ lag(Consumer, Timeout) ->
 %% them. `ok' says that it is asked for; what comes of it are rebalances. A topic
 %% that is not there is the event `[crema, client, error]', code
 %% `unknown_topic_or_part', and is taken up when it is made. Without topics the
-%% consumer leaves its group.
+%% consumer leaves its group, unless it has retry topics. Where the consumer sends
+%% what failed cannot be subscribed to as well: `bad_call'.
 -spec subscribe(consumer(), Topics :: term()) -> ok | crema_error:error().
 subscribe(Consumer, Topics) ->
     subscribe(Consumer, Topics, ?TIMEOUT).

@@ -11,13 +11,18 @@
 -type change() :: replace | add | remove.
 
 -record(subscription, {
+    %% as asked for last
     topics :: [binary()],
+    %% as the driver has them
+    confirmed = [] :: [binary()],
     %% beside them, and at the earliest in any case: what the group has sent there
     %% itself is not to be missed
     retry_topics :: [binary()],
     start :: term(),
     out_of_range :: atom(),
-    %% what was asked of the driver: by whom, and what was before
+    %% who sends on to where: what must not be consumed as well
+    options :: map(),
+    %% what was asked of the driver: by whom, and which topics
     asked = #{} :: #{crema_port:tag() => {gen_server:from(), [binary()]}},
     %% with the newer group protocol brokers match topics and say of none that it
     %% is not there: then each is asked for
@@ -35,6 +40,8 @@ new(#{topics := Topics, retry_topics := Retries, kafka := Kafka} = Options) ->
     #subscription{
         looks = maps:get(<<"group.protocol">>, Kafka, <<"classic">>) =/= <<"classic">>,
         topics = Topics,
+        confirmed = Topics,
+        options = maps:with([retry_topics, dead_letter], Options),
         retry_topics = [Topic || {Topic, _} <- Retries],
         start = Start,
         out_of_range = OutOfRange
@@ -73,12 +80,30 @@ packed(Tag, #subscription{topics = Topics, retry_topics = Early} = Subscription)
 %% may stand behind an assignment.
 -spec change({change(), [binary()]}, gen_server:from(), port(), subscription()) ->
     {wait, subscription()} | {reply, crema_error:error(), subscription()}.
-change({Change, Given}, From, Port, #subscription{topics = Before, asked = Asked} = Subscription) ->
-    New = Subscription#subscription{topics = changed(Change, Given, Before)},
+change({Change, Given}, From, Port, #subscription{topics = Before} = Subscription) ->
+    Topics = changed(Change, Given, Before),
+    case crema_failure_options:conflicts(Topics, Subscription#subscription.options) of
+        [] -> ask(Topics, From, Port, Subscription);
+        [Why | _] -> {reply, crema_error:make(bad_call, ["topics ", Why], #{}), Subscription}
+    end.
+
+-spec ask([binary()], gen_server:from(), port(), subscription()) ->
+    {wait, subscription()} | {reply, crema_error:error(), subscription()}.
+ask(Topics, From, Port, #subscription{asked = Asked} = Subscription) ->
+    New = Subscription#subscription{topics = Topics},
     case crema_port:ask_async(Port, ?CMD_SUBSCRIBE, fun(Tag) -> packed(Tag, New) end) of
-        {ok, Ref} -> {wait, New#subscription{asked = Asked#{Ref => {From, Before}}}};
+        {ok, Ref} -> {wait, New#subscription{asked = Asked#{Ref => {From, Topics}}}};
         {error, _} = Error -> {reply, Error, Subscription}
     end.
+
+%% What was asked for behind it still may be had.
+-spec refused(subscription()) -> subscription().
+refused(#subscription{asked = Asked, confirmed = Confirmed} = Subscription) when
+    map_size(Asked) =:= 0
+->
+    Subscription#subscription{topics = Confirmed};
+refused(Subscription) ->
+    Subscription.
 
 -spec changed(change(), [binary()], [binary()]) -> [binary()].
 changed(replace, Given, _Before) -> Given;
@@ -90,15 +115,15 @@ changed(remove, Given, Before) -> Before -- Given.
 -spec answered(term(), port(), subscription()) ->
     {ok, subscription()} | {missing, Topic :: binary(), subscription()} | unknown.
 answered({Ref, Bytes}, Port, #subscription{asked = Asked} = Subscription) when is_map_key(Ref, Asked) ->
-    {{From, Before}, Rest} = maps:take(Ref, Asked),
+    {{From, Topics}, Rest} = maps:take(Ref, Asked),
     Left = Subscription#subscription{asked = Rest},
     case crema_port:answer(Bytes) of
         ok ->
             gen_server:reply(From, ok),
-            {ok, look(Port, Left)};
+            {ok, look(Port, Left#subscription{confirmed = Topics})};
         {error, _} = Error ->
             gen_server:reply(From, Error),
-            {ok, Left#subscription{topics = Before}}
+            {ok, refused(Left)}
     end;
 answered({Ref, Bytes}, _, #subscription{looked_for = Asked} = Subscription) when
     is_map_key(Ref, Asked)
