@@ -2,12 +2,16 @@
 %% supervisor: specification, orderly stop, warnings.
 -module(crema_child).
 
--export([running/0, start_link/3, restarts/2, spec/5, child_id/2, works_for/1, works_for_one/1, stop/2]).
+-export([running/0, start_link/3, restarts/2, spec/5, shutdown/1, child_id/2]).
+-export([works_for/1, works_for_one/1, stop/2]).
 -export([shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
 %% was asked to stop.
 -define(RESTART_MS, 100).
+
+%% Time beside its own deadline that a supervisor gives a client to stop.
+-define(SHUTDOWN_MARGIN, 2000).
 
 %% @doc Starts a gen_server or a supervisor under the name that parsed options
 %% have.
@@ -91,6 +95,12 @@ spec(Scope, Module, Type, Options, Shutdown) ->
         restart => transient,
         shutdown => Stop
     }.
+
+%% @doc How long a supervisor waits for a child that keeps such a deadline (milliseconds)
+%% itself. No supervisor can wait for longer than the most it may be.
+-spec shutdown(non_neg_integer()) -> non_neg_integer().
+shutdown(Deadline) ->
+    min(Deadline + ?SHUTDOWN_MARGIN, 16#FFFFFFFF).
 
 %% @doc What a supervisor knows a child by: its name, if it has one.
 -spec child_id(module(), term()) -> term().

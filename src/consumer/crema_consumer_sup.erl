@@ -84,7 +84,7 @@ init(#{stop_timeout := Stop} = Options) ->
     Group = #{
         id => group,
         start => {?MODULE, start_group, [self(), Hidden]},
-        shutdown => Stop + 2000,
+        shutdown => crema_child:shutdown(Stop),
         significant => true,
         restart => transient
     },
@@ -117,7 +117,11 @@ dead_letters(Options) ->
 -spec exactly_once(fun(() -> map()), map()) -> [supervisor:child_spec()].
 exactly_once(Hidden, #{commit := exactly_once, stop_timeout := Stop}) ->
     [
-        #{id => producer, start => {?MODULE, start_producer, [Hidden]}, shutdown => Stop + 2000},
+        #{
+            id => producer,
+            start => {?MODULE, start_producer, [Hidden]},
+            shutdown => crema_child:shutdown(Stop)
+        },
         #{id => exactly_once, start => {?MODULE, start_exactly_once, [self(), Hidden]}}
     ];
 exactly_once(_Hidden, _Options) ->

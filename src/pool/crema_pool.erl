@@ -272,7 +272,7 @@ init({members, Pool, Options}) ->
         id => member,
         start => {?MODULE, start_member, [Pool, Options]},
         restart => transient,
-        shutdown => Flush + 2000
+        shutdown => crema_child:shutdown(Flush)
     },
     {ok, {#{strategy => simple_one_for_one, intensity => max(3, Size), period => 30}, [Member]}};
 init(Options) ->

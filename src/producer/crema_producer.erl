@@ -19,9 +19,6 @@
 %% anew, `produce_now' does not; `flush' and `purge' need none where there is none.
 -type purpose() :: produce | produce_now | flush | purge.
 
-%% Time beside the flush that a supervisor gives a producer to stop.
--define(SHUTDOWN_MARGIN, 2000).
-
 %% @doc Starts a producer. It does not wait for a broker: see
 %% `crema:await_ready/2'. Wrong options are all named in the error.
 -spec start_link(Options :: map() | list()) ->
@@ -37,7 +34,7 @@ start_link(Options) ->
 -spec child_spec(Options :: map() | list()) -> supervisor:child_spec().
 child_spec(Options) ->
     crema_child:spec(producer, ?MODULE, worker, Options, fun(#{flush_timeout := Timeout}) ->
-        Timeout + ?SHUTDOWN_MARGIN
+        crema_child:shutdown(Timeout)
     end).
 
 %% @doc Stops a producer: flushes up to its `flush_timeout', then purges, so
