@@ -11,7 +11,7 @@
     pool_stop_messages/1, ready_message/1, ready_handler/1,
     stop_in_transaction_event/1, slow_transaction_event/1, pool_stop_in_event/1, link_in_event/1,
     given_up/1, asker_killed/1, transaction_on_reload/1, stop_in_callback/1,
-    wrong_times/1, options_that_are_no_map/1
+    wrong_times/1, longest_times/1, wrong_secrets/1, options_that_are_no_map/1
 ]).
 
 suite() -> [{timetrap, {seconds, 30}}].
@@ -23,7 +23,7 @@ all() ->
         pool_stop_messages, ready_message, ready_handler,
         stop_in_transaction_event, slow_transaction_event, pool_stop_in_event, link_in_event,
         given_up, asker_killed, transaction_on_reload, stop_in_callback,
-        wrong_times, options_that_are_no_map
+        wrong_times, longest_times, wrong_secrets, options_that_are_no_map
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -103,10 +103,8 @@ consumer_not_started(Config) ->
         kafka => #{'group.instance.id' => one}
     },
     One = crema_ct:started(crema_consumer:start_link(Options)),
-    {_, Failed} = crema_ct:hold(fun() ->
-        process_flag(trap_exit, true),
-        crema_consumer:start_link(Options)
-    end),
+    {Holder, Failed} = crema_ct:hold(fun() -> crema_consumer:start_link(Options) end),
+    ok = crema_ct:let_go(Holder),
     ?assertMatch({error, {instance_in_use, _}}, Failed),
     crema_ct:await(fun() -> [One] =:= [Owner || {{note, Owner, _}, _} <- Rows()] end),
     ok = crema_consumer:stop(One),
@@ -380,3 +378,52 @@ options_that_are_no_map(Config) ->
     ?assertMatch({error, {bad_message, _}}, crema:buffer_many(P, Message)),
     ?assertMatch({error, {bad_message, _}}, crema:buffer_many(P, [Message | Message])),
     ok = crema_pool:stop(Pool).
+
+longest_times(Config) ->
+    %% With the longest times that options take, supervisors end as with any other.
+    Longest = 16#FFFFFFFF,
+    Options = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        group => crema_ct:unique(<<"group">>),
+        topics => [crema_ct:topic(Config, 1)],
+        handler => fun(_) -> ok end,
+        stop_timeout => Longest,
+        dead_letter => #{topic => dead, producer => #{flush_timeout => Longest}}
+    },
+    ?assertMatch(#{shutdown := Longest}, crema_producer:child_spec(#{
+        bootstrap_servers => crema_ct:bootstrap(Config), flush_timeout => Longest
+    })),
+    {Holder, C} = crema_ct:hold(fun() ->
+        {ok, Started} = crema_consumer:start_link(Options),
+        Started
+    end),
+    Monitor = erlang:monitor(process, C),
+    ok = crema_ct:let_go(Holder),
+    receive
+        {'DOWN', Monitor, process, C, Reason} -> ?assertEqual(normal, Reason)
+    end.
+
+wrong_secrets(Config) ->
+    %% A secret's function that raises, or returns no text, is a wrong option of every
+    %% client, whose error does not tell what it was.
+    Given = #{bootstrap_servers => crema_ct:bootstrap(Config)},
+    Consumer = #{group => g, topics => [t], handler => fun(_) -> ok end},
+    {Holder, Answers} = crema_ct:hold(fun() ->
+        [
+            Open((maps:merge(Given, More))#{kafka => #{'ssl.key.password' => Secret}})
+         || Secret <- [fun() -> error(hunter2) end, fun() -> {hunter2} end],
+            {Open, More} <- [
+                {fun crema_producer:start_link/1, #{}},
+                {fun crema_consumer:start_link/1, Consumer},
+                {fun crema_reader:open/1, #{topic => t}}
+            ]
+        ]
+    end),
+    [
+        ?assertMatch(
+            {error, {bad_options, #{faults := [#{option := {kafka, <<"ssl.key.password">>}}]}}}, Answer
+        )
+     || Answer <- Answers
+    ],
+    ok = crema_ct:let_go(Holder),
+    ?assertEqual(nomatch, re:run(io_lib:format("~p", [Answers]), "hunter2")).

@@ -42,16 +42,27 @@ open(Kind, Properties, Options) ->
             Command = fun(Tag) ->
                 {?CMD_OPEN, term_to_binary({Tag, Kind, revealed(Properties), Options})}
             end,
-            case crema_port:ask(Port, Command, infinity, none) of
+            try crema_port:ask(Port, Command, infinity, none) of
                 {ok, Address} ->
                     {ok, Port, Address};
                 {error, _} = Error ->
                     ok = crema_port:close(Port),
                     Error
+            catch
+                throw:{bad_secret, Key} ->
+                    ok = crema_port:close(Port),
+                    bad_secret(Key)
             end;
         Error ->
             Error
     end.
+
+-spec bad_secret(binary()) -> crema_error:error().
+bad_secret(Key) ->
+    Reason = <<"has a function that raised, or that returned no text">>,
+    crema_error:make(bad_options, [Key, $\s, Reason], #{
+        faults => [#{option => {kafka, Key}, reason => Reason}]
+    }).
 
 %% @doc Whether the librdkafka in use has a property that the oldest one lacks.
 %% This one came with 2.2; without it a full prefetch queue costs a second of
@@ -76,7 +87,7 @@ reveal(Key, Value) ->
         {ok, Text} ->
             Text;
         {error, _} ->
-            erlang:error({bad_secret, Key})
+            throw({bad_secret, Key})
     end.
 
 %% @doc Closes a client and waits until it is wholly gone, or until the deadline
