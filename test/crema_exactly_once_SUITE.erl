@@ -6,11 +6,11 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([flow/1, misuse/1, delegated/1, large_dead_letter/1, metadata/1]).
+-export([flow/1, misuse/1, delegated/1, large_dead_letter/1, crash_in_commit/1, metadata/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> [flow, misuse, delegated, large_dead_letter, metadata].
+all() -> [flow, misuse, delegated, large_dead_letter, crash_in_commit, metadata].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -167,6 +167,37 @@ large_dead_letter(Config) ->
     }),
     Values = [Value || {_, #{value := Value}} <- crema_ct:handled(2)],
     ?assertEqual([Large, <<"next">>], lists:sort(Values)).
+
+crash_in_commit(Config) ->
+    %% A handler that raises while a commit is under way has crashed: the wait for that is
+    %% no time of its own, after which its message would be skipped here.
+    [Source, To] = [crema_ct:topic(Config, 1) || _ <- [1, 2]],
+    ok = crema_ct:fill(Config, Source, 0, [1]),
+    Self = self(),
+    Crashes = crema_ct_consume:once([3]),
+    Handle = fun(#{value := Value} = Message, State) ->
+        false = Crashes(crema_ct_consume:number(Message)),
+        Self ! {handled, self(), Message},
+        case crema_ct_consume:number(Message) of
+            1 -> {produce, [#{topic => To, value => Value}], State};
+            _ -> {ack, State}
+        end
+    end,
+    Crashed = crema_ct_consume:listen(Source, [crema, consumer, handler_crashed]),
+    Committed = crema_ct_consume:listen(Source, [crema, consumer, transaction_committed]),
+    ok = crema_cluster:fail(proplists:get_value(cluster, Config), end_txn, [{no_error, 2000}]),
+    _ = crema_ct:consumer(Config, Source, #{to => Self, handle => Handle}, (exactly_once())#{
+        handler_timeout => 500,
+        failures => [{timeout, #{retries => 0, then => skip}}]
+    }),
+    _ = crema_ct:handled(1),
+    %% Later than the interval, and long before the commit has ended.
+    ok = crema_ct:none_handled(300),
+    ok = crema_ct:fill(Config, Source, 0, [2, 3]),
+    Numbers = [crema_ct_consume:number(M) || {_, M} <- crema_ct:handled(2)],
+    ?assertEqual([2, 3], Numbers),
+    _ = crema_ct_consume:heard(Crashed),
+    _ = crema_ct_consume:heard(Committed).
 
 metadata(Config) ->
     %% There is none before the consumer is a member of its group, nor for slots that

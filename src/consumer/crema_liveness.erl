@@ -8,7 +8,7 @@
 %% A worker without work has no timer: it tells of the end of its rest.
 -module(crema_liveness).
 
--export([new/0, begins/3, at/3, idle/1, tried/3]).
+-export([new/0, begins/3, at/3, idle/1, beside/4, tried/3]).
 -export([message/1, timer/2, check/2]).
 
 -export_type([cell/0]).
@@ -60,6 +60,22 @@ at(Cell, Offset, Now) ->
 -spec idle(cell()) -> ok.
 idle(Cell) ->
     atomics:put(Cell, ?SINCE, 0).
+
+%% @doc Runs what may wait and is not the handler's time, also when that has raised: what
+%% it was at is known behind it.
+-spec beside(cell(), Member :: pid(), crema_slots:id(), fun(() -> Result)) -> Result.
+beside(Cell, Member, Slot, Fun) ->
+    {Offset, _} = message(Cell),
+    ok = idle(Cell),
+    Result = Fun(),
+    case Offset of
+        none ->
+            ok;
+        _ ->
+            ok = begins(Cell, Member, Slot),
+            ok = at(Cell, Offset, erlang:monotonic_time(microsecond))
+    end,
+    Result.
 
 %% @doc A message has failed so often, but not ended the worker.
 -spec tried(cell(), Offset :: integer(), Tries :: pos_integer()) -> ok.

@@ -484,8 +484,9 @@ call(Now, Rest, #worker{handler = Handler, todo = [#{offset := Offset} = First |
 tell_acked(#worker{acked = []} = Worker) ->
     Worker;
 tell_acked(#worker{exactly_once = Pid, acked = Runs, slot = Slot} = Worker) when is_pid(Pid) ->
+    Add = fun() -> crema_exactly_once:add(Pid, Slot, crema_runs:bounds(Runs), []) end,
     %% When it is aborted the worker is told.
-    _ = crema_exactly_once:add(Pid, Slot, crema_runs:bounds(Runs), []),
+    _ = crema_liveness:beside(Worker#worker.cell, Worker#worker.group, Slot, Add),
     Worker#worker{acked = crema_runs:new()};
 tell_acked(#worker{acked = Runs, slot = Slot, port = Port} = Worker) ->
     _ = crema_port:command(Port, ?CMD_ACK, <<Slot:64, (crema_runs:pack(Runs))/binary>>),
