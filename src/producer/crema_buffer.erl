@@ -130,18 +130,19 @@ handle_call(_, _From, #state{drain = Drain, ended = Ended} = State) when
 ->
     {reply, closed(), State};
 handle_call({add, Items}, From, State) ->
-    noted(add_items(From, Items, State));
+    timed(add_items(From, Items, State));
 handle_call(flush, {Caller, _} = From, State) ->
     {Id, Ref, Claims} = crema_claims:add(Caller, State#state.claims),
     gen_server:reply(From, {ok, Ref}),
-    noted(flush_for({call, Id}, State#state{claims = Claims}));
+    timed(flush_for({call, Id}, State#state{claims = Claims}));
 handle_call(purge, From, #state{queue = Queue} = State) ->
     Count = crema_buffer_queue:count(Queue),
+    Empty = queued(crema_buffer_queue:clear(Queue), State),
     gen_server:reply(From, {ok, Count}),
     ok = event([crema, buffer, purged], #{count => Count}, #{}, State),
-    noted(serve(State#state{queue = crema_buffer_queue:clear(Queue)}));
+    timed(serve(Empty));
 handle_call(drain, From, State) ->
-    noted(drained(flush_for(stop, State#state{drain = From}))).
+    timed(drained(flush_for(stop, State#state{drain = From}))).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->
@@ -149,34 +150,40 @@ handle_cast(_, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({timeout, Timer, age}, #state{timer = Timer} = State) ->
-    noted(flush_for(age, State#state{timer = none}));
+    timed(flush_for(age, State#state{timer = none}));
 handle_info({timeout, Timer, waited}, #state{waiters = Waiters} = State) ->
     {Late, Rest} = lists:partition(fun({_, _, Own}) -> Own =:= Timer end, Waiters),
     ok = refuse(Late, none),
     {noreply, State#state{waiters = Rest}};
 handle_info({crema_dispatch, Pid, Accepted, Refusal}, #state{sending = {Pid, _, _, _}} = State) ->
-    noted(handed_over(Accepted, Refusal, State));
+    timed(handed_over(Accepted, Refusal, State));
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{sending = {_, Monitor, _, _}} = State) ->
     {error, _} = Refusal = crema_error:make(closed, io_lib:format("~0tP", [Reason, 10]), #{}),
-    noted(handed_over(0, Refusal, State));
+    timed(handed_over(0, Refusal, State));
 handle_info({'DOWN', Monitor, _, _, Reason}, #state{reporting = Reporting} = State) when
     is_map_key(Monitor, Reporting)
 ->
     {{Begun, Accepted, Refusal}, Rest} = maps:take(Monitor, Reporting),
     Results = crema_dispatch:results(Reason, Accepted),
-    noted(settle(Begun, Results, Refusal, State#state{reporting = Rest}));
+    timed(settle(Begun, Results, Refusal, State#state{reporting = Rest}));
 handle_info({'EXIT', Producer, _}, #state{producer = Producer, waiters = Waiters} = State) ->
     lists:foreach(fun({From, _, _}) -> gen_server:reply(From, closed()) end, Waiters),
-    noted(State#state{ended = true, waiters = []});
+    timed(State#state{ended = true, waiters = []});
 handle_info(Message, #state{claims = Claims} = State) ->
     case crema_claims:handle_info(Message, Claims) of
         {ok, New} -> {noreply, State#state{claims = New}};
         unknown -> {noreply, State}
     end.
 
-%% After a change: the number is told, the timer runs while there is something.
--spec noted(#state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
-noted(#state{ended = true, sending = none, reporting = Reporting} = State) when
+%% The number is told before anybody hears what has changed it.
+-spec queued(crema_buffer_queue:queue(), #state{}) -> #state{}.
+queued(Queue, #state{producer = Producer} = State) ->
+    ok = crema_registry:note(Producer, buffered, crema_buffer_queue:count(Queue)),
+    State#state{queue = Queue}.
+
+%% After a change: the timer runs while there is something.
+-spec timed(#state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+timed(#state{ended = true, sending = none, reporting = Reporting} = State) when
     map_size(Reporting) =:= 0
 ->
     #state{producer = Producer, name = Name, queue = Queue, claims = Claims, why = Why} = State,
@@ -185,11 +192,10 @@ noted(#state{ended = true, sending = none, reporting = Reporting} = State) when
     ok = crema_registry:forget(Producer, buffered),
     ok = crema_claims:leave(Claims),
     {stop, normal, State};
-noted(#state{ended = true} = State) ->
+timed(#state{ended = true} = State) ->
     {noreply, State};
-noted(#state{producer = Producer, queue = Queue, age = Age, timer = Timer} = State) ->
+timed(#state{queue = Queue, age = Age, timer = Timer} = State) ->
     Count = crema_buffer_queue:count(Queue),
-    ok = crema_registry:note(Producer, buffered, Count),
     case Timer of
         none when Count > 0, Age > 0 ->
             {noreply, State#state{timer = erlang:start_timer(Age, self(), age)}};
@@ -206,7 +212,7 @@ noted(#state{producer = Producer, queue = Queue, age = Age, timer = Timer} = Sta
 add_items(From, Items, #state{queue = Queue, sending = Sending, waiters = Waiters} = State) ->
     case crema_buffer_queue:add(Items, Queue) of
         {ok, New} when Waiters =:= [] ->
-            due(added(From, Items, State#state{queue = New}));
+            due(added(From, Items, queued(New, State)));
         too_large ->
             gen_server:reply(From, too_large()),
             State;
@@ -237,7 +243,7 @@ serve(#state{waiters = [{From, Items, Timer} | Rest], queue = Queue, sending = S
     case crema_buffer_queue:add(Items, Queue) of
         {ok, New} ->
             _ = erlang:cancel_timer(Timer),
-            serve(added(From, Items, State#state{waiters = Rest, queue = New}));
+            serve(added(From, Items, queued(New, State#state{waiters = Rest})));
         full when Sending =:= none ->
             serve(flush_for(limit, State));
         full ->
@@ -273,7 +279,7 @@ flush_for(Cause, #state{sending = none, queue = Queue} = State) ->
             {Items, Empty} = crema_buffer_queue:take(Queue),
             Runs = crema_buffer_queue:runs(Items, Queue),
             {Pid, Monitor} = crema_dispatch:start(State#state.producer, Runs),
-            State#state{queue = Empty, sending = {Pid, Monitor, Items, begun(Cause)}}
+            (queued(Empty, State))#state{sending = {Pid, Monitor, Items, begun(Cause)}}
     end;
 flush_for(Cause, State) when Cause =:= limit; Cause =:= age ->
     State;
@@ -283,7 +289,7 @@ flush_for(Cause, #state{flushes = Flushes} = State) ->
 -spec handed_over(non_neg_integer(), crema_dispatch:refusal(), #state{}) -> #state{}.
 handed_over(Accepted, Refusal, #state{sending = {_, Monitor, Items, Begun}} = State) ->
     Queue = crema_buffer_queue:put_back(lists:nthtail(Accepted, Items), State#state.queue),
-    Free = State#state{sending = none, queue = Queue},
+    Free = queued(Queue, State#state{sending = none}),
     Next =
         case Accepted of
             0 ->
