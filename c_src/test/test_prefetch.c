@@ -1,7 +1,6 @@
 /* core/prefetch.c, on a mock cluster: a slot is shut at its share of a small
  * limit, and opened again where it was. */
 #include <poll.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +11,7 @@
 #include <cmocka.h>
 
 #include "../core/prefetch.h"
+#include "support/hold.h"
 #include "support/member.h"
 
 #define MESSAGES 100
@@ -191,32 +191,15 @@ static void opened_in_vain(void **state) {
         expect_all(member, 0);
 }
 
-typedef struct hold {
-        cr_job_t job;
-        sem_t go_on;
-} hold_t;
-
-static void run_hold(cr_client_t *client, cr_job_t *job) {
-        (void)client;
-        while (sem_wait(&((hold_t *)job)->go_on))
-                continue;
-}
-
-static void done_hold(cr_client_t *client, cr_job_t *job) {
-        (void)client;
-        (void)job;
-}
-
 /* Proves that a slot is not released while librdkafka is being told of it. */
 static void release_waits(void **state) {
         member_t *member = *state;
         cr_group_t *group = group_of(member);
-        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
+        hold_t hold;
         cr_slot_t *slot;
         assert_true(serve_until(member, is_quiet));
         slot = first_slot(group);
-        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
-        assert_true(cr_lane_submit(&member->host->client->prefetch_lane, &hold.job));
+        hold_lane(&hold, &member->host->client->prefetch_lane);
         cr_ready_clear(&slot->ready);
         cr_prefetch_serve(slot);
         assert_true(group->gates_out);

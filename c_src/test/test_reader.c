@@ -13,6 +13,7 @@
 
 #include "../core/group.h"
 #include "../core/prefetch.h"
+#include "support/hold.h"
 #include "support/test_host.h"
 
 #define TOPIC "t"
@@ -279,16 +280,20 @@ static void out_of_range_in_the_end(void **state) {
         uint64_t id = assigned(scene, 0, MESSAGES + 5, -1);
         cr_slot_t *slot = cr_map_get(&scene->host->client->group->slots, id);
         packet_t *packet;
+        hold_t hold;
         serve_until(scene, slot, has_error);
         cr_ready_clear(&slot->ready);
         cr_prefetch_shut(slot);
         take(scene, id);
+        hold_lane(&hold, &scene->host->client->group_lane);
         assert_string_equal(demand(scene, id, 10), "");
         serve_until(scene, slot, is_resetting);
+        sem_post(&hold.go_on);
         packet = test_host_event(scene->host, "partition_error");
         assert_non_null(packet);
         assert_non_null(memmem(packet->bytes, packet->size, "offset_out_of_range", 19));
         packet_free(packet);
+        sem_destroy(&hold.go_on);
 }
 
 /* Proves that a client may end at any moment: with slots that nobody took, that

@@ -1,6 +1,5 @@
 /* Seeks, and commits that are asked for: in quiet, in the middle of a rebalance,
  * one upon another, at the end of the client. */
-#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "support/hold.h"
 #include "support/member.h"
 
 #define MESSAGES 100
@@ -135,28 +135,11 @@ static void moves(void **state) {
         assert_int_equal(committed(member), 50);
 }
 
-typedef struct hold {
-        cr_job_t job;
-        sem_t go_on;
-} hold_t;
-
-static void run_hold(cr_client_t *client, cr_job_t *job) {
-        (void)client;
-        while (sem_wait(&((hold_t *)job)->go_on))
-                continue;
-}
-
-static void done_hold(cr_client_t *client, cr_job_t *job) {
-        (void)client;
-        (void)job;
-}
-
 /* Proves that until librdkafka has moved nothing is delivered of what it had. */
 static void delivers_nothing_old(void **state) {
         member_t *member = *state;
-        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
-        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
-        assert_true(cr_lane_submit(&member->host->client->group_lane, &hold.job));
+        hold_t hold;
+        hold_lane(&hold, &member->host->client->group_lane);
         assert_string_equal(seek(member, "a", false, 40, LONG_MS), "");
         take_and_demand(member, 10);
         cr_client_drain(member->host->client);
@@ -170,10 +153,9 @@ static void delivers_nothing_old(void **state) {
  * before does not make the slot deliver. */
 static void last_one_counts(void **state) {
         member_t *member = *state;
-        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
-        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
+        hold_t hold;
         assert_string_equal(seek(member, "a", false, 90, LONG_MS), "");
-        assert_true(cr_lane_submit(&member->host->client->group_lane, &hold.job));
+        hold_lane(&hold, &member->host->client->group_lane);
         assert_string_equal(seek(member, "b", false, 20, LONG_MS), "");
         take_and_demand(member, 10);
         expect_reply(member, "a", "ok");
@@ -257,10 +239,9 @@ static void starts_at(void **state) {
  * that was under way. */
 static void starts_at_in_a_reset(void **state) {
         member_t *member = *state;
-        hold_t hold = {.job = {.run = run_hold, .done = done_hold}};
+        hold_t hold;
         uint64_t before = slot_of(member)->id;
-        assert_int_equal(sem_init(&hold.go_on, 0, 0), 0);
-        assert_true(cr_lane_submit(&member->host->client->group_lane, &hold.job));
+        hold_lane(&hold, &member->host->client->group_lane);
         cr_group_reset(member->host->client, slot_of(member));
         assert_true(slot_of(member)->resetting);
         assert_string_equal(seek(member, "a", true, 70, 0), "");
