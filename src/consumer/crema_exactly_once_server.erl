@@ -215,47 +215,45 @@ opened(Data) ->
 -spec add_to_others(
     gen_statem:from(), slot(), crema_exactly_once:range(), [crema_packet:message()], ended()
 ) -> result().
-add_to_others(From, Slot, Range, Messages, {ok, #data{open = Open, options = Options} = Data}) ->
-    #{transaction_interval := Interval, transaction_bytes := Most} = Options,
-    case crema_gathering:add(Slot, Range, Messages, Open) of
-        {ok, New} ->
-            Added = Data#data{open = New},
-            case crema_gathering:bytes(New) >= Most of
-                true ->
-                    {Ended, Concluded} = conclude(Added),
-                    next(Ended, Concluded, [{reply, From, Ended}]);
-                false ->
-                    Left = max(0, Interval - crema_gathering:age(New)),
-                    {keep_state, Added, [{reply, From, ok}, {{timeout, commit}, Left, now}]}
-            end;
-        {refused, Error} ->
-            {keep_state, Data, [{reply, From, Error}]};
-        {error, Reason} ->
-            next(aborted, aborted(Reason, Data), [{reply, From, aborted}])
-    end;
-add_to_others(_From, _Slot, _Range, _Messages, Aborted) ->
-    later(Aborted).
+add_to_others(From, Slot, Range, Messages, Ended) ->
+    added(From, Slot, Range, Messages, Ended, fun(#data{open = New, options = Options} = Added) ->
+        #{transaction_interval := Interval, transaction_bytes := Most} = Options,
+        case crema_gathering:bytes(New) >= Most of
+            true ->
+                {Concluded, Data} = conclude(Added),
+                next(Concluded, Data, [{reply, From, Concluded}]);
+            false ->
+                Left = max(0, Interval - crema_gathering:age(New)),
+                {keep_state, Added, [{reply, From, ok}, {{timeout, commit}, Left, now}]}
+        end
+    end).
 
 %% In a transaction of its own, which ends at once.
 -spec add_alone(
     gen_statem:from(), slot(), crema_exactly_once:range(), [crema_packet:message()], ended()
 ) -> result().
-add_alone(From, Slot, Range, Messages, {ok, #data{open = Open} = Data}) ->
+add_alone(From, Slot, Range, Messages, Ended) ->
+    added(From, Slot, Range, Messages, Ended, fun(#data{open = New} = Added) ->
+        case committed(Added) of
+            {ok, Committed} ->
+                {keep_state, Committed, [{reply, From, ok}]};
+            {error, Reason} = Failed ->
+                ended_alone(From, crema_gathering:culprits(Failed, New), Reason, Added)
+        end
+    end).
+
+%% To the transaction that is open; what follows if it takes them.
+-spec added(gen_statem:from(), slot(), crema_exactly_once:range(), Messages, ended(), Then) ->
+    result()
+when
+    Messages :: [crema_packet:message()], Then :: fun((data()) -> result()).
+added(From, Slot, Range, Messages, {ok, #data{open = Open} = Data}, Then) ->
     case crema_gathering:add(Slot, Range, Messages, Open) of
-        {ok, New} ->
-            Added = Data#data{open = New},
-            case committed(Added) of
-                {ok, Committed} ->
-                    {keep_state, Committed, [{reply, From, ok}]};
-                {error, Reason} = Failed ->
-                    ended_alone(From, crema_gathering:culprits(Failed, New), Reason, Added)
-            end;
-        {refused, Error} ->
-            {keep_state, Data, [{reply, From, Error}]};
-        {error, Reason} ->
-            next(aborted, aborted(Reason, Data), [{reply, From, aborted}])
+        {ok, New} -> Then(Data#data{open = New});
+        {refused, Error} -> {keep_state, Data, [{reply, From, Error}]};
+        {error, Reason} -> next(aborted, aborted(Reason, Data), [{reply, From, aborted}])
     end;
-add_alone(_From, _Slot, _Range, _Messages, Aborted) ->
+added(_From, _Slot, _Range, _Messages, Aborted, _Then) ->
     later(Aborted).
 
 %% Its worker still has what it is about.
