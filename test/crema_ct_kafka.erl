@@ -32,11 +32,15 @@ topic(Topic, Partitions, Settings) ->
 tool(Class, Arguments) ->
     unicode:characters_to_binary(script("tool", [Class | Arguments])).
 
-%% @doc The log of a partition begins at that offset from now on.
-delete_records(Directory, Topic, Partition, Offset) ->
+%% @doc The log of a partition, or of each of several, begins at that offset from now on.
+delete_records(Directory, Topic, Partition, Offset) when is_integer(Partition) ->
+    delete_records(Directory, Topic, [Partition], Offset);
+delete_records(Directory, Topic, Partitions, Offset) ->
     File = filename:join(Directory, <<Topic/binary, ".json">>),
-    Format = "{\"version\":1,\"partitions\":[{\"topic\":\"~s\",\"partition\":~b,\"offset\":~b}]}",
-    ok = file:write_file(File, io_lib:format(Format, [Topic, Partition, Offset])),
+    Format = "{\"topic\":\"~s\",\"partition\":~b,\"offset\":~b}",
+    Each = [io_lib:format(Format, [Topic, Partition, Offset]) || Partition <- Partitions],
+    Json = ["{\"version\":1,\"partitions\":[", lists:join($,, Each), "]}"],
+    ok = file:write_file(File, Json),
     Said = tool("org.apache.kafka.tools.DeleteRecordsCommand", [
         "--bootstrap-server", bootstrap(), "--offset-json-file", File
     ]),

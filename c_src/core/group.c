@@ -248,6 +248,8 @@ void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 }
         }
         cr_slot_store(slot);
+        if (slot->wants_reset)
+                cr_group_reset(client, slot);
         if (slot->credit && !cr_ready_is_empty(&slot->ready))
                 (void)cr_slot_serve(client, slot); /* there is room again */
 }

@@ -1,7 +1,8 @@
 /*
  * A partition whose next offset is no longer in the log. It is never moved in
  * silence: the event names the range that is lost, and the new position is
- * committed like one that was resolved at the start.
+ * committed like one that was resolved at the start. What was delivered before
+ * is handled first: the log may have lost it, and nobody else has it.
  *
  * librdkafka has stopped fetching such a partition and refuses to seek in it;
  * only a new assignment starts it again.
@@ -171,6 +172,8 @@ void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {
         if (slot->resetting || slot->revoked)
                 return;
         slot->wants_reset = true;
+        if (slot->window.unacked)
+                return; /* the last acknowledgement, or the sweep, tries again */
         reset = cr_alloc(sizeof(*reset));
         if (!reset)
                 return;

@@ -112,7 +112,8 @@ uint32_t cr_slot_room(const cr_slot_t *slot) {
 }
 
 bool cr_slot_is_halted(const cr_slot_t *slot) {
-        return slot->revoked || slot->resetting || slot->moving || slot->stalled;
+        return slot->revoked || slot->wants_reset || slot->resetting || slot->moving ||
+               slot->stalled;
 }
 
 size_t cr_slot_delivered_cost(const cr_slot_t *slot) {

@@ -235,13 +235,17 @@ static void starts_at(void **state) {
         slot_of(member)->worker = 1;
 }
 
-/* Proves that where a handler begins counts, and not where a reset would have led
- * that was under way. */
+/* Proves that a reset waits for what was delivered, and that where a handler begins
+ * counts, and not where a reset would have led that was under way. */
 static void starts_at_in_a_reset(void **state) {
         member_t *member = *state;
         hold_t hold;
         uint64_t before = slot_of(member)->id;
         hold_lane(&hold, &member->host->client->group_lane);
+        cr_group_reset(member->host->client, slot_of(member));
+        assert_true(slot_of(member)->wants_reset);
+        assert_false(slot_of(member)->resetting);
+        assert_true(cr_window_ack(&slot_of(member)->window, 0, INT64_MAX - 1));
         cr_group_reset(member->host->client, slot_of(member));
         assert_true(slot_of(member)->resetting);
         assert_string_equal(seek(member, "a", true, 70, 0), "");
