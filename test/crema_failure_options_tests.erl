@@ -102,6 +102,19 @@ what_belongs_together_test() ->
         faults(#{handler_timeout => 7000, kafka => #{'max.poll.interval.ms' => 6000}, drain_timeout => 10})
     ).
 
+dead_letters_by_name_test() ->
+    %% The topic alone is enough, as a text of any kind; what is no topic's name is a fault.
+    [
+        ?assertMatch(
+            #{topic := <<"orders-dead">>, producer := Own} when is_function(Own, 0),
+            value(dead_letter, #{dead_letter => Given})
+        )
+     || Given <- [<<"orders-dead">>, "orders-dead", 'orders-dead', [{topic, "orders-dead"}]]
+    ],
+    ?assertEqual([dead_letter], faults(#{dead_letter => <<"t">>})),
+    Wrong = [<<>>, "", true, <<"no blanks">>, 5, [<<"d">>], {<<"d">>, p}, #{}],
+    ?assertEqual([], [W || W <- Wrong, faults(#{dead_letter => W}) =/= [dead_letter]]).
+
 own_producer_test() ->
     %% A producer of the consumer's own reaches brokers as the consumer does; its own
     %% options go before that, and are checked with the consumer's.

@@ -112,8 +112,8 @@ defmodule Crema.Consumer do
     * `:failures`, what follows a failure: a list of `{match, policy}`, or one policy (see
       `Crema.DeadLetter` for an example)
     * `:fatal`, a function of a failure that says whether the consumer stops for it
-    * `:dead_letter`, a map of `:topic` and, unless the consumer is to have one of its own,
-      `:producer`
+    * `:dead_letter`, a topic; or a map of `:topic` and, unless the consumer is to have one of its
+      own, `:producer`
     * `:retry_topics`, a list of `{topic, milliseconds}`
     * `:max_restarts`, `:infinity` (the default), or `{count, milliseconds, :stop | :pause}`
     * `:handler_timeout`, how long a handler may take for a message or batch, in milliseconds or

@@ -11,7 +11,7 @@ defmodule Crema.DeadLetter do
             {:default, retries: 3, then: :retry_topic}
           ],
           retry_topics: [{"orders-soon", 5_000}, {"orders-later", 60_000}],
-          dead_letter: %{topic: "orders-dead"}
+          dead_letter: "orders-dead"
 
         @impl true
         def handle_message(message, state) do

@@ -62,7 +62,9 @@ check(failures, Value) ->
 check(dead_letter, Value) ->
     case crema_input:pairs(Value) of
         {ok, Pairs, []} -> dead_letter(maps:from_list(Pairs));
-        _ -> expected(dead_letter)
+        {ok, _, _} -> expected(dead_letter);
+        %% The topic alone.
+        error -> dead_letter(#{topic => Value})
     end;
 check(retry_topics, Value) ->
     case crema_input:pairs(Value) of
@@ -92,7 +94,8 @@ describe(failures) ->
         "infinity), backoff ({Min, Max}) and then (skip, dead_letter, retry_topic, stop or pause; "
         "not without it unless retries is infinity), a match is an atom, default the last">>;
 describe(dead_letter) ->
-    <<"a map or list of topic, and of producer: what can be produced to, or options of a producer">>;
+    <<"the name of a topic, or a map or list of topic, and of producer: what can be produced to, or "
+        "options of a producer">>;
 describe(retry_topics) ->
     <<"a list of {Topic, Milliseconds}, with names of topics (letters, digits, dots, dashes and "
         "underscores)">>;
