@@ -164,6 +164,24 @@ unknown_options_get_a_suggestion_test() ->
     ?assertEqual(<<"is unknown">>, reason(producer, {any, <<"term">>})),
     ?assertEqual(<<"is unknown">>, reason(cluster, 'linger.ms')).
 
+parts_of_options_get_a_suggestion_test() ->
+    %% What stands within an option is shown there, also when it is misspelt.
+    [
+        ?assertEqual({Key, <<"is unknown", Told/binary>>}, {Key, reason(Scope, Key)})
+     || {Scope, Key, Told} <- [
+            {consumer, retries, <<": it belongs into the option failures => #{retries => ...}">>},
+            {consumer, "then", <<": it belongs into the option failures => #{then => ...}">>},
+            {consumer, retrys, <<", did you mean failures => #{retries => ...}?">>},
+            %% An option is meant where there is one of that name.
+            {consumer, <<"backoff">>, <<", did you mean the atom backoff?">>},
+            {producer, retries, <<>>},
+            {variant, acks, <<": it belongs into the option topic_config => #{acks => ...}">>},
+            {variant, 'request.timeout.ms',
+                <<": it belongs into the option topic_config => #{'request.timeout.ms' => ...}">>},
+            {variant, 'linger.ms', <<>>}
+        ]
+    ].
+
 reason(Scope, Key) ->
     {error, {_, #{faults := Faults}}} = crema_options:parse(Scope, #{Key => 1}),
     [Reason] = [Reason || #{option := Option, reason := Reason} <- Faults, Option =:= Key],

@@ -3,7 +3,7 @@
 -module(crema_failure_options).
 
 -export([rows/0, check/2, describe/1, rules/0, producer/1, any_size/0, limit/1]).
--export([conflicts/2]).
+-export([conflicts/2, parts/0]).
 
 -export_type([type/0]).
 
@@ -156,7 +156,11 @@ pairs(Policy) ->
     end.
 
 -spec is_part(term()) -> boolean().
-is_part(Key) -> lists:member(Key, [retries, backoff, then]).
+is_part(Key) -> lists:member(Key, parts()).
+
+%% @doc What a policy consists of.
+-spec parts() -> [atom()].
+parts() -> [retries, backoff, then].
 
 -spec is_good({term(), term()}) -> boolean().
 is_good({retries, Count}) ->

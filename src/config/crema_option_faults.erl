@@ -26,19 +26,48 @@ hint(Scope, Key, Known, Table) ->
             error -> <<>>
         end,
     Elsewhere = [At || #{name := Name, scope := [At | _]} <- Table, Name =:= Key],
-    Dotted = Scope =/= cluster andalso binary:match(Text, <<".">>) =/= nomatch,
-    case {Elsewhere, Dotted} of
-        {[At | _], _} ->
+    Names = [atom_to_binary(Name) || Name <- Known],
+    Parts = maps:without(Names, parts(Scope)),
+    case {Parts, Elsewhere, lists:member(kafka, Known) andalso has_dot(Text)} of
+        {#{Text := Option}, _, _} ->
+            <<": it belongs into the option ", (inside(Option, Text))/binary>>;
+        {_, [At | _], _} ->
             <<": it is an option of a ", (atom_to_binary(At))/binary>>;
-        {[], true} ->
+        {_, [], true} ->
             <<": a librdkafka property goes under the option kafka">>;
-        {[], false} ->
-            suggestion(crema_suggest:nearest(Text, [atom_to_binary(Name) || Name <- Known]))
+        {_, [], _} ->
+            suggestion(crema_suggest:nearest(Text, Names ++ maps:keys(Parts)), Parts)
     end.
 
--spec suggestion({ok, binary()} | none) -> binary().
-suggestion({ok, Name}) -> <<", did you mean the atom ", Name/binary, "?">>;
-suggestion(none) -> <<>>.
+%% What stands within an option, and in no other place.
+-spec parts(crema_options:scope()) -> #{Part :: binary() => Option :: atom()}.
+parts(consumer) ->
+    maps:from_keys([atom_to_binary(Part) || Part <- crema_failure_options:parts()], failures);
+parts(variant) ->
+    maps:from_keys(crema_topic_config:names(), topic_config);
+parts(_) ->
+    #{}.
+
+-spec inside(Option :: atom(), Part :: binary()) -> binary().
+inside(Option, Part) ->
+    Key =
+        case has_dot(Part) of
+            true -> [$', Part, $'];
+            false -> Part
+        end,
+    iolist_to_binary([atom_to_binary(Option), " => #{", Key, " => ...}"]).
+
+-spec has_dot(binary()) -> boolean().
+has_dot(Text) ->
+    binary:match(Text, <<".">>) =/= nomatch.
+
+-spec suggestion({ok, binary()} | none, #{binary() => atom()}) -> binary().
+suggestion({ok, Name}, Parts) when is_map_key(Name, Parts) ->
+    <<", did you mean ", (inside(maps:get(Name, Parts), Name))/binary, "?">>;
+suggestion({ok, Name}, _Parts) ->
+    <<", did you mean the atom ", Name/binary, "?">>;
+suggestion(none, _Parts) ->
+    <<>>.
 
 %% @doc The error `bad_options' of a scope, its message naming every fault.
 -spec error(crema_options:scope(), [crema_input:fault(), ...]) ->
