@@ -67,6 +67,7 @@ wrong_policies_are_told_test() ->
         {[{crash, #{retries => 1, then => explode}}], "for crash, a then"},
         {#{backoff => {5, 1}}, "for default, a backoff"},
         {#{retry => 3, then => skip}, "for default, retry, where"},
+        {#{then => dead_letter, dead_letter => "d"}, "dead_letter, which is an option of its own"},
         {[{crash, #{}}], "no policy for crash"},
         {[{'Elixir.My.Error', 5}], "no policy for My.Error"},
         {[{"crash", #{then => skip}}], "no atom: \"crash\""},
@@ -79,6 +80,17 @@ wrong_policies_are_told_test() ->
         end
      || {Wrong, Part} <- Told
     ].
+
+ends_that_never_come_are_told_test() ->
+    %% What follows retries without end is warned about: it is not what was meant.
+    Warned = fun(Policy) -> value(warnings, #{failures => Policy}) end,
+    ?assertMatch(
+        [<<"the policy for default in failures has then => skip, which never follows", _/binary>>],
+        Warned(#{then => skip})
+    ),
+    ?assertMatch([_], Warned([{crash, #{retries => infinity, then => stop}}])),
+    ?assertEqual([], Warned(#{retries => infinity})),
+    ?assertEqual([], Warned(#{retries => 0, then => skip})).
 
 what_belongs_together_test() ->
     %% What a policy sends to must be there, and be another topic than those consumed.

@@ -143,6 +143,8 @@ row_fault({Match, Policy}) ->
 part_fault(retries) -> "retries that are no integer from 0 on, nor infinity";
 part_fault(backoff) -> "a backoff that is no {Min, Max} with 1 =< Min =< Max";
 part_fault(then) -> "a then that is none of skip, dead_letter, retry_topic, stop and pause";
+part_fault(Key) when Key =:= dead_letter; Key =:= retry_topics ->
+    [atom_to_binary(Key), ", which is an option of its own, beside failures"];
 part_fault(Key) -> [crema_input:show(Key), ", where there are retries, backoff and then only"].
 
 -spec fault(iodata()) -> {error, binary()}.
@@ -235,6 +237,7 @@ retry_topics(Pairs) ->
 rules() ->
     [
         fun ends_have_a_topic/1,
+        fun ends_come/1,
         fun topics_differ/1,
         fun killed_before_leaving/1,
         fun own_producer_is_right/1
@@ -256,6 +259,18 @@ ends_have_a_topic(#{failures := Failures, retry_topics := Topics, dead_letter :=
          || Topics =/= [], Letters =:= undefined
         ];
 ends_have_a_topic(_) ->
+    [].
+
+-spec ends_come(map()) -> [crema_option_rules:finding()].
+ends_come(#{failures := Failures}) ->
+    [
+        {warning, [
+            "the policy for ", crema_input:show(Match), " in failures has then => ",
+            atom_to_binary(Then), ", which never follows: without retries => N it is tried for ever"
+        ]}
+     || {Match, #{then := Then} = Policy} <- Failures, maps:get(retries, Policy, infinity) =:= infinity
+    ];
+ends_come(_) ->
     [].
 
 %% A message would come back at once, for ever.
