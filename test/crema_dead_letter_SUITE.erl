@@ -53,7 +53,7 @@ explicit_dead_letter(Config) ->
     C = started(Config, Topic, Handle, #{dead_letter => #{topic => Dead}}),
     _ = started(Config, Other, Handle, #{}),
     _ = crema_ct:consumer(Config, Dead, #{to => self()}, #{}),
-    {_, #{reason := {bad_return, no_dead_letter}}} = heard(Crashed),
+    {_, #{reason := {bad_return, dead_letter, _}}} = heard(Crashed),
     Handled = [M || {_, M} <- crema_ct:handled(2)],
     [Letter] = [M || #{topic := T} = M <- Handled, T =:= Dead],
     ?assertMatch(

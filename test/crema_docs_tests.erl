@@ -24,6 +24,18 @@ options_are_known_test() ->
     Named = [Name || D <- documents(), Name <- matches("`(\\w+) =>", prose(D))],
     ?assertEqual([], [Name || Name <- Named, not lists:member(Name, Known ++ Calls)]).
 
+%% All that a handler may return is there, in both languages.
+returns_are_told_test() ->
+    [Table, Elixir] = [read(path(File)) || File <- ["docs/handlers.md", "lib/crema/consumer.ex"]],
+    Missing = [
+        Return
+     || {Language, Pages} <- [{erlang, [Table]}, {elixir, [Table, Elixir]}],
+        Page <- Pages,
+        Return <- crema_crash:returns(handle_messages, 2, Language),
+        not contains([Page], iolist_to_binary(["`", Return, "`"]))
+    ],
+    ?assertEqual([], Missing).
+
 %% scripts/docs would change nothing.
 tables_are_the_codes_test() ->
     Ebin = filename:dirname(code:which(crema_options)),

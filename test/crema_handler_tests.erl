@@ -54,12 +54,14 @@ returns_become_verdicts_test() ->
     ?assertEqual({stop, why, 8}, Call(fun(N) -> {stop, why, N + 1} end)),
     Wrong = [{ack, last, 7}, {retry, -1, 7}, {retry, 1.5, 7}, {pause, 16#100000000, 7}, {noack}, ack],
     [
-        ?assertMatch({crash, error, {bad_return, {_, _, Bad}}, []}, Call(fun(_) -> Bad end))
+        ?assertMatch({crash, error, {bad_return, {_, _, Bad}}, [_]}, Call(fun(_) -> Bad end))
      || Bad <- Wrong
     ],
     ?assertMatch({crash, throw, out, [_ | _]}, Call(fun(_) -> throw(out) end)),
     ?assertEqual(
-        {crash, error, {bad_return, {?MODULE, handle_message, nonsense}}, []},
+        {crash, error, {bad_return, {?MODULE, handle_message, nonsense}}, [
+            {?MODULE, handle_message, 2, []}
+        ]},
         Call(fun(_) -> nonsense end)
     ).
 
@@ -76,8 +78,43 @@ functions_have_no_state_test() ->
     ?assertEqual({skip, undefined, State}, Call(fun() -> skip end)),
     ?assertEqual({stop, why, State}, Call(fun() -> {stop, why} end)),
     ?assertMatch({crash, error, function_clause, _}, Call(fun() -> lists:max([]) end)),
-    ?assertMatch({crash, error, {bad_return, {?MODULE, one, 5}}, []}, Call(fun() -> 5 end)),
-    ?assertMatch({crash, error, {bad_return, {?MODULE, one, done}}, []}, Call(fun() -> done end)).
+    [
+        ?assertMatch(
+            {crash, error, {bad_return, {?MODULE, one, Bad}}, [{?MODULE, one, 1, []}]},
+            Call(fun() -> Bad end)
+        )
+     || Bad <- [5, done, {}, {done, 5}, {retry, soon}]
+    ].
+
+what_may_be_returned_is_taken_test() ->
+    %% What those are told to return who return something else is a verdict indeed.
+    Taken = fun(Return, Given) -> element(1, crema_handler:call(Given, Return, state)) =/= crash end,
+    Sample = fun Sample(Return) ->
+        case Return of
+            _ when is_tuple(Return) -> list_to_tuple([Sample(E) || E <- tuple_to_list(Return)]);
+            'Messages' -> [];
+            Number when Number =:= 'UpTo'; Number =:= 'Millis' -> 7;
+            Atom -> Atom
+        end
+    end,
+    Module = crema_handler:new({?MODULE, []}),
+    Function = crema_handler:new(fun ?MODULE:one/1),
+    [
+        begin
+            [] = [R || R <- Returns, not Taken(Make(Sample(R)), Handler)],
+            %% And nothing else: the names tell how many there are.
+            [] = [R || R <- Returns, Taken(Make({more, R}), Handler)]
+        end
+     || {Handler, Returns, Make} <- [
+            {Module, crema_handler:returns(handle_message, 2), fun(R) -> fun(_) -> R end end},
+            {Function, crema_handler:returns(one, 1), fun(R) -> fun() -> R end end}
+        ]
+    ],
+    Start = fun(Options) ->
+        crema_handler:start(crema_handler:new({?MODULE, Options}), #{})
+    end,
+    [_, {ok, 'State', Options}] = crema_handler:returns(init, 2),
+    ?assertMatch({ok, state, 5}, Start(Options#{start := 5})).
 
 where_to_begin_test() ->
     %% init/2 says so in a map or a list; anything else is a crash.
@@ -88,6 +125,6 @@ where_to_begin_test() ->
     ?assertEqual({ok, state, 5}, Start(#{start => 5})),
     ?assertEqual({ok, state, latest}, Start([{start, latest}])),
     [
-        ?assertMatch({crash, error, {bad_return, {?MODULE, init, _}}, []}, Start(Bad))
+        ?assertMatch({crash, error, {bad_return, {?MODULE, init, _}}, [_]}, Start(Bad))
      || Bad <- [5, [], #{}, [{start, -1}], [{start, 5}, more], #{start => tomorrow}]
     ].

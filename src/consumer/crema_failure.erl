@@ -13,7 +13,8 @@
 
 %% What the fatal function gets. `attempts' are those of this message here, this
 %% one included; a batch counts by its first message, whose offset it has. `class'
-%% and `stacktrace' (without arguments) are those of an exception.
+%% and `stacktrace' (without arguments) are those of an exception. `shown' is added
+%% for the log afterwards, by the handler's process: exceptions have code of their own.
 -type failure() :: #{
     kind := kind(),
     reason := term(),
@@ -23,7 +24,8 @@
     offset := integer() | none,
     attempts := pos_integer(),
     class => error | exit | throw,
-    stacktrace => list()
+    stacktrace => list(),
+    shown => binary()
 }.
 
 %% What follows when the retries are used up. `skip': the message is acknowledged;
@@ -88,10 +90,8 @@ is_fatal(Failure, Fatal) ->
         Answer -> Answer =:= true
     catch
         Class:Reason:Stack ->
-            Shown = erl_error:format_exception(
-                Class, Reason, crema_events:without_arguments(Stack)
-            ),
-            logger:error("crema: the function of the option fatal crashed: ~ts", [Shown]),
+            Shown = crema_crash:format(Class, Reason, Stack),
+            logger:error("crema: the function of the option fatal crashed:~n~ts", [Shown]),
             false
     end.
 

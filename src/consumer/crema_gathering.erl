@@ -62,8 +62,7 @@ produce(Handle, Messages) ->
     catch
         %% The user's code. It has been called before anything was sent.
         Class:Reason:Stack ->
-            Text = erl_error:format_exception(Class, Reason, crema_events:without_arguments(Stack)),
-            crema_error:make(middleware, Text, #{})
+            crema_error:make(middleware, crema_crash:format(Class, Reason, Stack), #{})
     end.
 
 -spec noted(

@@ -135,9 +135,8 @@ log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, D
     Why =
         case Failure of
             #{kind := timeout} -> "";
-            #{class := Class, reason := Reason} ->
-                Stack = maps:get(stacktrace, Failure, []),
-                [": ", erl_error:format_exception(Class, Reason, Stack)]
+            #{shown := Shown} -> [":\n", Shown];
+            #{class := Class, reason := Reason} -> [":\n", crema_crash:format(Class, Reason, [])]
         end,
     Did =
         case Kind of
@@ -184,8 +183,8 @@ callback_crashed(Place, Callback, {crash, Class, Reason, WithArguments}, {Metada
         reason => Reason,
         stacktrace => Stack
     }),
-    logger:error("crema consumer ~0p: ~s of the handler of ~ts [~b] crashed: ~ts", [
-        Name, Callback, Topic, Partition, erl_error:format_exception(Class, Reason, Stack)
+    logger:error("crema consumer ~0p: ~s of the handler of ~ts [~b] crashed:~n~ts", [
+        Name, Callback, Topic, Partition, crema_crash:format(Class, Reason, Stack)
     ]).
 
 %% @doc A handler wants its consumer to stop.

@@ -7,7 +7,7 @@
 %% without the state at its end.
 -module(crema_handler).
 
--export([check/1, new/1, takes_batches/1, start/2, call/3, tell/4, terminate/3]).
+-export([check/1, new/1, takes_batches/1, start/2, call/3, tell/4, terminate/3, returns/2]).
 
 -export_type([definition/0, handler/0, state/0, verdict/0, crash/0]).
 
@@ -25,6 +25,7 @@
     batches :: boolean(),
     module :: module(),
     function :: atom(),
+    arity = 2 :: 1..2,
     args :: term(),
     %% the optional callbacks that it has
     has = [] :: [atom()]
@@ -120,7 +121,9 @@ new(Fun) when is_function(Fun, 1) ->
     {module, Module} = erlang:fun_info(Fun, module),
     {name, Name} = erlang:fun_info(Fun, name),
     Call = fun(Message, State) -> with_state(Fun(Message), State) end,
-    #handler{call = Call, batches = false, module = Module, function = Name, args = none};
+    #handler{
+        call = Call, batches = false, module = Module, function = Name, arity = 1, args = none
+    };
 new({Module, Args}) ->
     Batches = erlang:function_exported(Module, handle_messages, 2),
     Function =
@@ -160,10 +163,10 @@ start(#handler{module = Module, args = Args, has = Has}, Info) ->
         {ok, State, Options} = Started ->
             case where(Options) of
                 {ok, Where} -> {ok, State, Where};
-                error -> bad_return(Module, init, Started)
+                error -> bad_return({Module, init, 2}, Started)
             end;
         Other ->
-            bad_return(Module, init, Other)
+            bad_return({Module, init, 2}, Other)
     catch
         Class:Reason:Stack -> {crash, Class, Reason, Stack}
     end.
@@ -191,6 +194,36 @@ call(#handler{call = Call} = Handler, Given, State) ->
         Class:Reason:Stack -> {crash, Class, Reason, Stack}
     end.
 
+%% @doc What a callback may return, as it is told to those who return something
+%% else: atoms that begin with a capital stand for any term. The clauses below take it.
+-spec returns(Callback :: atom(), arity()) -> [term(), ...].
+returns(_Function, 1) ->
+    [without_state(Return) || Return <- returns(handle_message, 2)];
+returns(init, 2) ->
+    [{ok, 'State'}, {ok, 'State', #{start => 'Where'}}];
+returns(Callback, 2) when Callback =:= handle_message; Callback =:= handle_messages ->
+    [
+        ok,
+        {ack, 'State'},
+        {ack, 'UpTo', 'State'},
+        {produce, 'Messages', 'State'},
+        {noack, 'State'},
+        {retry, 'Millis', 'State'},
+        {skip, 'State'},
+        {skip, 'Reason', 'State'},
+        {pause, 'Millis', 'State'},
+        {stop, 'Reason', 'State'},
+        {dead_letter, 'Reason', 'State'},
+        {error, 'Reason', 'State'}
+    ];
+returns(_Callback, 2) ->
+    [{ok, 'State'}, {stop, 'Reason', 'State'}].
+
+-spec without_state(atom() | tuple()) -> term().
+without_state({Atom, 'State'}) -> Atom;
+without_state(Tuple) when is_tuple(Tuple) -> erlang:delete_element(tuple_size(Tuple), Tuple);
+without_state(ok) -> ok.
+
 -spec verdict(term(), state(), handler()) -> verdict().
 verdict(ok, State, _) -> {ack, State};
 verdict({noack, _} = Verdict, _, _) -> Verdict;
@@ -204,7 +237,7 @@ verdict({dead_letter, _, _} = Verdict, _, _) -> Verdict;
 verdict({stop, _, _} = Verdict, _, _) -> Verdict;
 %% A proper list.
 verdict({produce, Messages, _} = Verdict, _, _) when length(Messages) >= 0 -> Verdict;
-verdict(Other, _, #handler{module = M, function = F}) -> bad_return(M, F, Other).
+verdict(Other, _, Handler) -> bad_return(Handler, Other).
 
 %% @doc Calls one of the callbacks that only change the state, if it is there.
 -spec tell(handler(), Callback :: atom(), Argument :: term(), state()) ->
@@ -215,7 +248,7 @@ tell(#handler{module = Module, has = Has}, Callback, Argument, State) ->
             try Module:Callback(Argument, State) of
                 {ok, _} = Told -> Told;
                 {stop, _, _} = Stop -> Stop;
-                Other -> bad_return(Module, Callback, Other)
+                Other -> bad_return({Module, Callback, 2}, Other)
             catch
                 Class:Reason:Stack -> {crash, Class, Reason, Stack}
             end;
@@ -232,6 +265,17 @@ terminate(#handler{module = Module, has = Has}, Why, State) ->
         Class:Reason:Stack -> {crash, Class, Reason, Stack}
     end.
 
--spec bad_return(module(), atom(), term()) -> crash().
-bad_return(Module, Function, Returned) ->
-    {crash, error, {bad_return, {Module, Function, Returned}}, []}.
+%% The stack tells whose return it was.
+-spec bad_return(handler() | mfa(), term()) -> crash().
+bad_return(#handler{module = Module, function = Function, arity = 1}, Answer) ->
+    Returned =
+        case Answer of
+            %% Without the state that was added to it.
+            _ when is_tuple(Answer) -> erlang:delete_element(tuple_size(Answer), Answer);
+            _ -> Answer
+        end,
+    bad_return({Module, Function, 1}, Returned);
+bad_return(#handler{module = Module, function = Function}, Returned) ->
+    bad_return({Module, Function, 2}, Returned);
+bad_return({Module, Function, Arity}, Returned) ->
+    {crash, error, {bad_return, {Module, Function, Returned}}, [{Module, Function, Arity, []}]}.

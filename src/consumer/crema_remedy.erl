@@ -44,7 +44,8 @@ returned(Reason, Rest, Worker) ->
 %% @doc The handler wants them to be dead letters.
 -spec dead_letter(term(), Rest :: [crema_consumer:message()], worker()) -> crema_verdict:next().
 dead_letter(_Reason, _Rest, #worker{options = #{dead_letter := undefined}} = Worker) ->
-    {stop, crashed(error, {bad_return, no_dead_letter}, [], Worker), Worker};
+    Why = "is for a consumer with the option dead_letter",
+    {stop, crashed(error, {bad_return, dead_letter, Why}, [], Worker), Worker};
 dead_letter(Reason, Rest, Worker) ->
     Failure = failure(returned, Reason, Worker),
     ok = tell({failed, Failure, dead_letter, 0}, Worker),
@@ -57,12 +58,14 @@ crashed(Class, Reason, Stack, #worker{options = #{fatal := Fatal}} = Worker) ->
     Failure = (failure(crash, Reason, Worker))#{
         class => Class, stacktrace => crema_events:without_arguments(Stack)
     },
-    case crema_failure:is_fatal(Failure, Fatal) of
+    IsFatal = crema_failure:is_fatal(Failure, Fatal),
+    Shown = Failure#{shown => crema_crash:format(Class, Reason, Stack)},
+    case IsFatal of
         true ->
-            ok = tell({failed, Failure, stop, 0}, Worker),
-            {shutdown, {ends, stop, Failure}};
+            ok = tell({failed, Shown, stop, 0}, Worker),
+            {shutdown, {ends, stop, Shown}};
         false ->
-            {shutdown, {failed, Failure}}
+            {shutdown, {failed, Shown}}
     end.
 
 %% @doc The failure of a worker that was killed, for time or by somebody else, at
@@ -140,7 +143,12 @@ before(Rest, Todo) ->
 %% @doc Why a consumer stops after that failure.
 -spec reason(crema_failure:failure()) -> crema_error:reason().
 reason(#{topic := Topic, partition := Partition, offset := Offset} = Failure) ->
-    Text = ["the consumer stops by its failure policy: ", crema_failure:text(Failure)],
+    %% What may be returned is worth its words.
+    Bad = [
+        [": ", Shown]
+     || #{reason := Why, shown := Shown} <- [Failure], crema_failure:tag(Why) =:= bad_return
+    ],
+    Text = ["the consumer stops by its failure policy: ", crema_failure:text(Failure), Bad],
     Place = #{topic => Topic, partition => Partition, offset => Offset},
     {error, Reason} = crema_error:make(handler_failed, Text, Place),
     Reason.

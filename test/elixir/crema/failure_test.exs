@@ -47,4 +47,38 @@ defmodule Crema.FailureTest do
     assert origin.reason =~ "Crema.FailureTest.NotAnOrder"
     assert Crema.DeadLetter.origin(good) == :none
   end
+
+  test "the log and the error tell what Elixir tells" do
+    cluster = start_supervised!({Crema.Cluster, topics: %{"orders" => 1}})
+    bootstrap = Crema.Cluster.bootstrap_servers(cluster)
+    producer = start_supervised!({Crema.Producer, bootstrap_servers: bootstrap})
+    {:ok, _} = Crema.produce(producer, %{topic: "orders", value: "bad"})
+
+    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: self(), level: :error})
+    on_exit(fn -> :logger.remove_handler(__MODULE__) end)
+    stop = [failures: [retries: 0, then: :stop], topics: ["orders"], bootstrap_servers: bootstrap]
+    start_supervised!({Handler, [group: "raising"] ++ stop}, id: :raising)
+    odd = [name: :odd, group: "odd", handler: fn _ -> {:done, "secret"} end]
+    start_supervised!({Crema.Consumer, odd ++ stop})
+
+    assert_receive {:log,
+                    "crema consumer <<\"raising\">>: the handler of orders [0] crashed" <> raised},
+                   20_000
+
+    assert raised =~
+             "\n** (Crema.FailureTest.NotAnOrder) not an order\n    test/elixir/crema/failure"
+
+    assert_receive {:log, "crema consumer odd: handler_failed: the consumer stops" <> stops},
+                   20_000
+
+    assert stops =~ ~s(: anonymous fn/1 in Crema.FailureTest.)
+    assert stops =~ ~s( returned {:done, "..."}, but may return: :ok, :ack, {:ack, up_to}, )
+  end
+
+  # Called by the logger.
+  def log(%{msg: {format, args}}, %{config: test}) when is_list(format) do
+    send(test, {:log, format |> :io_lib.format(args) |> IO.chardata_to_string()})
+  end
+
+  def log(_event, _config), do: :ok
 end
