@@ -1,0 +1,93 @@
+defmodule Crema.ExamplesTest do
+  # The Elixir examples of the documents run, as they stand there but for the brokers' address.
+  # Those of a page are evaluated one after another, with what those before them have bound.
+  use ExUnit.Case, async: true
+
+  @root Path.expand("../../..", __DIR__)
+
+  examples = fn file ->
+    Regex.scan(~r/^```elixir\n(.*?)^```$/ms, File.read!(file), capture: :all_but_first)
+    |> List.flatten()
+  end
+
+  @of_readme examples.(Path.join(@root, "README.md"))
+
+  test "what the README produces is handled and printed" do
+    cluster = start_supervised!({Crema.Cluster, topics: %{"orders" => 2}})
+    leader = Process.group_leader()
+    test = self()
+    Process.group_leader(self(), spawn_link(fn -> print(test) end))
+
+    [dependency | examples] = @of_readme
+    assert [{:crema, git: _, branch: _}, {:crema, path: _}] = terms(dependency)
+    run(examples, cluster)
+
+    for line <- ["ada wants an espresso\n", "joe wants a ristretto\n", "bob wants a macchiato\n"] do
+      assert_receive {:printed, ^line}, 30_000
+    end
+
+    stop_linked()
+    Process.group_leader(self(), leader)
+  end
+
+  for page <- @root |> Path.join("docs/*.md") |> Path.wildcard(), examples.(page) != [] do
+    test "the examples of #{Path.basename(page)} run" do
+      topics = Map.new(~w(orders orders-dead menu whispers shouts), &{&1, 1})
+      cluster = start_supervised!({Crema.Cluster, topics: topics})
+      # What pages take for granted.
+      start_producer(cluster, name: MyApp.Producer)
+      start_producer(cluster, name: MyApp.Till, kafka: ["transactional.id": "till"])
+      menu = for drink <- ["espresso", "mocha"], do: %{topic: "menu", key: drink, value: "2"}
+      {:ok, _} = Crema.produce_many(MyApp.Producer, menu)
+
+      run(unquote(examples.(page)), cluster)
+      stop_linked()
+    end
+  end
+
+  defp start_producer(cluster, opts) do
+    opts = [bootstrap_servers: Crema.Cluster.bootstrap_servers(cluster)] ++ opts
+    start_supervised!({Crema.Producer, opts}, id: opts[:name])
+  end
+
+  defp run(examples, cluster) do
+    brokers = Crema.Cluster.bootstrap_servers(cluster)
+
+    Enum.reduce(examples, [], fn example, bindings ->
+      example
+      |> String.replace("localhost:9092", brokers)
+      |> Code.eval_string(bindings)
+      |> elem(1)
+    end)
+  end
+
+  # What examples have started and left running has names, which the next page may need.
+  defp stop_linked do
+    {:links, links} = Process.info(self(), :links)
+
+    for pid <- links |> Enum.filter(&is_pid/1) |> Enum.sort(:desc), Process.alive?(pid) do
+      Process.unlink(pid)
+      monitor = Process.monitor(pid)
+      Process.exit(pid, :shutdown)
+      assert_receive {:DOWN, ^monitor, _, _, _}, 30_000
+    end
+  end
+
+  defp terms(text) do
+    for line <- String.split(text, "\n", trim: true), do: line |> Code.eval_string() |> elem(0)
+  end
+
+  # A group leader that passes on what is printed by the processes below it.
+  defp print(test) do
+    receive do
+      {:io_request, from, ref, {:put_chars, _encoding, chars}} ->
+        send(test, {:printed, IO.chardata_to_string(chars)})
+        send(from, {:io_reply, ref, :ok})
+
+      {:io_request, from, ref, _other} ->
+        send(from, {:io_reply, ref, {:error, :request}})
+    end
+
+    print(test)
+  end
+end
