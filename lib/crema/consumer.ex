@@ -77,7 +77,7 @@ defmodule Crema.Consumer do
       `{module, function}`; with `use Crema.Consumer` it is the module itself unless it is given
     * `:args`, with `use Crema.Consumer` only: the second argument of `init/2` (`nil`), or the state
       if there is no `init/2`
-    * `:name`, as for a `GenServer`
+    * `:name`, as for a `GenServer`; with `use Crema.Consumer` often `__MODULE__`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
       `Crema.statistics/1` are told with their change

@@ -9,6 +9,17 @@ defmodule Crema.ChildSpecTest do
     def handle_message(_message, state), do: {:ack, state}
   end
 
+  defmodule Named do
+    use Crema.Consumer,
+      name: __MODULE__,
+      bootstrap_servers: "a:1",
+      group: "orders",
+      topics: ["a"]
+
+    @impl true
+    def handle_message(_message, state), do: {:ack, state}
+  end
+
   defp options_of(%{start: {_module, :start_link, [opts]}}), do: opts
 
   test "a producer takes a keyword list or a map" do
@@ -25,6 +36,14 @@ defmodule Crema.ChildSpecTest do
     # Behind a function: specifications are printed, arguments are the handler's own business.
     opts = [args: 7, bootstrap_servers: "a:1", topics: ["a"]]
     assert options_of(Handler.child_spec(opts)).handler.() == {Handler, 7}
+  end
+
+  test "a module with all its options is a child, and may be the child's name" do
+    assert %{id: Named} = spec = Supervisor.child_spec(Named, [])
+    assert options_of(spec).name == {:local, Named}
+    assert Supervisor.child_spec({Named, name: :second}, []).id == :second
+    # As with a GenServer nothing has a name that has not been given one.
+    refute options_of(Handler.child_spec([]))[:name]
   end
 
   test "a handler that is given counts, and not the module" do
