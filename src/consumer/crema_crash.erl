@@ -39,11 +39,15 @@ raised(elixir, Class, Reason, Stack) ->
         _:_ -> raised(erlang, Class, Reason, Stack)
     end.
 
+%% Where Elixir runs its application's module is there. To look for others in the
+%% code path takes milliseconds where they are not.
 -spec language() -> language().
 language() ->
-    case code:ensure_loaded('Elixir.Exception') of
+    case
+        erlang:function_exported(elixir, start, 2) andalso code:ensure_loaded('Elixir.Exception')
+    of
         {module, _} -> elixir;
-        {error, _} -> erlang
+        _ -> erlang
     end.
 
 %% The module is a value, so that nobody asks for a dependency on Elixir.
