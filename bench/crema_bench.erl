@@ -27,6 +27,7 @@
     batch := pos_integer(),
     seconds := pos_integer(),
     interval := pos_integer(),
+    prefetch => pos_integer(),
     producer := #{binary() => binary()},
     consumer := #{binary() => binary()}
 }.
@@ -56,7 +57,8 @@ run(#{command := "consume-one"} = O) -> consume(O, crema_bench_one_handler);
 run(#{command := "latency"} = O) -> latency(O);
 run(#{command := "idle"} = O) -> idle(O).
 
-%% Options: as for c/raw.c, but for the file of settings, as crema has its own.
+%% Options: as for c/raw.c, but for the files of settings, as crema has its own, and
+%% -M, its prefetch.
 
 parse([Command | Rest]) ->
     parse(Rest, #{
@@ -86,6 +88,7 @@ parse(["-T", X | Rest], O) -> parse(Rest, O#{callers := list_to_integer(X)});
 parse(["-B", X | Rest], O) -> parse(Rest, O#{batch := list_to_integer(X)});
 parse(["-S", X | Rest], O) -> parse(Rest, O#{seconds := list_to_integer(X)});
 parse(["-i", X | Rest], O) -> parse(Rest, O#{interval := list_to_integer(X)});
+parse(["-M", X | Rest], O) -> parse(Rest, O#{prefetch => list_to_integer(X)});
 parse(["-P", X | Rest], O) -> parse(Rest, property(producer, X, O));
 parse(["-C", X | Rest], O) -> parse(Rest, property(consumer, X, O)).
 
@@ -222,8 +225,8 @@ produce_sync(P, Topic, Value, Left) ->
 %% Consuming. The clock runs from the first arrival to the last: joining the
 %% group is not counted.
 
-start_consumer(#{bootstrap := Bootstrap, topic := Topic, consumer := Properties}, Handler) ->
-    {ok, C} = crema_consumer:start_link(#{
+start_consumer(#{bootstrap := Bootstrap, topic := Topic, consumer := Properties} = O, Handler) ->
+    {ok, C} = crema_consumer:start_link((maps:with([prefetch], O))#{
         bootstrap_servers => Bootstrap,
         group => list_to_binary("bench-crema-" ++ os:getpid()),
         topics => [Topic],

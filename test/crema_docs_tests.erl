@@ -4,6 +4,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-export([path/1]).
+
 %% Every link leads to a file that is there, and to a heading in it.
 links_resolve_test() ->
     Links = [{Document, Link} || Document <- documents(), Link <- links(Document)],

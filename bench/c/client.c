@@ -1,6 +1,7 @@
 #include "client.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +23,18 @@ void check(rd_kafka_resp_err_t err, const char *what) {
                 fail("%s: %s", what, rd_kafka_err2str(err));
 }
 
-static void set(rd_kafka_conf_t *conf, const char *key, const char *value) {
+/* Sets one property; false if this librdkafka has none of that name. */
+static bool set(rd_kafka_conf_t *conf, const char *key, const char *value) {
         char why[512];
+        rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, key, value, why, sizeof why);
 
-        if (rd_kafka_conf_set(conf, key, value, why, sizeof why))
+        if (result == RD_KAFKA_CONF_INVALID)
                 fail("%s", why);
+        return result == RD_KAFKA_CONF_OK;
 }
 
-/* Sets one "key=value". */
-static void set_line(rd_kafka_conf_t *conf, const char *line) {
+/* Sets one "key=value"; as above. */
+static bool set_line(rd_kafka_conf_t *conf, const char *line) {
         const char *equals = strchr(line, '=');
         char key[128];
 
@@ -38,9 +42,10 @@ static void set_line(rd_kafka_conf_t *conf, const char *line) {
                 fail("key=value is expected: %s", line);
         memcpy(key, line, (size_t)(equals - line));
         key[equals - line] = '\0';
-        set(conf, key, equals + 1);
+        return set(conf, key, equals + 1);
 }
 
+/* What an older librdkafka lacks is left out. */
 static void set_file(rd_kafka_conf_t *conf, const char *folder, const char *name) {
         char path[4096], line[512];
         FILE *file;
@@ -66,8 +71,10 @@ rd_kafka_conf_t *client_conf(const struct options *o, rd_kafka_type_t type) {
         set(conf, "bootstrap.servers", o->bootstrap);
         if (o->settings)
                 set_file(conf, o->settings, name);
-        for (size_t i = 0; i < own->count; i++)
-                set_line(conf, own->lines[i]);
+        for (size_t i = 0; i < own->count; i++) {
+                if (!set_line(conf, own->lines[i]))
+                        fail("unknown property: %s", own->lines[i]);
+        }
         return conf;
 }
 

@@ -23,7 +23,8 @@ static const char usage[] =
         "\n"
         "options\n"
         "  -w NAME   workload name in the result (default: the command)\n"
-        "  -d DIR    librdkafka properties: DIR/producer.conf, DIR/consumer.conf\n"
+        "  -d DIR    librdkafka properties: DIR/producer.conf, DIR/consumer.conf;\n"
+        "            none: its own defaults\n"
         "  -P K=V    one property of the producer, stronger than the file's\n"
         "  -C K=V    one property of the consumer, stronger than the file's\n"
         "  -n N      messages                 -s BYTES  value size\n"
@@ -66,7 +67,7 @@ static void parse_one(struct options *o, int letter, const char *arg) {
                 o->workload = arg;
                 break;
         case 'd':
-                o->settings = arg;
+                o->settings = strcmp(arg, "none") ? arg : NULL;
                 break;
         case 'P':
                 add_property(&o->producer, arg);
