@@ -24,14 +24,14 @@ main() ->
     try
         [Bootstrap, Topic, Rounds, Stuck | Kafka] = init:get_plain_arguments(),
         {ok, _} = application:ensure_all_started(crema),
-        run(#{
+        Targets = run(#{
             bootstrap => list_to_binary(Bootstrap),
             topic => list_to_binary(Topic),
             rounds => list_to_integer(Rounds),
             stuck => Stuck =:= "stuck",
             kafka => maps:from_list([property(Setting) || Setting <- Kafka])
         }),
-        halt(0)
+        halt(crema_bench_result:judge(Targets))
     catch
         Class:Reason:Stack ->
             io:format(standard_error, "~p:~tp~n~tp~n", [Class, Reason, Stack]),
@@ -53,8 +53,9 @@ run(#{rounds := Rounds} = O) ->
     ),
     Producer ! stop,
     settle(),
-    report(O, Gaps),
-    ok = crema_consumer:stop(First).
+    Targets = report(O, Gaps),
+    ok = crema_consumer:stop(First),
+    Targets.
 
 %% Another member joins, and leaves again. The one that was stuck at first is on a
 %% partition that went the last time: a round in which it stays does not count.
@@ -84,18 +85,28 @@ report(#{stuck := Stuck}, Gaps) ->
     Leaves = lists:sort([Leave || {_, _, Leave, _} <- Gaps]),
     Quiets = lists:sort([Quiet || {_, _, _, Quiet} <- Gaps]),
     {ok, Runtime} = crema_anchor:runtime(),
+    {Kind, Most} =
+        case Stuck of
+            true -> {"one handler stuck", ?DRAIN_TIMEOUT + 300};
+            false -> {"quick handlers", 200}
+        end,
     io:format(
         "librdkafka ~s, ~s, ~b rounds: join median ~b ms, longest ~b ms; "
         "leave median ~b ms, longest ~b ms; no rebalance median ~b ms, longest ~b ms; "
         "staying: ~b repeated, ~b left out; lost ~b~n",
         [
             proplists:get_value(librdkafka, Runtime),
-            case Stuck of true -> "one handler stuck"; false -> "quick handlers" end,
+            Kind,
             length(Joins), median(Joins), lists:last(Joins), median(Leaves), lists:last(Leaves),
             median(Quiets), lists:last(Quiets),
             count(repeated), count(left_out), lost()
         ]
-    ).
+    ),
+    [
+        {["longest gap of a join, ", Kind], lists:last(Joins), '=<', Most, " ms"},
+        {["longest gap of a leave, ", Kind], lists:last(Leaves), '=<', Most, " ms"},
+        {["left out or lost, ", Kind], count(left_out) + lost(), '=<', 0, " messages"}
+    ].
 
 median(Sorted) -> lists:nth((length(Sorted) + 1) div 2, Sorted).
 

@@ -1,16 +1,21 @@
-%% Clocks, and the one JSON line that a run prints.
+%% Clocks, the one JSON line that a run prints, and targets.
 -module(crema_bench_result).
 
 -export([moment/0]).
 -export([rate/5]).
 -export([latency/2]).
 -export([idle/3]).
+-export([judge/1]).
 
--export_type([moment/0]).
+-export_type([moment/0, target/0]).
 
 %% Wall time on the monotonic clock in ns, CPU time of the whole VM (all its
 %% threads, librdkafka's among them) in ms.
 -type moment() :: {Ns :: integer(), CpuMs :: non_neg_integer()}.
+
+%% A figure, and what it has to be.
+-type target() ::
+    {What :: iodata(), Figure :: number(), '=<' | '>=', Bound :: number(), Unit :: string()}.
 
 -spec moment() -> moment().
 moment() ->
@@ -47,6 +52,30 @@ idle(O, {VmFrom, VmTo}, {From, To}) ->
         {cpu_percent, cpu_percent(From, To)},
         {vm_percent, cpu_percent(VmFrom, VmTo)}
     ]).
+
+%% Prints a line for each; returns the exit status: 0 if all are met.
+-spec judge([target(), ...]) -> 0 | 1.
+judge(Targets) ->
+    case lists:usort([judge_one(Target) || Target <- Targets]) of
+        [true] -> 0;
+        _ -> 1
+    end.
+
+judge_one({What, Figure, Order, Bound, Unit}) ->
+    Met = erlang:Order(Figure, Bound),
+    io:format("~ts: ~ts~ts, target ~ts ~ts~ts: ~ts~n", [
+        What,
+        number(Figure),
+        Unit,
+        case Order of '=<' -> "<="; '>=' -> ">=" end,
+        number(Bound),
+        Unit,
+        case Met of true -> "met"; false -> "MISSED" end
+    ]),
+    Met.
+
+number(Integer) when is_integer(Integer) -> integer_to_list(Integer);
+number(Float) -> io_lib:format("~.3f", [Float]).
 
 seconds({From, _}, {To, _}) -> (To - From) / 1.0e9.
 
