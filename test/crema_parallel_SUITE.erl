@@ -9,7 +9,8 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     keys_in_order/1, keys_side_by_side/1, any_side_by_side/1, stuck_one/1, crash/1,
-    error_of_a_key/1, batches/1, later_acknowledged/1, drained/1, without_keys/1, numbered/1
+    error_of_a_key/1, batches/1, later_acknowledged/1, drained/1, without_keys/1, numbered/1,
+    hanging_end/1, trapping/1
 ]).
 
 -import(crema_ct_consume, [
@@ -24,7 +25,8 @@ groups() ->
     [
         {side_by_side, [parallel], [
             keys_in_order, keys_side_by_side, any_side_by_side, stuck_one, crash,
-            error_of_a_key, batches, later_acknowledged, drained, without_keys, numbered
+            error_of_a_key, batches, later_acknowledged, drained, without_keys, numbered,
+            hanging_end, trapping
         ]}
     ].
 
@@ -249,6 +251,52 @@ numbered(Config) ->
      || _ <- [1, 2, 3]
     ],
     ?assertEqual([1, 2, 3], lists:sort([N || #{worker := N} <- Infos])).
+
+hanging_end(Config) ->
+    %% The end of a worker that hangs, after the crash of another, takes no longer than
+    %% a handler may.
+    Topic = keyed(Config, 20, 4),
+    Self = self(),
+    Once = once([crash]),
+    Handle = fun(Message, State) ->
+        Self ! {handled, self(), Message},
+        number(Message) =:= 5 andalso Once(crash) andalso error(planned),
+        {ack, State}
+    end,
+    Terminate = fun
+        (reset) -> receive never_comes -> ok end;
+        (_) -> ok
+    end,
+    Args = #{handle => Handle, terminate => Terminate, to => Self},
+    C = crema_ct:consumer(Config, Topic, Args, (quick())#{
+        concurrency => {key, 4}, handler_timeout => 200
+    }),
+    [
+        receive
+            {handled, _, #{value := Value}} -> ok
+        after 10000 -> error({not_handled, Value})
+        end
+     || Number <- lists:seq(1, 20), Value <- [integer_to_binary(Number)]
+    ],
+    true = all_acknowledged(C).
+
+trapping(Config) ->
+    %% Workers that trap exits and hang end with their partition all the same.
+    Topic = keyed(Config, 4, 4),
+    Self = self(),
+    Handle = fun(Message, _) ->
+        process_flag(trap_exit, true),
+        Self ! {handled, self(), Message},
+        receive never_comes -> ok end
+    end,
+    C = crema_ct:consumer(Config, Topic, #{handle => Handle, to => Self}, #{
+        concurrency => {key, distinct(2)}, drain_timeout => 100
+    }),
+    [One, Other] = Workers = [Worker || {Worker, _} <- crema_ct:handled(2)],
+    Monitors = [erlang:monitor(process, Worker) || Worker <- Workers],
+    ok = crema_consumer:stop(C),
+    ?assertNot(is_process_alive(One) orelse is_process_alive(Other)),
+    [receive {'DOWN', Monitor, _, _, killed} -> ok end || Monitor <- Monitors].
 
 %% ---- helpers ---------------------------------------------------------------------
 

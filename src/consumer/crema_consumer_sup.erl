@@ -6,7 +6,7 @@
 -module(crema_consumer_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_worker_sup/0, start_worker/2, start_partition/1]).
+-export([start_link/1, start_worker_sup/1, start_worker/2, start_partition/1, kill_partition/2]).
 -export([start_producer/1, start_exactly_once/2, start_group/2]).
 -export([init/1]).
 
@@ -29,10 +29,10 @@ start_link(Options) ->
 
 %% @doc Called in the consumer's supervisor, which remembers it for the group: a
 %% group that asked for it would wait for a supervisor that may be ending it.
--spec start_worker_sup() -> supervisor:startlink_ret().
-start_worker_sup() ->
+-spec start_worker_sup(Concurrency :: term()) -> supervisor:startlink_ret().
+start_worker_sup(Concurrency) ->
     ok = crema_child:restarts(?RESTARTS, ?PERIOD),
-    remembered(workers, supervisor:start_link(?MODULE, workers)).
+    remembered(workers, supervisor:start_link(?MODULE, {workers, Concurrency})).
 
 -spec remembered(atom(), Started) -> Started when Started :: {ok, pid()} | {error, term()}.
 remembered(Which, {ok, Pid} = Started) ->
@@ -74,12 +74,20 @@ start_worker(Workers, Work) ->
 start_partition(#{options := #{concurrency := 1}} = Work) -> crema_worker:start_link(Work);
 start_partition(Work) -> crema_parallel:start_link(Work).
 
--spec init(map() | workers) ->
+%% @doc Ends it at once, whatever its handlers do.
+-spec kill_partition(pid(), Options :: map()) -> ok.
+kill_partition(Pid, #{concurrency := 1}) ->
+    true = exit(Pid, kill),
+    ok;
+kill_partition(Pid, _Options) ->
+    crema_parallel:kill(Pid).
+
+-spec init(map() | {workers, Concurrency :: term()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init(#{stop_timeout := Stop} = Options) ->
+init(#{stop_timeout := Stop, concurrency := Concurrency} = Options) ->
     Hidden = fun() -> Options end,
     Workers = #{
-        id => workers, start => {?MODULE, start_worker_sup, []}, type => supervisor
+        id => workers, start => {?MODULE, start_worker_sup, [Concurrency]}, type => supervisor
     },
     Group = #{
         id => group,
@@ -96,14 +104,19 @@ init(#{stop_timeout := Stop} = Options) ->
     },
     Children = dead_letters(Options) ++ [Workers] ++ exactly_once(Hidden, Options) ++ [Group],
     {ok, {Flags, Children}};
-init(workers) ->
+init({workers, Concurrency}) ->
     Worker = #{
         id => worker,
         start => {?MODULE, start_partition, []},
         restart => temporary,
-        shutdown => brutal_kill
+        shutdown => shutdown(Concurrency)
     },
     {ok, {#{strategy => simple_one_for_one}, [Worker]}}.
+
+%% One of several kills its workers, and does nothing else that takes time.
+-spec shutdown(Concurrency :: term()) -> brutal_kill | infinity.
+shutdown(1) -> brutal_kill;
+shutdown(_) -> infinity.
 
 -spec dead_letters(map()) -> [supervisor:child_spec()].
 dead_letters(Options) ->

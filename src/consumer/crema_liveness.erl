@@ -8,7 +8,7 @@
 %% A worker without work has no timer: it tells of the end of its rest.
 -module(crema_liveness).
 
--export([new/0, begins/3, at/3, idle/1, beside/4, tried/3]).
+-export([new/0, begins/3, at/3, idle/1, ends/3, beside/4, tried/3]).
 -export([message/1, timer/2, check/2]).
 
 -export_type([cell/0]).
@@ -60,6 +60,15 @@ at(Cell, Offset, Now) ->
 -spec idle(cell()) -> ok.
 idle(Cell) ->
     atomics:put(Cell, ?SINCE, 0).
+
+%% @doc The handler's last call, whose time is limited too. What it is at already is
+%% what it fails at, should it hang.
+-spec ends(cell(), Member :: pid(), crema_slots:id()) -> ok.
+ends(Cell, Member, Slot) ->
+    case atomics:get(Cell, ?SINCE) of
+        0 -> begins(Cell, Member, Slot);
+        _ -> ok
+    end.
 
 %% @doc Runs what may wait and is not the handler's time, also when that has raised: what
 %% it was at is known behind it.

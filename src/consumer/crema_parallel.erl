@@ -14,8 +14,8 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/1, kill/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/2]).
 
 %% Fresh ones were asked for, as others are once they are handled; what is
@@ -52,6 +52,13 @@
 -spec start_link(map()) -> gen_server:start_ret().
 start_link(Work) ->
     gen_server:start_link(?MODULE, Work, []).
+
+%% @doc Called in the group's member: ends it at once, and all of its workers, whatever
+%% they are doing.
+-spec kill(pid()) -> ok.
+kill(Parallel) ->
+    true = exit(Parallel, kill_workers),
+    ok.
 
 -spec init(map()) -> {ok, state()}.
 init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Work) ->
@@ -119,6 +126,8 @@ handle_info({crema_slot_end, Slot} = End, #parallel{slot = Slot, workers = Worke
     {noreply, State};
 handle_info({crema_share_done, Worker, Fresh}, #parallel{ending = none} = State) ->
     {noreply, next_share(Worker, demand(Fresh, State))};
+handle_info({'EXIT', Group, kill_workers}, #parallel{source = {Group, _}} = State) ->
+    {stop, {shutdown, kill_workers}, State};
 handle_info({'EXIT', Pid, Reason}, #parallel{workers = Workers} = State) ->
     case lists:member(Pid, Workers) of
         true -> finish(why(Pid, Reason), reset, State#parallel{workers = lists:delete(Pid, Workers)});
@@ -144,6 +153,11 @@ finish(_Reason, _Why, State) ->
 -spec ended(state()) -> next().
 ended(#parallel{workers = [], ending = {because, Reason}} = State) -> {stop, Reason, State};
 ended(State) -> {noreply, State}.
+
+%% A handler that traps exits would outlive the link.
+-spec terminate(term(), state()) -> ok.
+terminate(_Reason, #parallel{workers = Workers}) ->
+    lists:foreach(fun(Worker) -> exit(Worker, kill) end, Workers).
 
 %% ---- shares --------------------------------------------------------------------
 

@@ -229,11 +229,11 @@ handle({drain_timeout, Began}, #slots{draining = Began} = Slots) ->
     ok = kill_revoked(Slots),
     {ok, Slots};
 handle({kill, Workers}, Slots) ->
-    lists:foreach(fun(Worker) -> exit(Worker, kill) end, Workers),
+    lists:foreach(fun(Worker) -> kill(Worker, Slots) end, Workers),
     {ok, Slots};
 handle({late, Id, Worker}, #slots{all = All} = Slots) ->
     case All of
-        #{Id := #slot{worker = Worker, renewed = true}} -> exit(Worker, kill);
+        #{Id := #slot{worker = Worker, renewed = true}} -> kill(Worker, Slots);
         _ -> ok
     end,
     {ok, Slots};
@@ -450,9 +450,13 @@ drained(#slots{all = All, drain_timer = Timer, work = #{port := Port}} = Slots) 
     end.
 
 -spec kill_revoked(slots()) -> ok.
-kill_revoked(#slots{all = All}) ->
-    Late = [W || #slot{revoked = true, worker = W} <- maps:values(All), is_pid(W)],
-    lists:foreach(fun(Worker) -> exit(Worker, kill) end, Late).
+kill_revoked(#slots{all = All} = Slots) ->
+    _ = [kill(W, Slots) || #slot{revoked = true, worker = W} <- maps:values(All), is_pid(W)],
+    ok.
+
+-spec kill(pid(), slots()) -> ok.
+kill(Worker, #slots{work = #{options := Options}}) ->
+    crema_consumer_sup:kill_partition(Worker, Options).
 
 %% @doc The revocation was answered: its slots are gone.
 -spec released(ok | lost | crema_error:error(), slots()) -> slots().
@@ -476,7 +480,7 @@ released(Result, #slots{all = All, draining = Draining, work = #{about := About}
 %% deadline; whose they were.
 -spec drain(crema_worker:ending(), crema_deadline:deadline(), slots()) ->
     [crema_group_events:place()].
-drain(Why, Deadline, #slots{all = All}) ->
+drain(Why, Deadline, #slots{all = All} = Slots) ->
     Workers = [Worker || #slot{worker = Worker} <- maps:values(All), is_pid(Worker)],
     lists:foreach(fun(Worker) -> crema_worker:drain(Worker, Why) end, Workers),
     Monitors = [{erlang:monitor(process, Worker), Worker} || Worker <- Workers],
@@ -485,7 +489,10 @@ drain(Why, Deadline, #slots{all = All}) ->
             receive
                 {'DOWN', Monitor, _, _, _} -> ok
             after crema_deadline:left(Deadline) ->
-                exit(Worker, kill)
+                ok = kill(Worker, Slots),
+                receive
+                    {'DOWN', Monitor, _, _, _} -> ok
+                end
             end
         end,
         Monitors

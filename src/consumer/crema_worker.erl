@@ -316,6 +316,7 @@ given_up(Why, #worker{handler = Handler, info = Info, handler_state = State} = W
 terminate(_Reason, #worker{started = false}) ->
     ok;
 terminate(Reason, #worker{handler = Handler, handler_state = State} = Worker) ->
+    ok = crema_liveness:ends(Worker#worker.cell, Worker#worker.group, Worker#worker.slot),
     case crema_handler:terminate(Handler, why(Reason, Worker), State) of
         ok ->
             ok;
