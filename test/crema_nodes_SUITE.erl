@@ -5,13 +5,13 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([acknowledged_from_afar/1, too_late_from_afar/1, node_is_gone/1]).
+-export([acknowledged_from_afar/1, too_late_from_afar/1, node_is_gone/1, another_vm/1]).
 %% What is run on the nodes.
 -export([consumer/3, keeper/1, kept/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
-all() -> [acknowledged_from_afar, too_late_from_afar, node_is_gone].
+all() -> [acknowledged_from_afar, too_late_from_afar, node_is_gone, another_vm].
 
 init_per_testcase(_, Config) ->
     [{here, start_node("here")}, {there, start_node("there")} | Config].
@@ -126,3 +126,21 @@ node_is_gone(Config) ->
     ok = peer:stop(there(Config)),
     Expected = lists:duplicate(5, {delegate_down, noconnection}),
     ?assertEqual(Expected, kept(here(Config), Reasons, 5)).
+
+another_vm(Config) ->
+    %% A token from a VM that has ended is refused by the one started in its place, where
+    %% another partition may have the same consumer's pid. (Without distribution pids
+    %% are the same each time.)
+    First = fun(Peer) ->
+        Keeper = peer:call(Peer, erlang, spawn, [?MODULE, keeper, [[]]]),
+        _ = peer:call(Peer, ?MODULE, consumer, [Keeper, Keeper, #{}], 30000),
+        [#{token := Token} | _] = kept(Peer, Keeper, 5),
+        Token
+    end,
+    [{crema_token, _, Before, _}, {crema_token, Pid, Slot, Offset}] = crema_ct:spawned([
+        fun() -> First(Peer) end
+     || Peer <- [here(Config), there(Config)]
+    ]),
+    Ack = fun(S) -> peer:call(there(Config), crema, ack, [{crema_token, Pid, S, Offset}]) end,
+    ?assertMatch({error, {stale_assignment, _}}, Ack(Before)),
+    ?assertEqual(ok, Ack(Slot)).

@@ -1,14 +1,29 @@
 #include "slot.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "group.h"
 #include "mem.h"
 #include "prefetch.h"
 #include "reader.h"
 
-/* Unique in the VM, whichever client: see slot.h. */
+/* Unique, whichever client: see slot.h. */
 static atomic_uint_fast64_t last_id;
+
+/* The first number follows from the time of day, 2^16 for each millisecond: a VM that
+ * is started again goes on behind its old ones. They stay small integers (60 bits). */
+static uint64_t next_id(void) {
+        uint_fast64_t none = 0;
+        struct timespec now;
+        if (!atomic_load(&last_id)) {
+                clock_gettime(CLOCK_REALTIME, &now);
+                (void)atomic_compare_exchange_strong(
+                        &last_id, &none,
+                        ((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000) << 16);
+        }
+        return atomic_fetch_add(&last_id, 1) + 1;
+}
 
 cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition,
                        rd_kafka_queue_t *queue, int64_t start) {
@@ -20,7 +35,7 @@ cr_slot_t *cr_slot_new(cr_client_t *client, const char *topic, int32_t partition
                 rd_kafka_queue_destroy(queue);
                 return NULL;
         }
-        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        slot->id = next_id();
         slot->client = client;
         slot->partition = partition;
         slot->queue = queue;
@@ -52,7 +67,7 @@ void cr_slot_rewind(cr_slot_t *slot, int64_t offset) {
 void cr_slot_restart(cr_slot_t *slot, int64_t offset) {
         cr_slot_revoke(slot);
         cr_slot_rewind(slot, offset);
-        slot->id = atomic_fetch_add(&last_id, 1) + 1;
+        slot->id = next_id();
         slot->revoked = false;
 }
 

@@ -1,6 +1,6 @@
 /*
  * A slot: one partition during one assignment. Its number is never used
- * again, in the whole VM, so it is the generation that tokens and packets
+ * again, in this VM or the next, so it is the generation that tokens and packets
  * carry: whatever comes late finds no slot and is refused.
  *
  * The slot's queue is not forwarded to the consumer's. What comes is taken from
