@@ -6,7 +6,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     ready_and_status/1, no_broker/1, wrong_options/1, names/1, supervised/1,
-    stop_by_its_parent/1, stop_again/1, stop_at_once/1
+    stop_by_its_parent/1, stop_again/1, stop_at_once/1, stop_between/1
 ]).
 -export([init/1]).
 
@@ -20,7 +20,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             ready_and_status, no_broker, wrong_options, names, supervised,
-            stop_by_its_parent, stop_again, stop_at_once
+            stop_by_its_parent, stop_again, stop_at_once, stop_between
         ]}
     ].
 
@@ -156,6 +156,26 @@ stop_again(Config) ->
     Stop = fun() -> crema_consumer:stop(C) end,
     ?assertEqual(lists:duplicate(5, ok), crema_ct:spawned(lists:duplicate(5, Stop))),
     ?assertEqual([ok, ok], [crema_consumer:stop(Any) || Any <- [C, no_such_name]]),
+    ?assertNot(is_process_alive(C)).
+
+stop_between(Config) ->
+    %% A consumer whose member has died is stopped, not only the member that is no more.
+    C = crema_ct:consumer(Config, crema_ct:topic(Config, 1), #{to => self()}, #{}),
+    {ok, _, _, _, Member} = crema_registry:lookup(C),
+    ok = sys:suspend(C),
+    exit(Member, kill),
+    crema_ct:await(fun() -> crema_registry:lookup(C) =:= not_started end),
+    {Stopping, Monitor} = spawn_monitor(fun() -> ok = crema_consumer:stop(C) end),
+    %% It waits for an answer.
+    crema_ct:await(fun() ->
+        {message_queue_len, Length} = process_info(C, message_queue_len),
+        not is_process_alive(Stopping) orelse Length > 0
+    end),
+    ok = sys:resume(C),
+    receive
+        {'DOWN', Monitor, process, Stopping, Reason} -> ?assertEqual(normal, Reason)
+    after 10000 -> error(not_stopped)
+    end,
     ?assertNot(is_process_alive(C)).
 
 stop_at_once(Config) ->

@@ -130,8 +130,23 @@ stop(Ref, Timeout) ->
                 true -> gen_server:cast(Owner, {stop, Timeout});
                 false -> stop(Pid, Owner, Timeout)
             end;
+        {not_started, Pid} when is_pid(Pid) ->
+            case is_starting_again(Pid) of
+                true -> stop(Pid, Timeout);
+                false -> ok
+            end;
         _ ->
             ok
+    end.
+
+%% Whether it is a supervisor whose owner has just died. It answers when there is
+%% another one, or when it is to try once more.
+-spec is_starting_again(pid()) -> boolean().
+is_starting_again(Pid) ->
+    try
+        crema_registry:is_alias(Pid) andalso is_list(supervisor:which_children(Pid))
+    catch
+        exit:_ -> false
     end.
 
 -spec stop(pid(), Owner :: pid(), default | timeout()) -> ok.

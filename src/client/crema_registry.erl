@@ -4,7 +4,7 @@
 -module(crema_registry).
 -behaviour(gen_server).
 
--export([new_table/0, is_there/0, start_link/0, register/4, alias/2]).
+-export([new_table/0, is_there/0, start_link/0, register/4, alias/2, is_alias/1]).
 -export([lookup/1, missing/2, whereis_name/1]).
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
@@ -66,6 +66,15 @@ set_port(Port) ->
 alias(Pid, Owner) ->
     true = ets:insert(?TABLE, {Pid, alias, Owner, none}),
     watch(Pid).
+
+%% @doc Whether a process leads to an owner, also to one that is no more.
+-spec is_alias(pid()) -> boolean().
+is_alias(Pid) ->
+    try
+        ets:lookup_element(?TABLE, Pid, 2) =:= alias
+    catch
+        error:badarg -> false
+    end.
 
 %% @doc The client of a process. `not_started' when it is none, or no more. Only
 %% a producer can be without a port ({@link crema_producer:client/3}).
