@@ -7,7 +7,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     stuck_and_healthy/1, revoked_while_shut/1, stopped_while_shut/1, crash_while_shut/1,
-    large_messages/1, too_many_partitions/1
+    large_messages/1, too_many_partitions/1, quiet/1
 ]).
 
 -define(LIMIT, 8388608).
@@ -25,7 +25,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             stuck_and_healthy, revoked_while_shut, stopped_while_shut, crash_while_shut,
-            large_messages, too_many_partitions
+            large_messages, too_many_partitions, quiet
         ]}
     ].
 
@@ -54,6 +54,28 @@ stuck_and_healthy(Config) ->
     true = crema_ct_consume:all_acknowledged(C),
     true = crema_ct:await(fun() -> shut(C) =:= [] orelse {shut, shut(C)} end),
     nothing_more().
+
+quiet(Config) ->
+    %% Partitions that have handled all they got keep none of it alive.
+    Topic = filled(Config, 2, 4, 50000),
+    Options = #{bootstrap_servers => crema_ct:bootstrap(Config), topics => [Topic]},
+    Self = self(),
+    Handler = fun(_) -> Self ! {by, self()}, ok end,
+    [
+        {ok, _} = crema_consumer:start_link(Options#{
+            group => crema_ct:unique(<<"group">>), handler => Handler, concurrency => Concurrency
+        })
+     || Concurrency <- [1, {any, 2}]
+    ],
+    Workers = lists:usort([receive {by, Pid} -> Pid end || _ <- lists:seq(1, 16)]),
+    Held = fun(Pid) ->
+        {links, Links} = process_info(Pid, links),
+        [Ref || P <- [Pid | Links], is_pid(P), Ref <- element(2, process_info(P, binary))]
+    end,
+    true = crema_ct:await(fun() ->
+        Refs = lists:flatmap(Held, Workers),
+        Refs =:= [] orelse {held, Refs}
+    end).
 
 revoked_while_shut(Config) ->
     %% Partitions that are shut go to another member when it joins, and are

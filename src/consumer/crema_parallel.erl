@@ -13,6 +13,7 @@
 -behaviour(gen_server).
 
 -include("../port/crema_commands.hrl").
+-include("crema_worker.hrl").
 
 -export([start_link/1, kill/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
@@ -51,7 +52,7 @@
 
 -spec start_link(map()) -> gen_server:start_ret().
 start_link(Work) ->
-    gen_server:start_link(?MODULE, Work, []).
+    gen_server:start_link(?MODULE, Work, [{hibernate_after, ?QUIET_MS}]).
 
 %% @doc Called in the group's member: ends it at once, and all of its workers, whatever
 %% they are doing.

@@ -34,7 +34,7 @@
 
 -spec start_link(map()) -> gen_server:start_ret().
 start_link(Work) ->
-    gen_server:start_link(?MODULE, Work, []).
+    gen_server:start_link(?MODULE, Work, [{hibernate_after, ?QUIET_MS}]).
 
 %% @doc Called when the worker is monitored, so that its end has a reason.
 -spec begin_work(pid(), map()) -> ok.

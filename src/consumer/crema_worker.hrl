@@ -1,3 +1,7 @@
+%% Without a message for so long a partition's processes hibernate: the batches among
+%% their garbage are counted by nobody, and hundreds of partitions may be quiet.
+-define(QUIET_MS, 1000).
+
 %% A partition's process: what crema_worker keeps and crema_verdict changes.
 -record(worker, {
     slot :: pos_integer(),
