@@ -8,8 +8,8 @@
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
     what_is_logged_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
-    running_clients/1, dying_clients/1, crashing_handlers/1, refused_by_the_broker/1,
-    without_the_application/1
+    running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
+    refused_by_the_broker/1, without_the_application/1
 ]).
 -export([init/1, log/2]).
 
@@ -21,7 +21,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         what_is_logged_is_seen, failing_starts, failing_starts_under_a_supervisor,
-        running_clients, dying_clients, crashing_handlers, refused_by_the_broker, without_the_application
+        running_clients, dying_clients, crashing_handlers, crashing_transactions,
+        refused_by_the_broker, without_the_application
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -197,6 +198,35 @@ crashing_handlers(Config) ->
         ]
     ],
     ok = crema_events:detach(?FUNCTION_NAME).
+
+crashing_transactions(Config) ->
+    %% Who has a consumer's transactions crashes without showing what it was given.
+    {ok, Options} = crema_options:parse(consumer, (good(crema_consumer, Config))#{
+        commit => exactly_once, transactional_id => id
+    }),
+    {ok, Pid} = crema_exactly_once:start_link(self(), self(), Options),
+    true = unlink(Pid),
+    _ = sys:replace_state(Pid, fun({_, Data}) -> {backing_off, Data} end),
+    Given = [#{topic => t, value => ?MARKER}],
+    Adding = [
+        spawn_monitor(fun() -> aborted = crema_exactly_once:add(Pid, 1, {1, 1}, Given) end)
+     || _ <- [one, another]
+    ],
+    crema_ct:await(fun() ->
+        {monitored_by, Known} = process_info(Pid, monitored_by),
+        length([One || {One, _} <- Adding, lists:member(One, Known)]) =:= 2
+    end),
+    no_leak(running, sys:get_status(Pid), Config),
+    _ = sys:replace_state(Pid, fun({_, Data}) -> {no_such_state, Data} end),
+    ok = gen_statem:cast(Pid, crash),
+    [
+        receive
+            {'DOWN', Monitor, process, _, Reason} -> ?assertEqual(normal, Reason)
+        end
+     || {_, Monitor} <- Adding
+    ],
+    crema_ct:await(fun() -> ets:info(proplists:get_value(log, Config), size) > 0 end),
+    no_leak(crashed, none, Config).
 
 dying_clients(Config) ->
     %% Nor do the reports of one that dies, in whatever way.

@@ -13,7 +13,7 @@
 -module(crema_exactly_once_server).
 -behaviour(gen_statem).
 
--export([callback_mode/0, init/1, member/3, backing_off/3, outside/3]).
+-export([callback_mode/0, init/1, member/3, backing_off/3, outside/3, format_status/1]).
 
 -type slot() :: {crema_slots:id(), crema_group_events:place()}.
 
@@ -343,3 +343,14 @@ tell_aborted({Code, Details} = Reason, Delay, #data{open = Open, about = About} 
 -spec shown(map()) -> term().
 shown(#{name := undefined, group := Group}) -> Group;
 shown(#{name := Name}) -> Name.
+
+%% What waits to be added is nobody's business.
+-spec format_status(gen_statem:format_status()) -> gen_statem:format_status().
+format_status(Status) ->
+    maps:map(fun shown/2, Status).
+
+-spec shown(atom(), term()) -> term().
+shown(data, #data{workers = Workers, failures = Failures}) -> {maps:keys(Workers), Failures};
+shown(Events, Listed) when Events =:= queue; Events =:= postponed -> length(Listed);
+shown(log, _) -> [];
+shown(_, Other) -> Other.
