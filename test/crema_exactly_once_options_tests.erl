@@ -34,6 +34,27 @@ rules_test() ->
     ?assertEqual([producer], faults(Id#{producer => #{bootstrap_servers => "other:9092"}})),
     ?assertMatch({ok, #{warnings := []}}, parse(Id)).
 
+%% An option that would do nothing is refused, unless it has its default.
+idle_test() ->
+    Others = #{
+        transactional_id => "id", transaction_interval => 99, transaction_bytes => 5,
+        producer => #{max_queue_messages => 7}
+    },
+    [
+        ?assertEqual(lists:sort(maps:keys(Others)), lists:sort(faults(Others#{commit => Commit})))
+     || Commit <- [auto, transaction, external]
+    ],
+    Defaults = #{transaction_interval => 100, producer => [], transactional_id => nil},
+    ?assertMatch({ok, _}, parse(Defaults#{commit => auto})),
+    Id = #{transactional_id => "id"},
+    Later = Id#{ack_timeout => 1, remote_ack_timeout => 2},
+    ?assertEqual([ack_timeout, remote_ack_timeout], faults(Later)),
+    Letters = fun(Producer) -> Id#{dead_letter => #{topic => "d", producer => Producer}} end,
+    ?assertEqual([dead_letter], faults(Letters(some_producer))),
+    ?assertEqual([dead_letter], faults(Letters(#{max_queue_messages => 7}))),
+    {ok, Parsed} = parse(Id#{dead_letter => #{topic => "d"}}),
+    ?assertMatch({ok, _}, crema_options:parse(consumer, Parsed)).
+
 id_test() ->
     Id = fun(#{kafka := #{<<"transactional.id">> := Value}}) -> Value end,
     Static = #{kafka => #{'group.instance.id' => "one"}},

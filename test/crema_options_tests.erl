@@ -271,6 +271,20 @@ drain_is_bounded_test() ->
         {ok, _}, crema_options:parse(consumer, Drain(5000, #{'max.poll.interval.ms' => "long"}))
     ).
 
+%% What waits for a batch to fill is a handler of batches, alone in its partition.
+batches_wait_test() ->
+    Parse = fun(More) ->
+        crema_options:parse(consumer, maps:merge(#{
+            bootstrap_servers => "b:9092", group => "g", topics => ["t"],
+            handler => crema_ct_batch_handler, batch_age => 5
+        }, More))
+    end,
+    ?assertMatch({ok, #{batch_age := 5}}, Parse(#{})),
+    [
+        ?assertMatch({error, {bad_options, #{faults := [#{option := batch_age}]}}}, Parse(More))
+     || More <- [#{concurrency => {any, 2}}, #{handler => fun(_) -> ok end}]
+    ].
+
 strict_ordering_is_kept_test() ->
     %% What would break the order is refused under strict and taken under loose.
     [

@@ -42,7 +42,7 @@ describe() ->
 
 -spec rules() -> [fun((map()) -> [crema_option_rules:finding()])].
 rules() ->
-    [fun has_id/1, fun reads_committed/1, fun in_order/1].
+    [fun has_id/1, fun reads_committed/1, fun in_order/1, fun has_use/1, fun own_letters/1].
 
 -spec has_id(map()) -> [crema_option_rules:finding()].
 has_id(#{commit := exactly_once, transactional_id := undefined, kafka := Kafka}) when
@@ -66,6 +66,39 @@ reads_committed(_) ->
 in_order(#{commit := exactly_once, concurrency := Concurrency}) when Concurrency =/= 1 ->
     [{fault, concurrency, "must be 1 while commit is exactly_once"}];
 in_order(_) ->
+    [].
+
+%% What would do nothing is a mistake. Who gives the default asks for nothing.
+-spec has_use(map()) -> [crema_option_rules:finding()].
+has_use(#{commit := Commit} = Values) ->
+    {Idle, Why} =
+        case Commit of
+            exactly_once ->
+                {[ack_timeout, remote_ack_timeout], "has no use while commit is exactly_once, where "
+                    "nobody acknowledges later"};
+            _ ->
+                {[transactional_id, transaction_interval, transaction_bytes, producer],
+                    "is for commit => exactly_once only"}
+        end,
+    [
+        {fault, Name, Why}
+     || #{name := Name, scope := [consumer], default := Default} <- crema_options:table(),
+        lists:member(Name, Idle),
+        maps:get(Name, Values, Default) =/= Default
+    ];
+has_use(_) ->
+    [].
+
+-spec own_letters(map()) -> [crema_option_rules:finding()].
+own_letters(#{commit := exactly_once, dead_letter := #{producer := Producer}}) ->
+    case is_function(Producer, 0) andalso Producer() =:= #{} of
+        true ->
+            [];
+        false ->
+            [{fault, dead_letter, "has a producer, and no use for one while commit is exactly_once: "
+                "dead letters go into its transactions"}]
+    end;
+own_letters(_) ->
     [].
 
 %% @doc The options of the producer: the consumer's own option `producer', and what

@@ -40,7 +40,10 @@ rules(producer) ->
         fun transaction_before_wait/1
     ];
 rules(consumer) ->
-    [fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1] ++
+    [
+        fun drain_before_eviction/1, fun drain_before_stop/1, fun commits_happen/1,
+        fun batches_wait/1
+    ] ++
         crema_exactly_once_options:rules() ++ crema_failure_options:rules() ++
         [fun crema_prefetch:rules/1];
 rules(reader) ->
@@ -202,4 +205,13 @@ commits_happen(#{kafka := Kafka}) ->
             []
     end;
 commits_happen(_) ->
+    [].
+
+%% What one handles at a time, or several share, does not wait for more.
+-spec batches_wait(map()) -> [finding()].
+batches_wait(#{batch_age := Age, concurrency := Concurrency, handler := Handler}) when Age > 0 ->
+    TakesBatches = crema_handler:takes_batches(crema_handler:new(Handler())),
+    [{fault, batch_age, "is for a handler with handle_messages/2"} || not TakesBatches] ++
+        [{fault, batch_age, "must be 0 while concurrency is not 1"} || Concurrency =/= 1];
+batches_wait(_) ->
     [].
