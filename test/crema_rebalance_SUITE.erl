@@ -11,7 +11,7 @@
 -export([init_per_testcase/2, end_per_testcase/2, init/1]).
 -export([
     evicted_while_draining/1, evicted/1, fenced/1, instance_in_use/1, newer_protocol/1,
-    newer_protocol_fenced/1, several_clusters/1
+    newer_protocol_fenced/1, newer_protocol_unreleased/1, several_clusters/1
 ]).
 -import(crema_ct_consume, [values/1, number/1, listen/2, heard/1, event_is_as_told/3]).
 
@@ -23,7 +23,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             evicted_while_draining, evicted, fenced, instance_in_use, newer_protocol,
-            newer_protocol_fenced, several_clusters
+            newer_protocol_fenced, newer_protocol_unreleased, several_clusters
         ]}
     ].
 
@@ -214,6 +214,26 @@ newer_protocol_fenced(Config) ->
         true ->
             Kafka = #{'group.protocol' => consumer},
             lost(Config, ?CONSUMER_HEARTBEAT, fenced_member_epoch, Kafka);
+        false ->
+            {comment, "librdkafka does not know it"}
+    end.
+
+newer_protocol_unreleased(Config) ->
+    %% By the newer protocol brokers refuse a static member for as long as the one that
+    %% was killed has a session. It does not end for that, but has its turn later.
+    case crema_ct_kafka:knows_newer_protocol() of
+        true ->
+            Topic = crema_ct:topic(Config, 1),
+            ok = crema_ct:fill(Config, Topic, 0, [1]),
+            Cluster = proplists:get_value(cluster, Config),
+            ok = crema_cluster:fail(Cluster, ?CONSUMER_HEARTBEAT, [unreleased_instance_id]),
+            Fatal = listen(any, [crema, client, fatal]),
+            Kafka = #{'group.protocol' => consumer, 'group.instance.id' => one},
+            C = crema_ct:consumer(Config, Topic, #{to => self()}, #{kafka => Kafka}),
+            {_, #{message := Text}} = heard_of(unreleased_instance_id, Fatal),
+            ?assertMatch({match, _}, re:run(Text, "tries again")),
+            [_] = crema_ct:handled(1),
+            ?assert(is_process_alive(C));
         false ->
             {comment, "librdkafka does not know it"}
     end.

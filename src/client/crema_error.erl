@@ -335,6 +335,9 @@ kafka_hints() ->
         invalid_producer_epoch => ?FENCED,
         fenced_instance_id =>
             <<"Another member of the group uses the same group.instance.id: give each its own.">>,
+        unreleased_instance_id =>
+            <<"Another member of the group has the same group.instance.id, or was killed and its "
+                "session has not ended: this one tries again every 12 seconds.">>,
         max_poll_exceeded =>
             <<"A handler took longer than max.poll.interval.ms: make it faster, or raise the "
                 "interval. Its partitions went to other members.">>,

@@ -23,6 +23,11 @@
 
 -type state() :: #state{}.
 
+%% By the newer protocol brokers refuse who has the instance id of a member that was
+%% killed, until that one's session has ended. So it starts again after so long, which
+%% is less often than its supervisor takes for a storm.
+-define(UNRELEASED_MS, 12000).
+
 %% @doc Of a consumer with the supervisor of its workers, and who has its transactions,
 %% if it has any.
 -spec start_link(pid(), pid(), pid() | none, fun(() -> map())) -> gen_server:start_ret().
@@ -160,6 +165,9 @@ handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
 %% Not a fault, and starting again would only meet it again.
 handle_info({crema_handler_stop, Reason}, State) ->
     {stop, {shutdown, {handler_stop, Reason}}, State};
+%% Not for good: its supervisor starts it again.
+handle_info({crema_unreleased, Reason}, State) ->
+    {stop, Reason, State};
 handle_info({crema_remedy_stop, Failure}, State) ->
     beyond_use(crema_remedy:reason(Failure), State);
 handle_info(Message, #state{slots = Slots} = State) ->
@@ -200,6 +208,9 @@ of_others(Message, #state{subscription = Subscription, delegates = Before} = Sta
         | {other, term(), crema_client:client()}
         | unknown.
 of_client({ok, Client}, State) ->
+    {noreply, State#state{client = Client}};
+of_client({fatal, {unreleased_instance_id, _} = Reason, Client}, State) ->
+    _ = erlang:send_after(?UNRELEASED_MS, self(), {crema_unreleased, Reason}),
     {noreply, State#state{client = Client}};
 of_client({fatal, {Code, _}, Client}, State) ->
     {stop, {shutdown, {fatal, Code}}, State#state{client = Client}};
