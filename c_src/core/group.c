@@ -117,6 +117,7 @@ void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions) {
         client->group->rebalances++;
         if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+                client->group->assigned = true;
                 cr_group_assign(client, partitions);
                 return;
         }

@@ -40,6 +40,7 @@ typedef struct cr_group {
         struct cr_seek *seeks;                    /* that wait until none of these is left */
         bool looking;                             /* ... that looks for an eviction */
         unsigned rebalances;
+        bool assigned;      /* once at least, be it nothing */
         unsigned fresh;     /* slots that were opened, and nothing has come yet */
         unsigned pace;      /* so many of them may be: prefetch.c */
         bool gates_out;     /* librdkafka is being told of shut slots: prefetch.c */

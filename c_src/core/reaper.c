@@ -68,10 +68,12 @@ static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
                 return;
         client->group->rebalances++;
         partitions = rd_kafka_event_topic_partition_list(event);
-        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+                client->group->assigned = true;
                 cr_answer_assign(client->rk, partitions, &ignored);
-        else
+        } else {
                 cr_answer_revoke(client->rk, partitions, &ignored);
+        }
 }
 
 static void serve_one(cr_client_t *client) {
@@ -82,12 +84,31 @@ static void serve_one(cr_client_t *client) {
         rd_kafka_event_destroy(event);
 }
 
-static bool is_member(cr_client_t *client) {
-        char *id = rd_kafka_memberid(client->rk);
-        bool member = id && id[0];
-        if (id)
-                rd_kafka_mem_free(client->rk, id);
-        return member;
+/* It has had an answer to its join. */
+static bool has_joined(const cr_client_t *client) {
+        const char *protocol = rd_kafka_rebalance_protocol(client->rk);
+        return protocol && strcmp(protocol, "NONE") != 0;
+}
+
+/* Nothing that could be waited for brings an assignment. */
+static bool has_no_future(const cr_client_t *client) {
+        return rd_kafka_fatal_error(client->rk, NULL, 0) || !client->group->subscribed;
+}
+
+/* See cr_must_be_assigned_first(). Where no assignment comes any more the client is
+ * kept, and its queue served, as long as the process runs. */
+static void await_assignment(cr_client_t *client) {
+        if (!cr_must_be_assigned_first() || client->group->assigned)
+                return;
+        if (!has_joined(client))
+                client->group->subscribed = rd_kafka_unsubscribe(client->rk) != 0;
+        if (!has_joined(client))
+                return; /* nor will it: an answer to a join counts no more */
+        while (!client->group->assigned) {
+                if (client->close_tag.to && has_no_future(client))
+                        cr_reply_ok(client, &client->close_tag);
+                serve_one(client);
+        }
 }
 
 static void finish_consumer(cr_client_t *client) {
@@ -97,9 +118,7 @@ static void finish_consumer(cr_client_t *client) {
                 cr_group_clear(client->group);
                 return;
         }
-        while (cr_must_be_assigned_first() && client->group->subscribed &&
-               !client->group->rebalances && is_member(client))
-                serve_one(client);
+        await_assignment(client);
         cr_group_seeks(client); /* answers them */
         cr_group_clear(client->group);
         if (client->group->revoked)

@@ -62,6 +62,8 @@ void join_at(member_t *member, const char *topic, const char *start) {
                                           "error",
                                           "enable.auto.offset.store",
                                           "false",
+                                          "session.timeout.ms",
+                                          "6000",
                                           NULL};
         cr_writer_t out = cr_writer();
         member->host = test_host_new();
