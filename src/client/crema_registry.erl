@@ -124,13 +124,14 @@ whereis_name({crema_variant, _, _, _, _} = Variant) -> crema_variant:process(Var
 whereis_name({crema_topic, _, _} = Handle) -> whereis_name(crema_topic:producer(Handle));
 whereis_name(_) -> undefined.
 
+%% @doc Of an owner that runs: its row is there for a moment longer than it.
 -spec status(ref()) -> {ok, map()} | not_started.
 status(Ref) ->
     case lookup(Ref) of
         {ok, _, _, _, Owner} ->
-            try ets:lookup(?TABLE, {status, Owner}) of
-                [{_, Status}] -> {ok, Status};
-                [] -> not_started
+            try {is_process_alive(Owner), ets:lookup(?TABLE, {status, Owner})} of
+                {true, [{_, Status}]} -> {ok, Status};
+                _ -> not_started
             catch
                 error:badarg -> not_started
             end;
