@@ -209,7 +209,7 @@ void cr_do_TAKE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         } else {
                 slot->worker = in->caller;
                 slot->credit = 0;
-                cr_slot_redeliver(slot);
+                cr_slot_redeliver(slot, 0, INT64_MAX);
         }
 }
 
@@ -301,12 +301,12 @@ void cr_do_REDELIVER(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         cr_slot_t *slot = take_range(client, in, reply, &from, &to);
         if (!slot)
                 return;
-        if (slot->worker != in->caller || slot->revoked)
+        if (slot->worker != in->caller || slot->revoked) {
                 answer_stale(client, reply);
-        else if (cr_slot_redeliver_range(slot, from, to))
-                answer_runs(client, reply, slot, from, to);
-        else
-                cr_answer_no_memory(client, reply);
+                return;
+        }
+        cr_slot_redeliver(slot, from, to);
+        answer_runs(client, reply, slot, from, to);
 }
 
 /* How long ago the first message that is not acknowledged was delivered. */

@@ -308,37 +308,15 @@ void cr_slot_revoke(cr_slot_t *slot) {
                 slot->client->ops->send(slot->client->host, slot->worker, &packet);
 }
 
-void cr_slot_redeliver(cr_slot_t *slot) {
+void cr_slot_redeliver(cr_slot_t *slot, int64_t from, int64_t to) {
+        unsigned char mask[(CR_SLOT_PULL + 7) / 8];
         cr_batch_t *batch;
         TAILQ_FOREACH(batch, &slot->window.batches, link) {
                 size_t size = cr_batch_mask_size(batch);
-                unsigned char *mask = cr_alloc(size);
-                if (!mask)
-                        return; /* the worker's restart will be tried again */
-                cr_batch_mask(batch, mask);
-                send_batch(slot, batch->buf, batch->size, mask, size);
-                cr_free(mask);
-        }
-}
-
-bool cr_slot_redeliver_range(cr_slot_t *slot, int64_t from, int64_t to) {
-        cr_batch_t *batch;
-        TAILQ_FOREACH(batch, &slot->window.batches, link) {
-                size_t size = cr_batch_mask_size(batch);
-                unsigned char *mask;
-                if (batch->first > to)
-                        break;
-                if (batch->last < from)
-                        continue;
-                mask = cr_alloc(size);
-                if (!mask)
-                        return false;
                 memset(mask, 0xff, size);
                 if (cr_batch_mask_clear(batch, mask, from, to))
                         send_batch(slot, batch->buf, batch->size, mask, size);
-                cr_free(mask);
         }
-        return true;
 }
 
 void cr_slot_store(cr_slot_t *slot) {

@@ -73,10 +73,8 @@ size_t cr_slot_delivered_cost(const cr_slot_t *slot);
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot);
 /* Nothing of the slot follows this: tells its worker so. */
 void cr_slot_revoke(cr_slot_t *slot);
-/* Delivers again what is delivered and not acknowledged. */
-void cr_slot_redeliver(cr_slot_t *slot);
-/* The same of those from..to; false without memory. */
-bool cr_slot_redeliver_range(cr_slot_t *slot, int64_t from, int64_t to);
+/* Delivers again those of from..to that are delivered and not acknowledged. */
+void cr_slot_redeliver(cr_slot_t *slot, int64_t from, int64_t to);
 /* How many messages more may be delivered before others are acknowledged. */
 uint32_t cr_slot_room(const cr_slot_t *slot);
 /* Frees what is in the queue of a slot that was taken back: dropped messages

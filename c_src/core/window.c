@@ -209,11 +209,3 @@ bool cr_batch_mask_clear(const cr_batch_t *batch, unsigned char *mask, int64_t f
         }
         return any;
 }
-
-void cr_batch_mask(const cr_batch_t *batch, unsigned char *mask) {
-        memset(mask, 0, cr_batch_mask_size(batch));
-        for (uint32_t i = 0; i < batch->count; i++) {
-                if (i < batch->prefix || bit(batch->acked, i))
-                        set_bit(mask, i);
-        }
-}

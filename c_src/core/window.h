@@ -52,9 +52,8 @@ bool cr_window_ack(cr_window_t *window, int64_t from, int64_t to);
 void cr_window_end(cr_window_t *window, int64_t end);
 /* What may be stored now, or CR_NO_POSITION. */
 int64_t cr_window_position(const cr_window_t *window);
-/* Writes the batch's mask: a bit a message, set when it is acknowledged. */
+/* Of the batch's mask: a bit a message, set when it is not to be handled. */
 size_t cr_batch_mask_size(const cr_batch_t *batch);
-void cr_batch_mask(const cr_batch_t *batch, unsigned char *mask);
 /* Clears the bits of the messages from..to that are not acknowledged; false
  * when there are none. */
 bool cr_batch_mask_clear(const cr_batch_t *batch, unsigned char *mask, int64_t from, int64_t to);

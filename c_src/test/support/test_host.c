@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "memory.h"
+
 #define DEADLINE_MS 10000
 
 struct cr_buf {
@@ -30,7 +32,7 @@ static cr_buf_t *buf_new(size_t size) {
         cr_buf_t *buf;
         if (size >= LARGEST_BLOCK)
                 abort();
-        buf = atomic_load(&run_out) ? NULL : malloc(sizeof(*buf) + size);
+        buf = atomic_load(&run_out) ? NULL : memory_malloc(sizeof(*buf) + size);
         if (!buf)
                 return NULL;
         atomic_init(&buf->references, 1);
