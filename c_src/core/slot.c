@@ -200,7 +200,8 @@ static void take_error(cr_slot_t *slot, rd_kafka_message_t *message) {
  * the partition; not by the message before it, for there may be none: control
  * records, aborted transactions and compaction leave offsets without. */
 static bool is_at_end(const cr_slot_t *slot) {
-        return slot->delivered >= slot->end || cr_ready_next(&slot->ready) >= slot->end;
+        return slot->reading &&
+               (slot->delivered >= slot->end || cr_ready_next(&slot->ready) >= slot->end);
 }
 
 static uint32_t deliver_all(cr_slot_t *slot, unsigned budget) {

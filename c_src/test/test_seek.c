@@ -115,6 +115,15 @@ static int64_t committed(member_t *member) {
         return offset;
 }
 
+/* Proves that the last offset there can be is one as any other: it is not in the log. */
+static void last_offset(void **state) {
+        member_t *member = *state;
+        assert_string_equal(seek(member, "last", false, INT64_MAX, LONG_MS), "");
+        expect_reply(member, "last", "ok");
+        take_and_demand(member, 1);
+        expect_event(member, "offset_reset");
+}
+
 /* Proves that a seek ends the slot's generation, goes on elsewhere and commits. */
 static void moves(void **state) {
         member_t *member = *state;
@@ -307,6 +316,7 @@ int main(void) {
                                            cmocka_unit_test(starts_at),
                                            cmocka_unit_test(starts_at_in_a_reset),
                                            cmocka_unit_test(commits_prefix),
+                                           cmocka_unit_test(last_offset),
                                            cmocka_unit_test(is_answered_at_the_end)};
         return cmocka_run_group_tests(tests, join_filled, tear_down_member);
 }
