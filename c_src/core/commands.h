@@ -17,11 +17,13 @@
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
  *   ERROR_NAME   Code                                 {ok, {Name, Text}}
- *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic,
- * Partitions}]}}, or minus the code of the topic's error WATERMARKS   {Tag, Topic, Partition,
- * Millis}      later: {ok, {Low, High}} PRODUCE      packed, below                        ok |
- * {error, _} | wait AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or
- * later CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
+ *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Count}]}},
+ *                                                     Count of partitions, or minus the code of
+ *                                                     the topic's error
+ *   WATERMARKS   {Tag, Topic, Partition, Millis}      later: {ok, {Low, High}}
+ *   PRODUCE      packed, below                        ok | {error, _} | wait
+ *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
+ *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
  *   FLUSH        Tag                                  later: ok
  *   PURGE        (none)                               ok; each message is reported
  *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
@@ -36,7 +38,8 @@
  *   REPORTED     Count:32                             ok | {ok, idle}: the first so many reports
  *                                                     that were sent to it are done with
  *   LOOK         Call:64                              ok | wait: whether AWAIT would
- *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange, [EarlyTopic]}  later: ok | {error, _}
+ *   SUBSCRIBE    {Tag, [Topic], Start, OutOfRange, [EarlyTopic]}
+ *                                                     later: ok | {error, _}
  *   TAKE         Slot:64                              the caller is the slot's worker now
  *   DEMAND       Slot:64, Messages:32                 batches follow, at most so many messages
  *   ACK          Slot:64, (From:64, To:64)+           ok | {error, stale_assignment}
@@ -46,10 +49,12 @@
  *   RELEASE      (none)                               event {released, _, _} follows
  *   COMMIT       {Tag, Partitions}                    later: {ok, [{Topic, Partition, Offset, ok |
  *                                                     {error, _}}]}, of what is acknowledged
- *   SEEK         {Tag, Partitions, Where, Number, Millis}  later: {ok, [{Topic, Partition,
- * Offset}]} START_AT     {Tag, Slot, Where, Number}           later: {ok, Offset}, before TAKE
+ *   SEEK         {Tag, Partitions, Where, Number, Millis}
+ *                                                     later: {ok, [{Topic, Partition, Offset}]}
+ *   START_AT     {Tag, Slot, Where, Number}           later: {ok, Offset}, before TAKE
  *   COMMITTED    {Tag, Partitions, Millis}            later: {ok, [{Topic, Partition, Offset}]}
- *   LIST_OFFSETS {Tag, Partitions, Where, Number, Millis}  later: the same
+ *   LIST_OFFSETS {Tag, Partitions, Where, Number, Millis}
+ *                                                     later: the same
  *   SLOTS        (none)                               {ok, [{Slot, Topic, Partition, ...}]}
  *   GROUP_METADATA Count:32, Slot:64*, Tag/binary     later: {ok, Metadata}; stale_assignment when
  *                                                     the member has no such slot any more
