@@ -53,6 +53,21 @@ by_message_test() ->
     ),
     ?assertEqual(100, map_size(crema_restarts:failed(Many))).
 
+small_test() ->
+    %% What is remembered keeps nothing alive but what the next worker needs of it.
+    Batch = binary:copy(<<"x">>, 1000000),
+    <<_:100/binary, Part:200/binary, _/binary>> = Batch,
+    Failure = (failure(7, 1))#{reason => {bad, #{value => Part}}},
+    Remembered = fun(Policy) ->
+        {_, After} = crashed(Failure, 0, work(infinity, [{default, Policy}]), crema_restarts:new()),
+        #{7 := {#{reason := Reason}, _, true}} = crema_restarts:failed(After),
+        Reason
+    end,
+    {bad, #{value := Kept}} = Remembered(#{retries => 0, then => skip}),
+    ?assertEqual(Part, Kept),
+    ?assert(binary:referenced_byte_size(Kept) < 1000),
+    ?assertEqual(told, Remembered(#{retries => 1, then => skip})).
+
 without_a_message_test() ->
     %% Without a message there is nothing to skip: it is tried again, with growing
     %% waits, until a worker has run for longer than any of them.

@@ -66,7 +66,13 @@ noted(#{offset := none, attempts := Attempts}, _Failed, Restarts) ->
     Restarts#restarts{row = Attempts};
 noted(#{offset := Offset}, Failed, #restarts{failed = Before} = Restarts) ->
     Others = lists:sublist(lists:keydelete(Offset, 1, Before), ?REMEMBERED - 1),
-    Restarts#restarts{failed = [{Offset, Failed} | Others], row = 0}.
+    Restarts#restarts{failed = [{Offset, small(Failed)} | Others], row = 0}.
+
+%% It is kept for as long as the partition is, and must not keep a whole batch alive,
+%% of which its reason may have a part. Who tries again asks only how often it was tried.
+-spec small(crema_remedy:failed()) -> crema_remedy:failed().
+small({Failure, retry, true}) -> {maps:remove(stacktrace, Failure#{reason := told}), retry, true};
+small(Failed) -> binary_to_term(term_to_binary(Failed)).
 
 %% Without a message there is nothing to be skipped or sent on.
 -spec next(crema_failure:failure(), work()) -> {crema_remedy:action(), non_neg_integer()}.
