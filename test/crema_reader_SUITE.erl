@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([whole_topic/1, contents/1, bounds/1, maps_of_partitions/1, nothing_to_read/1]).
 -export([ends_though_producers_go_on/1, follow/1, stop_and_go_on/1, batches/1]).
--export([exceptions/1, caller_dies/1, client_dies/1, many_readers/1]).
+-export([exceptions/1, caller_dies/1, waiter_dies/1, client_dies/1, many_readers/1]).
 -export([demand/1, cursor/1, silence/1, troubled_brokers/1, errors/1, unreachable/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
@@ -16,7 +16,7 @@ all() ->
     [
         whole_topic, contents, bounds, maps_of_partitions, nothing_to_read,
         ends_though_producers_go_on, follow, stop_and_go_on, batches, exceptions, caller_dies,
-        client_dies, many_readers, demand, cursor, silence, troubled_brokers,
+        waiter_dies, client_dies, many_readers, demand, cursor, silence, troubled_brokers,
         errors, unreachable
     ].
 
@@ -264,6 +264,19 @@ caller_dies(Config) ->
     after 10000 -> error(reader_lives)
     end,
     true = all_ended(Before).
+
+waiter_dies(Config) ->
+    %% What comes is not lost to a process that has died while it waited for it.
+    Topic = crema_ct:topic(Config, 1),
+    {ok, Reader} = crema_reader:open((one(Config, Topic))#{to => infinity}),
+    Waiter = spawn(fun() -> turn(Reader) end),
+    Code = fun() -> element(1, element(2, crema_reader:next(Reader, 0))) end,
+    crema_ct:await(fun() -> Code() =:= busy end),
+    exit(Waiter, kill),
+    crema_ct:await(fun() -> Code() =:= timeout end),
+    ok = crema_ct:fill(Config, Topic, 0, [1]),
+    ?assertMatch({ok, [#{offset := 0}], _}, crema_reader:next(Reader, 20000)),
+    ok = crema_reader:close(Reader).
 
 client_dies(Config) ->
     %% A reader whose client is gone says so, and does not wait.

@@ -27,7 +27,8 @@
     %% partitions that are not at their end
     slots = #{} :: #{pos_integer() => crema_reader_bounds:place()},
     batches = queue:new() :: queue:queue({pos_integer(), crema_reader_bounds:place(), binary()}),
-    waiting = none :: none | {gen_server:from(), reference()},
+    %% for how long, and monitored: a batch for nobody would be missed by the next
+    waiting = none :: none | {gen_server:from(), none | reference(), reference()},
     failed = none :: none | crema_error:reason()
 }).
 
@@ -111,11 +112,12 @@ init({Owner, #{timeout := Timeout} = Options}) ->
     {reply, term(), state()} | {noreply, state()} | {stop, normal, ok, state()}.
 handle_call(open, From, #state{options = Options} = State) ->
     {noreply, count(crema_reader_bounds:topics(Options), #{}, State#state{opener = From})};
-handle_call({next, _}, _From, #state{waiting = {_, _}} = State) ->
+handle_call({next, _}, _From, #state{waiting = {_, _, _}} = State) ->
     Text = "another process waits for this reader's messages",
     {reply, crema_error:make(busy, Text, #{}), State};
-handle_call({next, Timeout}, From, State) ->
-    {noreply, serve(State#state{waiting = {From, timer(Timeout)}})};
+handle_call({next, Timeout}, {Pid, _} = From, State) ->
+    Waiting = {From, timer(Timeout), erlang:monitor(process, Pid)},
+    {noreply, serve(State#state{waiting = Waiting})};
 handle_call(close, _From, State) ->
     {stop, normal, ok, State};
 handle_call(_, _From, State) ->
@@ -137,10 +139,12 @@ handle_info({Ref, Bytes}, #state{asked = {Ref, Then}} = State) ->
         {ok, Answer} -> {noreply, Then(Answer, State#state{asked = none})};
         {error, Reason} -> {noreply, failed(Reason, State#state{asked = none})}
     end;
-handle_info({timeout, Timer, next}, #state{waiting = {_, Timer}} = State) ->
+handle_info({timeout, Timer, next}, #state{waiting = {_, Timer, _}} = State) ->
     {noreply, reply(late(timeout, "no message came in time", State), State)};
 handle_info({'DOWN', Owner, process, _, _}, #state{owner = Owner} = State) ->
     {stop, normal, State};
+handle_info({'DOWN', Waiter, process, _, _}, #state{waiting = {_, _, Waiter}} = State) ->
+    {noreply, served(State)};
 handle_info({'EXIT', Port, _}, #state{port = Port} = State) ->
     {error, Reason} = crema_error:make(closed, "the reader's client was closed", #{}),
     {noreply, failed(Reason, State)};
@@ -275,9 +279,15 @@ serve(#state{batches = Batches, slots = Slots, failed = Failed, port = Port} = S
     end.
 
 -spec reply(term(), state()) -> state().
-reply(Answer, #state{waiting = {From, Timer}} = State) ->
-    _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
+reply(Answer, #state{waiting = {From, _, _}} = State) ->
     gen_server:reply(From, Answer),
+    served(State).
+
+%% Nobody waits any more.
+-spec served(state()) -> state().
+served(#state{waiting = {_, Timer, Monitor}} = State) ->
+    _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
+    true = erlang:demonitor(Monitor, [flush]),
     State#state{waiting = none}.
 
 -spec timer(timeout()) -> reference() | none.
