@@ -77,7 +77,21 @@ refused(Config) ->
     ?assertMatch({error, {stale_assignment, _}}, crema:ack(Stale)),
     ?assertMatch({error, {stale_assignment, _}}, crema:nack(Stale)),
     ?assertMatch({error, {not_acknowledged, _}}, crema:nack([Stale], why)),
-    ?assertEqual(ok, crema:delegate(Stale, self())).
+    ?assertEqual(ok, crema:delegate(Stale, self())),
+    %% Nor does one hurt whose consumer's pid is somebody else's by now.
+    [
+        begin
+            Old = {crema_token, Pid, 1, 1},
+            ?assertMatch({error, {stale_assignment, _}}, crema:ack(Old)),
+            ?assertMatch({error, {stale_assignment, _}}, crema:nack(Old)),
+            ?assertEqual(ok, crema:delegate(Old, self()))
+        end
+     || Pid <- [crema_ct:producer(Config), self()]
+    ],
+    receive
+        {'$gen_cast', _} = Cast -> error({stray_message, Cast})
+    after 0 -> ok
+    end.
 
 no_tokens(_Config) ->
     %% What is no token is the programmer's mistake.

@@ -31,7 +31,7 @@ delegate(Tokens, Pid) when is_pid(Pid), is_list(Tokens) ->
     maps:foreach(
         fun(Consumer, Slots) ->
             Some = [{Slot, crema_runs:of_offsets(Offsets)} || {Slot, Offsets} <- maps:to_list(Slots)],
-            gen_server:cast(Consumer, {delegate, Some, Pid})
+            is_member(Consumer) andalso gen_server:cast(Consumer, {delegate, Some, Pid})
         end,
         grouped([token(Token) || Token <- Tokens])
     );
@@ -39,6 +39,16 @@ delegate(Token, Pid) when is_pid(Pid) ->
     delegate([Token], Pid);
 delegate(Tokens, Pid) ->
     erlang:error(badarg, [Tokens, Pid], crema_error:badarg(#{2 => <<"no pid">>})).
+
+%% On another node it is believed.
+-spec is_member(pid()) -> boolean().
+is_member(Consumer) when node(Consumer) =/= node() ->
+    true;
+is_member(Consumer) ->
+    case crema_registry:lookup(Consumer) of
+        {ok, consumer, _, _, _} -> true;
+        _ -> false
+    end.
 
 -spec each(what(), tokens(), timeout()) -> ok | crema_error:error().
 each(What, Tokens, Timeout) when is_list(Tokens) ->
@@ -103,7 +113,8 @@ told(What, Consumer, Slots, _Timeout) when node(Consumer) =:= node() ->
             [crema_exactly_once:no_ack() || _ <- Slots];
         {ok, consumer, Port, _, _} ->
             tell(What, {Consumer, Port}, Slots);
-        not_started ->
+        %% Or another client has its pid by now.
+        _ ->
             [consumer_stopped() || _ <- Slots]
     end;
 told(What, Consumer, Slots, Timeout) ->
