@@ -18,9 +18,10 @@ typedef struct reset_job {
         int32_t partition;
         cr_start_t policy;
         int64_t from, to;
-        bool commits;    /* ... and `to` is committed */
-        bool given_up;   /* lost, or closing */
-        bool committing; /* the second run: the new position */
+        bool commits;            /* ... and `to` is committed */
+        bool committing;         /* the last run: the new position */
+        int patience;            /* milliseconds that the next try may take */
+        rd_kafka_resp_err_t err; /* of the last try */
         cr_error_t error;
 } reset_job_t;
 
@@ -36,38 +37,32 @@ static void commit(cr_client_t *client, reset_job_t *reset) {
         rd_kafka_topic_partition_list_destroy(list);
 }
 
-static rd_kafka_resp_err_t ask(rd_kafka_t *rk, reset_job_t *reset, int millis) {
+static void ask(cr_client_t *client, reset_job_t *reset) {
         rd_kafka_topic_partition_list_t *list = one(reset->topic, reset->partition, 0);
-        rd_kafka_resp_err_t err = cr_list_offsets(
-                rk, list,
-                reset->policy == CR_START_LATEST ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING,
-                millis);
+        reset->err = cr_list_offsets(client->rk, list,
+                                     reset->policy == CR_START_LATEST ? RD_KAFKA_OFFSET_END
+                                                                      : RD_KAFKA_OFFSET_BEGINNING,
+                                     reset->patience);
         reset->to = list->elems[0].offset;
         rd_kafka_topic_partition_list_destroy(list);
-        return err;
+        if (reset->err)
+                reset->patience = cr_group_patience(client, reset->err, reset->patience);
 }
 
-/* @locality group lane. Tried until there is an answer: without a new
- * assignment librdkafka fetches nothing more of the partition. */
+/* @locality query lane to ask, so that no rebalance waits for a partition without a
+ * leader; group lane to commit */
 static void run_reset(cr_client_t *client, cr_job_t *job) {
         reset_job_t *reset = (reset_job_t *)job;
-        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-        int patience = 10 * CR_SLICE_MS;
         if (reset->committing) {
                 commit(client, reset);
                 return;
         }
-        while (err && cr_group_goes_on(client)) {
-                err = ask(client->rk, reset, patience);
-                if (err)
-                        patience = cr_group_patience(client, err, patience);
-        }
-        if (!err && reset->policy == CR_START_ERROR)
+        ask(client, reset);
+        if (!reset->err && reset->policy == CR_START_ERROR)
                 cr_error_own(&reset->error, "offset_out_of_range",
                              "%s [%d]: offset %lld is not in the log, which begins at %lld",
                              reset->topic, (int)reset->partition, (long long)reset->from,
                              (long long)reset->to);
-        reset->given_up = err != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* {offset_reset, OldSlot, NewSlot, Topic, Partition, From, To} or a partition_error */
@@ -137,7 +132,7 @@ void cr_group_renew(cr_client_t *client, cr_slot_t *slot, int64_t offset) {
 
 /* Whether the answer can be used now. */
 static bool is_settled(cr_client_t *client, const reset_job_t *reset, cr_slot_t *slot) {
-        if (!slot || reset->given_up || slot->revoked || cr_client_closing(client))
+        if (!slot || reset->err || slot->revoked || cr_client_closing(client))
                 return false;
         /* In the middle of a rebalance: a partition that is not part of it
          * would be left as it is, so it is asked for again by the sweep. */
@@ -150,6 +145,11 @@ static void done_reset(cr_client_t *client, cr_job_t *job) {
         cr_slot_t *slot = reset->committing ? NULL : cr_map_get(&client->group->slots, reset->slot);
         if (slot && !slot->resetting)
                 slot = NULL; /* it has begun elsewhere since: START_AT */
+        /* Tried until there is an answer: without a new assignment librdkafka fetches
+         * nothing more of the partition. What else is asked has its turn in between. */
+        if (slot && reset->err && !slot->revoked && cr_group_goes_on(client) &&
+            cr_lane_submit(&client->query_lane, job))
+                return;
         if (slot)
                 slot->resetting = false;
         if (!is_settled(client, reset, slot)) {
@@ -184,7 +184,8 @@ void cr_group_reset(cr_client_t *client, cr_slot_t *slot) {
         reset->policy = client->group->out_of_range;
         reset->commits = client->group->options.commits != CR_COMMITS_NEVER;
         reset->from = slot->delivered;
-        slot->resetting = reset->topic && cr_lane_submit(&client->group_lane, &reset->job);
+        reset->patience = 10 * CR_SLICE_MS;
+        slot->resetting = reset->topic && cr_lane_submit(&client->query_lane, &reset->job);
         slot->wants_reset = !slot->resetting;
         if (!slot->resetting)
                 reset_free(reset);

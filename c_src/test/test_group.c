@@ -118,6 +118,25 @@ static void reset_survives_an_error(void **state) {
         expect_event(member, "offset_reset");
 }
 
+/* Proves that a partition which cannot be reset does not hold up its group's lane. */
+static void reset_holds_up_nobody(void **state) {
+        member_t *member = *state;
+        cr_writer_t out = cr_writer();
+        packet_t *packet;
+        fail_requests(member, LIST_OFFSETS, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 1000);
+        join_out_of_range(member);
+        assert_true(serve_until(member, is_resetting));
+        cr_write_tuple(&out, 2);
+        cr_write_text(&out, "commit");
+        cr_write_list_end(&out);
+        test_command(member->host, CR_CMD_COMMIT, out.x.buff, (size_t)out.x.index);
+        ei_x_free(&out.x);
+        packet = test_host_reply(member->host, "commit");
+        assert_non_null(packet);
+        packet_free(packet);
+        assert_true(is_resetting(member->host->client->group));
+}
+
 /* Proves that a reset is made after a rebalance it fell into. */
 static void reset_survives_a_rebalance(void **state) {
         member_t *member = *state;
@@ -203,6 +222,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(trouble_is_told, set_up_member, tear_down_member),
                 cmocka_unit_test_setup_teardown(refusal_is_final, set_up_member, tear_down_member),
                 cmocka_unit_test_setup_teardown(reset_survives_an_error, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(reset_holds_up_nobody, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(reset_survives_a_rebalance, set_up_member,
                                                 tear_down_member),
