@@ -332,8 +332,7 @@ several_topics(Config) ->
     %% A member subscribes to several topics, and to those that match a pattern.
     Prefix = crema_ct:unique(<<"pattern">>),
     Topics = [filled(Config, 3), filled(Config, 3)],
-    Cluster = proplists:get_value(cluster, Config),
-    ok = crema_cluster:create_topic(Cluster, [Prefix, "-x"], 1),
+    ok = crema_ct:create_topic(Config, <<Prefix/binary, "-x">>, 1),
     ok = crema_ct:fill(Config, <<Prefix/binary, "-x">>, 0, [1, 2, 3]),
     Given = #{topics => [<<"^", Prefix/binary, "-.*">> | Topics]},
     C = crema_ct:consumer(Config, none, #{to => self()}, Given),

@@ -450,10 +450,9 @@ stop_in_a_change(Config) ->
 pattern_finds_new_topics(Config) ->
     %% A topic that matches a pattern and is made later is taken up.
     Prefix = crema_ct:unique(<<"pattern">>),
-    Cluster = proplists:get_value(cluster, Config),
     New = fun(Name) ->
         Topic = <<Prefix/binary, Name/binary>>,
-        ok = crema_cluster:create_topic(Cluster, Topic, 1),
+        ok = crema_ct:create_topic(Config, Topic, 1),
         ok = crema_ct:fill(Config, Topic, 0, [1]),
         Topic
     end,

@@ -6,10 +6,10 @@
 -include("../src/port/crema_commands.hrl").
 
 %% Around a suite and its cases.
--export([start/1, start/2, stop/1, cleanup/0, hold/1, let_go/1]).
+-export([start/1, start/2, brokers/0, embedded/0, stop/1, cleanup/0, hold/1, let_go/1]).
 %% Clients and topics.
 -export([bootstrap/1, producer/1, producer/2, unreachable/1, consumer/4, started/1]).
--export([topic/2, unique/1, fill/4]).
+-export([topic/2, create_topic/3, unique/1, fill/4]).
 %% Waiting.
 -export([await/1, await/2, state_of_clients/0, now_ms/0, timed/1]).
 %% What comes in.
@@ -21,12 +21,8 @@
 %% holds a scheduler.
 start(Config) ->
     Watched = start(Config, none),
-    {Holder, {Cluster, Bootstrap}} = hold(fun() ->
-        {ok, Cluster} = crema_cluster:start_link(),
-        {Cluster, crema_cluster:bootstrap_servers(Cluster)}
-    end),
-    Own = [{cluster, Cluster}, {holder, Holder}],
-    Own ++ lists:keyreplace(bootstrap, 1, Watched, {bootstrap, Bootstrap}).
+    {Holder, Brokers} = hold(fun brokers/0),
+    [{holder, Holder} | Brokers] ++ lists:keydelete(bootstrap, 1, Watched).
 
 %% @doc The same with brokers that run elsewhere, or with none.
 start(Config, Bootstrap) ->
@@ -34,16 +30,23 @@ start(Config, Bootstrap) ->
     {ok, _} = application:ensure_all_started(crema),
     [{watch, Watch}, {bootstrap, Bootstrap} | Config].
 
+%% @doc An embedded cluster, linked to the caller. Below `scripts/kafka run' the
+%% brokers there stand for one.
+brokers() ->
+    case os:getenv("CREMA_TEST_BOOTSTRAP") of
+        false -> embedded();
+        Bootstrap -> [{bootstrap, list_to_binary(Bootstrap)}]
+    end.
+
+embedded() ->
+    {ok, Cluster} = crema_cluster:start_link(),
+    [{cluster, Cluster}, {bootstrap, crema_cluster:bootstrap_servers(Cluster)}].
+
 %% @doc All clients are wound up by now, and nothing has held a scheduler.
 stop(Config) ->
     reaped(),
-    case proplists:get_value(cluster, Config) of
-        undefined ->
-            ok;
-        Cluster ->
-            ok = crema_cluster:stop(Cluster),
-            let_go(proplists:get_value(holder, Config))
-    end,
+    [ok = crema_cluster:stop(Cluster) || {cluster, Cluster} <- Config],
+    [ok = let_go(Holder) || {holder, Holder} <- Config],
     Held = crema_ct_watch:stop(proplists:get_value(watch, Config)),
     reaped(),
     ?assertEqual([], Held).
@@ -146,23 +149,31 @@ membership(Config, Kafka) ->
         end,
     maps:merge(#{'session.timeout.ms' => Session, 'heartbeat.interval.ms' => 200}, Kafka).
 
-%% @doc A new topic. Real brokers create it when it is asked for, with four
-%% partitions whatever is wanted.
+%% @doc A new topic.
 topic(Config, Partitions) ->
     Topic = unique(<<"topic">>),
-    case proplists:get_value(cluster, Config) of
-        undefined -> created(Config, Topic);
-        Cluster -> ok = crema_cluster:create_topic(Cluster, Topic, Partitions)
-    end,
+    ok = create_topic(Config, Topic, Partitions),
     Topic.
 
-created(Config, Topic) ->
+create_topic(Config, Topic, Partitions) ->
+    case proplists:get_value(cluster, Config) of
+        undefined ->
+            Socket = crema_ct_wire:connect(bootstrap(Config)),
+            ok = crema_ct_wire:create_topic(Socket, Topic, Partitions),
+            ok = crema_ct_wire:close(Socket),
+            has_partitions(Config, Topic, Partitions);
+        Cluster ->
+            crema_cluster:create_topic(Cluster, Topic, Partitions)
+    end.
+
+%% What the controller has made is known to all brokers a little later.
+has_partitions(Config, Topic, Partitions) ->
     {ok, Producer} = crema_producer:start_link(#{bootstrap_servers => bootstrap(Config)}),
     {ok, producer, Port, _, _} = crema_registry:lookup(Producer),
     Ask = fun(Tag) -> {?CMD_METADATA, term_to_binary({Tag, Topic, 0, 5000})} end,
     await(fun() ->
         case crema_port:ask(Port, Ask, 10000, none) of
-            {ok, {_, [{Topic, Count}]}} -> Count > 0;
+            {ok, {_, [{Topic, Partitions}]}} -> true;
             Other -> Other
         end
     end),

@@ -1,5 +1,5 @@
-%% Runs sequences of commands on one group of the embedded cluster, beside the
-%% model of each of its partitions (crema_ct_partition).
+%% Runs sequences of commands on one group of the embedded cluster, or of real
+%% brokers, beside the model of each of its partitions (crema_ct_partition).
 %%
 %% The first member of a group waits three seconds, so a group lives for many
 %% sequences: each leaves all that was produced acknowledged and committed, and
@@ -14,6 +14,7 @@
 
 -record(seq, {
     bootstrap,
+    session,
     shape,
     topic,
     group,
@@ -31,25 +32,37 @@
 -define(DEADLINE, 15000).
 -define(SESSION, 2000).
 -define(HOLDERS_SESSION, 3600).
+-define(REAL_SESSION, 10000).
 -define(TRACED, 60).
 
 %% @doc Groups with one member each. Their shapes: handlers of `one' message or of a
 %% `batch', or of one with an `eager' strategy. crema_ct:cleanup/0 stops them.
-start(Cluster, Shapes) ->
-    Held = [hold(Cluster, Shape) || Shape <- Shapes],
+start(Config, Shapes) ->
+    New = [new(Config, Shape) || Shape <- Shapes],
+    Joined =
+        case proplists:is_defined(cluster, Config) of
+            true -> join_held(New);
+            false -> [join(Seq#seq{session = ?REAL_SESSION}) || Seq <- New]
+        end,
+    maps:from_list([{Seq#seq.shape, finish(Seq)} || Seq <- Joined]).
+
+join_held(New) ->
+    LetGo = [hold(Seq) || Seq <- New],
     receive
     after ?SESSION -> ok
     end,
-    Joined = [{join(Seq), LetGo} || {Seq, LetGo} <- Held],
-    [LetGo() || {_, LetGo} <- Joined],
-    maps:from_list([{Seq#seq.shape, finish(Seq)} || {Seq, _} <- Joined]).
+    Joined = [join(Seq#seq{session = ?SESSION}) || Seq <- New],
+    [ok = Let() || Let <- LetGo],
+    Joined.
 
-hold(Cluster, Shape) ->
-    Bootstrap = crema_cluster:bootstrap_servers(Cluster),
-    Topic = crema_ct:unique(atom_to_binary(Shape)),
-    ok = crema_cluster:create_topic(Cluster, Topic, ?PARTITIONS),
+hold(#seq{socket = Socket, group = Group, shape = Shape}) ->
+    crema_ct_wire:hold_group(Socket, Group, strategy(Shape), ?HOLDERS_SESSION).
+
+new(Config, Shape) ->
+    Bootstrap = crema_ct:bootstrap(Config),
+    Topic = crema_ct:topic(Config, ?PARTITIONS),
     Numbers = lists:seq(0, ?PARTITIONS - 1),
-    Seq = #seq{
+    #seq{
         bootstrap = Bootstrap,
         shape = Shape,
         topic = Topic,
@@ -57,8 +70,7 @@ hold(Cluster, Shape) ->
         producer = crema_ct:started(crema_producer:start_link(#{bootstrap_servers => Bootstrap})),
         socket = crema_ct_wire:connect(Bootstrap),
         parts = maps:from_list([{P, crema_ct_partition:new(P)} || P <- Numbers])
-    },
-    {Seq, crema_ct_wire:hold_group(Seq#seq.socket, Topic, strategy(Shape), ?HOLDERS_SESSION)}.
+    }.
 
 %% @doc Runs a sequence to its end, where all is acknowledged and committed.
 %% What each kind of command has done is counted, by how many did something.
@@ -357,7 +369,7 @@ join(#seq{topic = Topic, shape = Shape, members = Members} = Seq) ->
         drain_timeout => 200,
         kafka => #{
             'partition.assignment.strategy' => strategy(Shape),
-            'session.timeout.ms' => ?SESSION,
+            'session.timeout.ms' => Seq#seq.session,
             'heartbeat.interval.ms' => 100,
             'auto.commit.interval.ms' => 20,
             'fetch.wait.max.ms' => 10

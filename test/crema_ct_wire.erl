@@ -2,12 +2,14 @@
 %% and librdkafka: the judge of what a consumer commits is not the consumer.
 -module(crema_ct_wire).
 
--export([connect/1, close/1, committed/3, ends/2, hold_group/4]).
+-export([connect/1, close/1, create_topic/3, evict/2, committed/3, ends/2, hold_group/4]).
 
 -define(LIST_OFFSETS, 2).
 -define(OFFSET_FETCH, 9).
 -define(JOIN_GROUP, 11).
 -define(LEAVE_GROUP, 13).
+-define(DESCRIBE_GROUPS, 15).
+-define(CREATE_TOPICS, 19).
 -define(TIMEOUT, 10000).
 
 %% @doc Connects to the first of the addresses: with one broker it is the
@@ -23,6 +25,38 @@ connect(Bootstrap) ->
 
 close(Socket) ->
     gen_tcp:close(Socket).
+
+%% @doc Creates a topic with so many partitions, each on one broker.
+create_topic(Socket, Topic, Partitions) ->
+    New = [string(Topic), <<Partitions:32, 1:16>>, array([]), array([])],
+    Answer = ask(Socket, ?CREATE_TOPICS, 2, [array([New]), <<?TIMEOUT:32, 0>>]),
+    Size = byte_size(Topic),
+    <<_Throttled:32, 1:32, Size:16, Topic:Size/binary, 0:16, _/binary>> = Answer,
+    ok.
+
+%% @doc Puts all members out of a group of real brokers: to them they have left.
+evict(Socket, Group) ->
+    Leave = fun(Member) -> ask(Socket, ?LEAVE_GROUP, 0, [string(Group), string(Member)]) end,
+    [<<0:16>> = Leave(Member) || Member <- members(Socket, Group)],
+    ok.
+
+members(Socket, Group) ->
+    <<1:32, 0:16, Described/binary>> = ask(Socket, ?DESCRIBE_GROUPS, 0, array([string(Group)])),
+    {_, Members} = texts([16, 16, 16, 16], Described),
+    {Ids, <<>>} = many(fun member/1, Members),
+    Ids.
+
+member(Text) ->
+    {[Id | _], After} = texts([16, 16, 16, 32, 32], Text),
+    {Id, After}.
+
+%% Strings and bytes one after another, by the bits of their sizes.
+texts([], Rest) ->
+    {[], Rest};
+texts([Bits | Others], Text) ->
+    <<Size:Bits, First:Size/binary, Rest/binary>> = Text,
+    {Found, After} = texts(Others, Rest),
+    {[First | Found], After}.
 
 %% @doc The committed offset of each of the partitions; -1 where there is none.
 committed(Socket, Group, Partitions) ->

@@ -68,15 +68,12 @@ consumer(Keeper, Reasons, Options) ->
         noack
     end,
     {_, Consumer} = crema_ct:hold(fun() ->
-        {ok, Cluster} = crema_cluster:start_link(#{topics => #{t => 1}}),
-        Servers = crema_cluster:bootstrap_servers(Cluster),
-        {ok, Producer} = crema_producer:start_link(#{bootstrap_servers => Servers}),
-        Messages = [#{topic => t, value => integer_to_binary(N)} || N <- lists:seq(1, 5)],
-        {ok, _} = crema:produce_many(Producer, Messages),
+        Brokers = crema_ct:brokers(),
+        Topic = crema_ct_consume:filled(Brokers, 5),
         {ok, Consumer} = crema_consumer:start_link(Options#{
-            bootstrap_servers => Servers,
-            group => g,
-            topics => [t],
+            bootstrap_servers => crema_ct:bootstrap(Brokers),
+            group => Topic,
+            topics => [Topic],
             backoff => {1, 20},
             handler => Handler
         }),

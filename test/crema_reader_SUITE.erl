@@ -33,9 +33,6 @@ end_per_testcase(_, _Config) ->
 options(Config, Topic) ->
     #{bootstrap_servers => crema_ct:bootstrap(Config), topic => Topic}.
 
-%% Partition 0 alone: on real brokers a topic has four.
-one(Config, Topic) -> (options(Config, Topic))#{partitions => [0]}.
-
 %% Numbers by partition, in the order in which they came.
 read(Options) ->
     {ok, Numbers, Positions} = crema:fold(Options, fun collect/2, #{}),
@@ -155,8 +152,8 @@ ends_though_producers_go_on(Config) ->
         {ok, _} = crema:produce(P, #{topic => Topic, partition => 0, value => <<"0">>}),
         {ok, Count + 1}
     end,
-    ?assertEqual({ok, 50, #{{Topic, 0} => 50}}, crema:fold(one(Config, Topic), Echo, 0)),
-    ?assertMatch({ok, 100, _}, crema:fold(one(Config, Topic), fun count/2, 0)).
+    ?assertEqual({ok, 50, #{{Topic, 0} => 50}}, crema:fold(options(Config, Topic), Echo, 0)),
+    ?assertMatch({ok, 100, _}, crema:fold(options(Config, Topic), fun count/2, 0)).
 
 follow(Config) ->
     %% Without an end a read goes on with what comes, until the function stops it.
@@ -170,7 +167,7 @@ follow(Config) ->
         end
     end,
     Follower = spawn_link(fun() ->
-        Options = (one(Config, Topic))#{to => infinity, from => 3},
+        Options = (options(Config, Topic))#{to => infinity, from => 3},
         Self ! {self(), crema:fold(Options, Tell, [])}
     end),
     [4, 5] = [got() || _ <- [1, 2]],
@@ -210,10 +207,8 @@ batches(Config) ->
     %% How much is read at a time changes nothing of what is read.
     Topic = filled(Config, [300]),
     Sizes = [#{batch_messages => 1}, #{batch_messages => 7}, #{batch_bytes => 100}],
-    [
-        ?assertEqual(#{0 => lists:seq(1, 300)}, element(1, read(maps:merge(one(Config, Topic), Size))))
-     || Size <- Sizes
-    ].
+    Read = fun(Size) -> element(1, read(maps:merge(options(Config, Topic), Size))) end,
+    [?assertEqual(#{0 => lists:seq(1, 300)}, Read(Size)) || Size <- Sizes].
 
 %% ---- ends --------------------------------------------------------------------------
 
@@ -268,7 +263,7 @@ caller_dies(Config) ->
 waiter_dies(Config) ->
     %% What comes is not lost to a process that has died while it waited for it.
     Topic = crema_ct:topic(Config, 1),
-    {ok, Reader} = crema_reader:open((one(Config, Topic))#{to => infinity}),
+    {ok, Reader} = crema_reader:open((options(Config, Topic))#{to => infinity}),
     Waiter = spawn(fun() -> turn(Reader) end),
     Code = fun() -> element(1, element(2, crema_reader:next(Reader, 0))) end,
     crema_ct:await(fun() -> Code() =:= busy end),
@@ -354,7 +349,7 @@ silence(Config) ->
     %% An end that is not there yet is waited for; when nothing comes the error has
     %% what was read until then, and a cursor can still be used.
     Topic = filled(Config, [10]),
-    Options = (one(Config, Topic))#{to => 12, timeout => 300},
+    Options = (options(Config, Topic))#{to => 12, timeout => 300},
     {error, {timeout, Details}} = crema:fold(Options, fun count/2, 0),
     ?assertMatch(#{acc := 10, positions := #{{Topic, 0} := 10}, retriable := true}, Details),
     {ok, Reader} = crema_reader:open(Options#{from => 10}),
@@ -379,14 +374,14 @@ troubled_brokers(Config) ->
         end,
         collect(Message, Acc)
     end,
-    Options = (one(Config, Topic))#{
+    Options = (options(Config, Topic))#{
         batch_messages => 100,
         kafka => #{<<"max.partition.fetch.bytes">> => 2000, <<"reconnect.backoff.ms">> => 10}
     },
     {ok, #{0 := Numbers}, _} = crema:fold(Options, Trouble, #{}),
     ?assertEqual(lists:seq(1, 3000), lists:reverse(Numbers)),
     %% None of it is left for the next case.
-    crema_ct:await(fun() -> element(1, crema:fold(one(Config, Topic), fun count/2, 0)) =:= ok end).
+    crema_ct:await(fun() -> element(1, crema:fold(options(Config, Topic), fun count/2, 0)) =:= ok end).
 
 %% ---- errors -----------------------------------------------------------------------------
 

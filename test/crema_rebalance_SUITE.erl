@@ -1,8 +1,8 @@
 %% Members that are put out of their group, or never let in; and several clusters in
 %% one node.
 %%
-%% The cases run side by side, for a group that changes waits for seconds, each on a
-%% cluster of its own, so that a fault meets no other.
+%% The cases run side by side, for a group that changes waits for seconds, each on an
+%% embedded cluster of its own, so that a fault meets no other.
 -module(crema_rebalance_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -31,17 +31,14 @@ init_per_suite(Config) -> crema_ct:start(Config, none).
 
 end_per_suite(Config) -> crema_ct:stop(Config).
 
-init_per_testcase(_, Config) -> on_a_cluster(Config).
+init_per_testcase(_, Config) -> on(crema_ct:brokers(), Config).
 
 %% The cluster ends with the process of the case: not before its members have left.
 end_per_testcase(_, _Config) ->
     ok = crema_ct:cleanup(),
     crema_ct:await(fun() -> maps:get(reapers, crema:info()) =:= 0 end, 60000).
 
-on_a_cluster(Config) ->
-    {ok, Cluster} = crema_cluster:start_link(),
-    Bootstrap = crema_cluster:bootstrap_servers(Cluster),
-    [{cluster, Cluster} | lists:keystore(bootstrap, 1, Config, {bootstrap, Bootstrap})].
+on(Brokers, Config) -> Brokers ++ lists:keydelete(bootstrap, 1, Config).
 
 -define(HEARTBEAT, 12).
 -define(CONSUMER_HEARTBEAT, 68).
@@ -54,7 +51,8 @@ evicted_while_draining(Config) ->
     Lost = listen(Topic, [crema, consumer, lost]),
     Self = self(),
     Args = #{handle => crema_ct_consume:step_by_step(Self), to => Self},
-    Options = #{group => crema_ct:unique(<<"group">>), drain_timeout => 60000, stop_timeout => 70000},
+    Group = crema_ct:unique(<<"group">>),
+    Options = #{group => Group, drain_timeout => 60000, stop_timeout => 70000},
     Member = fun() -> crema_ct:consumer(Config, Topic, Args, slow(Options)) end,
     First = Member(),
     Busy = crema_ct:handled(2),
@@ -66,7 +64,7 @@ evicted_while_draining(Config) ->
         end
     end),
     Began = crema_ct:now_ms(),
-    ok = fail_heartbeats(Config, unknown_member_id, 2),
+    ok = evict(Config, Group, 2),
     {Measured, #{client := First} = Metadata} = heard(Lost),
     event_is_as_told([crema, consumer, lost], Measured, Metadata),
     ?assertEqual([{Topic, maps:get(partition, Message)}], maps:get(partitions, Metadata)),
@@ -97,24 +95,35 @@ go_on(Partitions) ->
         _ -> go_on(Partitions)
     end.
 
-fail_heartbeats(Config, Error, Count) ->
-    Errors = lists:duplicate(Count, Error),
-    crema_cluster:fail(proplists:get_value(cluster, Config), ?HEARTBEAT, Errors).
+%% The members of a group, who are so many, are none any longer to the brokers.
+evict(Config, Group, Count) ->
+    case proplists:is_defined(cluster, Config) of
+        true ->
+            fail(Config, ?HEARTBEAT, lists:duplicate(Count, unknown_member_id));
+        false ->
+            Socket = crema_ct_wire:connect(crema_ct:bootstrap(Config)),
+            ok = crema_ct_wire:evict(Socket, Group),
+            crema_ct_wire:close(Socket)
+    end.
+
+fail(Config, Request, Errors) ->
+    crema_cluster:fail(proplists:get_value(cluster, Config), Request, Errors).
 
 evicted(Config) ->
     %% The partitions of a member that is put out of its group are gone at once, and
     %% with them what was not committed; it joins again, and gets it again.
-    lost(Config, ?HEARTBEAT, unknown_member_id, #{}).
+    Group = crema_ct:unique(<<"group">>),
+    lost(Config, #{group => Group}, fun() -> evict(Config, Group, 1) end).
 
-lost(Config, Request, Error, Kafka) ->
+lost(Config, Options, Evict) ->
     Topic = crema_ct:topic(Config, 1),
     ok = crema_ct:fill(Config, Topic, 0, [1, 2]),
     Lost = listen(Topic, [crema, consumer, lost]),
     Self = self(),
     Args = #{handle => crema_ct_consume:step_by_step(Self), to => Self},
-    C = crema_ct:consumer(Config, Topic, Args, #{kafka => Kafka}),
+    C = crema_ct:consumer(Config, Topic, Args, Options),
     [{Worker, #{offset := 0} = Message}] = crema_ct:handled(1),
-    ok = crema_cluster:fail(proplists:get_value(cluster, Config), Request, [Error]),
+    ok = Evict(),
     {#{count := 1}, #{client := C}} = heard(Lost),
     ?assertMatch({error, {stale_assignment, _}}, crema:ack(Message)),
     Worker ! continue,
@@ -133,7 +142,7 @@ fenced(Config) ->
     Spec = crema_consumer:child_spec(static(Config, Topic)),
     {ok, Supervisor} = supervisor:start_link(?MODULE, [Spec]),
     [_] = crema_ct:handled(1),
-    ok = fail_heartbeats(Config, fenced_instance_id, 1),
+    ok = fail(Config, ?HEARTBEAT, [fenced_instance_id]),
     {_, #{code := fenced_instance_id, message := Text}} = heard_of(fenced_instance_id, Fatal),
     ?assertMatch({match, _}, re:run(Text, "fenced")),
     {#{count := 1}, _} = heard(Lost),
@@ -212,8 +221,9 @@ newer_protocol_fenced(Config) ->
     %% group are lost, and it joins again.
     case crema_ct_kafka:knows_newer_protocol() of
         true ->
-            Kafka = #{'group.protocol' => consumer},
-            lost(Config, ?CONSUMER_HEARTBEAT, fenced_member_epoch, Kafka);
+            lost(Config, #{kafka => #{'group.protocol' => consumer}}, fun() ->
+                fail(Config, ?CONSUMER_HEARTBEAT, [fenced_member_epoch])
+            end);
         false ->
             {comment, "librdkafka does not know it"}
     end.
@@ -225,8 +235,7 @@ newer_protocol_unreleased(Config) ->
         true ->
             Topic = crema_ct:topic(Config, 1),
             ok = crema_ct:fill(Config, Topic, 0, [1]),
-            Cluster = proplists:get_value(cluster, Config),
-            ok = crema_cluster:fail(Cluster, ?CONSUMER_HEARTBEAT, [unreleased_instance_id]),
+            ok = fail(Config, ?CONSUMER_HEARTBEAT, [unreleased_instance_id]),
             Fatal = listen(any, [crema, client, fatal]),
             Kafka = #{'group.protocol' => consumer, 'group.instance.id' => one},
             C = crema_ct:consumer(Config, Topic, #{to => self()}, #{kafka => Kafka}),
@@ -241,12 +250,9 @@ newer_protocol_unreleased(Config) ->
 several_clusters(Config) ->
     %% Members of groups of the same name on clusters of their own have nothing to do
     %% with each other, nor with other groups beside them.
-    Configs = [Config | [on_a_cluster(Config) || _ <- [1, 2]]],
+    Configs = [Config | [on(crema_ct:embedded(), Config) || _ <- [1, 2]]],
     Topic = crema_ct:topic(Config, 2),
-    [
-        ok = crema_cluster:create_topic(proplists:get_value(cluster, Other), Topic, 2)
-     || Other <- tl(Configs)
-    ],
+    [ok = crema_ct:create_topic(Other, Topic, 2) || Other <- tl(Configs)],
     Groups = [crema_ct:unique(<<"group">>) || _ <- [1, 2]],
     Members = [
         {N, crema_ct:consumer(On, Topic, #{to => self()}, #{group => Group})}

@@ -1,6 +1,7 @@
-%% Random sequences of commands on consumers of the embedded cluster: no message
-%% is passed over, none comes again that was acknowledged, and what is committed
-%% is never beyond the first message that is not, whatever happens.
+%% Random sequences of commands on consumers of the embedded cluster, or below
+%% `scripts/kafka run' of its brokers: no message is passed over, none comes again
+%% that was acknowledged, and what is committed is never beyond the first message
+%% that is not, whatever happens.
 %%
 %% CREMA_SEQUENCES is the number of sequences (20), CREMA_SHRINK the milliseconds
 %% given to making a broken one smaller; how often each command came is printed.
@@ -89,12 +90,12 @@ set_up() ->
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, none),
     {ok, _} = application:ensure_all_started(crema),
-    {ok, Cluster} = crema_cluster:start_link(),
-    _ = put(cluster, Cluster),
+    Brokers = crema_ct:brokers(),
+    _ = put(brokers, Brokers),
     _ = put(sequences, []),
     fun() ->
         clean_up(),
-        ok = crema_cluster:stop(Cluster),
+        [ok = crema_cluster:stop(Cluster) || {cluster, Cluster} <- Brokers],
         ok = logger:set_primary_config(level, Level),
         tell(get(sequences))
     end.
@@ -103,7 +104,7 @@ set_up() ->
 groups() ->
     case get(groups) of
         undefined ->
-            Groups = crema_ct_sequence:start(get(cluster), [one, batch, eager]),
+            Groups = crema_ct_sequence:start(get(brokers), [one, batch, eager]),
             _ = put(groups, Groups),
             Groups;
         Groups ->
