@@ -48,7 +48,7 @@ clean: ## remove what was built; the cache of what was fetched stays
 
 # One layer each, for those who work on it.
 LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer asan
-.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled dialyzer xref
+.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled test-rows dialyzer xref
 
 $(LAYERS:%=test-%): test-%:
 	@scripts/setup fast
@@ -61,6 +61,10 @@ test-kafka: ## the suites that need brokers, on both versions of Kafka
 test-kafka-bundled: ## the same on the newest, with the newest librdkafka
 	@scripts/setup test
 	@scripts/test kafka-bundled
+
+test-rows: ## the tables of docs/consumer.md on both, with either librdkafka
+	@scripts/setup test
+	@scripts/test rows-4.1.2 rows-3.9.2 rows-4.1.2-bundled rows-3.9.2-bundled
 
 dialyzer: test-dialyzer
 xref: test-xref

@@ -19,6 +19,14 @@ names_exist_test() ->
     ?assertEqual([], [Name || {_, Text} = Name <- Names, not exists(Text, C)]),
     ?assertMatch([_, _ | _], Names).
 
+%% Each row of the consumer's tables is shown by something, and what is left out of
+%% them is in a row.
+rows_are_shown_test() ->
+    ?assertEqual([], crema_ct_rows:not_shown()),
+    LeftOut = [Shower || {Shower, _, _} <- crema_ct_rows:left_out()],
+    ?assertMatch([_ | _], LeftOut),
+    ?assertEqual([], LeftOut -- crema_ct_rows:shown()).
+
 %% What is written as `name => value' is an option, or a part of a call's.
 options_are_known_test() ->
     Known = [atom_to_binary(Name) || #{name := Name} <- crema_options:table()],

@@ -105,6 +105,19 @@ layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdka
         scripts/kafka run --version "$version" -- rebar3 ct --suite "$names"
 }
 
+# All that shows the rows of docs/consumer.md, on real brokers.
+layer_rows() { # rows-VERSION, or rows-VERSION-bundled: with the newest librdkafka
+    local version=${1#rows-}
+    if [[ $version == *-bundled ]]; then
+        version=${version%-bundled}
+        export CREMA_LIBRDKAFKA=bundled
+        trap restore_system EXIT
+    fi
+    rebar3 as test compile
+    scripts/kafka run --version "$version" -- scripts/rows _build/test/lib/crema/ebin \
+        _build/test/lib/crema/test "_build/$1"
+}
+
 # The C tests and the embedded suites with the newest librdkafka, linked in.
 layer_bundled() {
     local native
