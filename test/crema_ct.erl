@@ -173,7 +173,7 @@ has_partitions(Config, Topic, Partitions) ->
     Ask = fun(Tag) -> {?CMD_METADATA, term_to_binary({Tag, Topic, 0, 5000})} end,
     await(fun() ->
         case crema_port:ask(Port, Ask, 10000, none) of
-            {ok, {_, [{Topic, Partitions}]}} -> true;
+            {ok, {_, [{Topic, Count}]}} -> Count =:= Partitions;
             Other -> Other
         end
     end),
