@@ -149,10 +149,10 @@ bool cr_group_goes_on(cr_client_t *client);
  * Waits a slice where the failure came back at once. */
 int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis);
 /* Why a commit is refused in the middle of a rebalance, or of a member that has
- * been put out of its group. */
+ * been put out of its group: it is made another time, or by nobody. */
 bool cr_is_of_rebalance(rd_kafka_resp_err_t err);
 /* Commits and waits for the result, in slices, which is that of each partition
- * in the list too. */
+ * in the list too. Tries again with the member's new epoch. */
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
                                    int millis);
 /* assign() or incremental_assign(), as the protocol demands. */

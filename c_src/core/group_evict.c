@@ -7,6 +7,7 @@
  */
 #include "group.h"
 #include "mem.h"
+#include "rdkafka_compat.h"
 
 typedef struct look_job {
         cr_job_t job;
@@ -15,7 +16,7 @@ typedef struct look_job {
 
 bool cr_is_evicted(rd_kafka_resp_err_t err) {
         return err == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
-               err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+               err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION || err == CR_ERR_FENCED_MEMBER_EPOCH ||
                err == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED;
 }
 

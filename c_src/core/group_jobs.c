@@ -5,6 +5,7 @@
 #include "group.h"
 #include "list_offsets.h"
 #include "mem.h"
+#include "rdkafka_compat.h"
 
 bool cr_group_goes_on(cr_client_t *client) {
         return !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk);
@@ -18,7 +19,8 @@ int cr_group_patience(cr_client_t *client, rd_kafka_resp_err_t err, int millis) 
 }
 
 bool cr_is_of_rebalance(rd_kafka_resp_err_t err) {
-        return err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || cr_is_evicted(err);
+        return err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || err == CR_ERR_STALE_MEMBER_EPOCH ||
+               cr_is_evicted(err);
 }
 
 static void take_results(rd_kafka_topic_partition_list_t *offsets,
@@ -33,16 +35,13 @@ static void take_results(rd_kafka_topic_partition_list_t *offsets,
         }
 }
 
-rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
-                                   int millis) {
+static rd_kafka_resp_err_t commit_once(cr_client_t *client,
+                                       rd_kafka_topic_partition_list_t *offsets, int64_t deadline) {
         rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
         rd_kafka_resp_err_t err = rd_kafka_commit_queue(client->rk, offsets, queue, NULL, NULL);
         rd_kafka_event_t *event = NULL;
-        for (int spent = 0; !err && !event && spent < millis; spent += CR_SLICE_MS) {
-                if (cr_client_closing(client))
-                        break;
+        while (!err && !event && cr_now_ms() < deadline && !cr_client_closing(client))
                 event = rd_kafka_queue_poll(queue, CR_SLICE_MS);
-        }
         if (event)
                 err = rd_kafka_event_error(event);
         else if (!err)
@@ -53,6 +52,19 @@ rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition
         if (event)
                 rd_kafka_event_destroy(event);
         rd_kafka_queue_destroy(queue);
+        return err;
+}
+
+/* The epoch of a member of the newer protocol may rise while its commit is on the
+ * way. The next heartbeat, which librdkafka then sends at once, has the new one:
+ * librdkafka itself makes none but its own commits again. */
+rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
+                                   int millis) {
+        int64_t deadline = cr_now_ms() + millis;
+        rd_kafka_resp_err_t err;
+        while ((err = commit_once(client, offsets, deadline)) == CR_ERR_STALE_MEMBER_EPOCH &&
+               cr_now_ms() < deadline && !cr_client_closing(client))
+                cr_lane_pause(client);
         return err;
 }
 

@@ -18,6 +18,9 @@
 #define CR_HAVE_SCRAM_KAFKA_4 (RD_KAFKA_VERSION >= 0x020601ff)
 /* The consumer group protocol of KIP-848, generally available (2.12). */
 #define CR_HAVE_CONSUMER_PROTOCOL (RD_KAFKA_VERSION >= 0x020c00ff)
+/* What brokers say to its members, which old headers do not know. */
+#define CR_ERR_FENCED_MEMBER_EPOCH ((rd_kafka_resp_err_t)110)
+#define CR_ERR_STALE_MEMBER_EPOCH ((rd_kafka_resp_err_t)113)
 /* fetch.queue.backoff.ms (2.2): without it a full queue costs a second. */
 #define CR_HAVE_FETCH_QUEUE_BACKOFF (RD_KAFKA_VERSION >= 0x020200ff)
 

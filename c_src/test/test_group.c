@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "../core/list_offsets.h"
+#include "../core/rdkafka_compat.h"
 #include "support/hold.h"
 #include "support/member.h"
 
@@ -215,6 +216,41 @@ static void newer_begin_at_earliest(void **state) {
         expect_starts(member, "m-beside", 1, 1, 4);
 }
 
+static void subscribe_to_nothing(member_t *member) {
+        cr_writer_t out = cr_writer();
+        cr_write_tuple(&out, 5);
+        cr_write_text(&out, "leave");
+        cr_write_list_end(&out);
+        cr_write_atom(&out, "earliest");
+        cr_write_atom(&out, "earliest");
+        cr_write_list_end(&out);
+        test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
+        ei_x_free(&out.x);
+}
+
+/* Proves that a commit with the epoch before is made again with that of today: what
+ * was handled is committed before its partition goes; and that one which goes on
+ * being refused waits for another time, as in a rebalance. */
+static void old_epoch_is_made_good(void **state) {
+        member_t *member = *state;
+        cr_slot_t *slot;
+        int32_t mark;
+        fill(member, "t4");
+        join_at(member, "t4", "earliest");
+        assert_true(serve_until(member, has_slot));
+        slot = cr_group_find(member->host->client->group, "t4", 2);
+        slot->window.position = 1; /* as if it had been acknowledged */
+        fail_requests(member, OFFSET_COMMIT, CR_ERR_STALE_MEMBER_EPOCH, 2);
+        subscribe_to_nothing(member);
+        expect_event(member, "revoked");
+        assert_string_equal(test_command(member->host, CR_CMD_RELEASE, "", 0), "");
+        expect_event(member, "released");
+        assert_int_equal(committed(member, "t4", 2, &mark), 1);
+        assert_true(cr_is_of_rebalance(CR_ERR_STALE_MEMBER_EPOCH));
+        assert_false(cr_is_evicted(CR_ERR_STALE_MEMBER_EPOCH));
+        assert_true(cr_is_evicted(CR_ERR_FENCED_MEMBER_EPOCH)); /* the member was fenced */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(slow_broker_is_heard, set_up_member,
@@ -230,6 +266,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(start_survives_a_rebalance, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(newer_begin_at_earliest, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(old_epoch_is_made_good, set_up_member,
                                                 tear_down_member)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,7 +244,9 @@ event({released, Result, _Offsets}, #state{slots = Slots} = State) ->
 event({assign_failed, {error, Reason}}, State) ->
     beyond_use(Reason, State);
 %% Nothing failed: what is stored is committed after the rebalance.
-event({commit_failed, {error, {rebalance_in_progress, _}}}, State) ->
+event({commit_failed, {error, {Code, _}}}, State) when
+    Code =:= rebalance_in_progress; Code =:= stale_member_epoch
+->
     {noreply, State};
 event({commit_failed, {error, Reason}}, #state{about = About} = State) ->
     ok = crema_group_events:commit_failed(Reason, [], About),
