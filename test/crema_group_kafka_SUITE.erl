@@ -9,7 +9,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
-    newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1,
+    newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1, later_topic/1,
     staying_partitions/1
 ]).
 -import(crema_ct_consume, [listen/2, number/1]).
@@ -22,7 +22,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
-            newer_protocol_refuses, static_member, fenced_member, grown_topic
+            newer_protocol_refuses, static_member, fenced_member, grown_topic, later_topic
         ]}
     ].
 
@@ -200,6 +200,41 @@ grown_topic(Config) ->
     ok = crema_ct_kafka:grow(Topic, 6),
     [ok = crema_ct:fill(Config, Topic, P, lists:seq(1, 20)) || P <- lists:seq(0, 5)],
     all_handled([{P, N} || P <- lists:seq(0, 5), N <- lists:seq(1, 20), {P, N} =/= {0, 1}]).
+
+later_topic(Config) ->
+    %% A group at latest misses nothing of a topic that is made when it is at work, and
+    %% which its pattern takes up: not what is there before the group notices it. So it
+    %% is when that topic is deleted and made again.
+    Prefix = crema_ct:unique(<<"later">>),
+    Old = <<Prefix/binary, "-old">>,
+    New = <<Prefix/binary, "-new">>,
+    ok = crema_ct:fill(Config, Old, 0, [0]),
+    Options = #{
+        group => crema_ct:unique(<<"group">>),
+        topics => [<<"^", Prefix/binary>>],
+        start => latest,
+        kafka => #{'topic.metadata.refresh.interval.ms' => 2000}
+    },
+    Members = [crema_ct:consumer(Config, none, #{to => self()}, Options) || _ <- [1, 2]],
+    [assigned(C, 2) || C <- Members],
+    ok = crema_ct:fill(Config, Old, 0, [1]),
+    all_handled_and_no_other([{0, 1}]),
+    Made = fun(Numbers) ->
+        ok = crema_ct_kafka:topic(New, 4, []),
+        [ok = crema_ct:fill(Config, New, P, Numbers) || P <- lists:seq(0, 3)],
+        all_handled([{P, N} || P <- lists:seq(0, 3), N <- Numbers])
+    end,
+    Made(lists:seq(1, 20)),
+    Before = [rebalances(C) || C <- Members],
+    _ = crema_ct_kafka:tool("org.apache.kafka.tools.TopicCommand", [
+        "--bootstrap-server", crema_ct_kafka:bootstrap(), "--delete", "--topic", New
+    ]),
+    %% Each gave up what it had there, and was told of the rest.
+    Over = fun() -> [C || {C, B} <- lists:zip(Members, Before), rebalances(C) < B + 2] =:= [] end,
+    crema_ct:await(Over, 60000),
+    Made(lists:seq(101, 120)).
+
+rebalances(Consumer) -> maps:get(rebalances, crema:info(Consumer)).
 
 all_handled_and_no_other(Wanted) ->
     Handled = [{P, number(M)} || {_, #{partition := P} = M} <- crema_ct:handled(length(Wanted))],

@@ -10,6 +10,7 @@ cr_group_t *cr_group_new(const cr_options_t *options) {
         group->options = *options;
         if (group->options.batch_messages > CR_SLOT_PULL)
                 group->options.batch_messages = CR_SLOT_PULL;
+        cr_topics_init(&group->topics);
         return group;
 }
 
@@ -29,6 +30,7 @@ void cr_group_destroy(cr_group_t *group) {
                 rd_kafka_topic_partition_list_destroy(group->revoked);
         if (group->early)
                 rd_kafka_topic_partition_list_destroy(group->early);
+        cr_topics_clear(&group->topics);
         cr_free(group);
 }
 

@@ -22,6 +22,14 @@ typedef enum cr_start {
         CR_START_TIME
 } cr_start_t;
 
+/* Which topics were there when they were subscribed to. @locality group lane */
+typedef struct cr_topics {
+        rd_kafka_topic_partition_list_t *subscribed; /* as it was asked for last */
+        rd_kafka_topic_partition_list_t *sought;     /* subscribed to, and not yet looked for */
+        /* By partition 0. One whose offset is 0 has offsets that are committed. */
+        rd_kafka_topic_partition_list_t *there;
+} cr_topics_t;
+
 typedef struct cr_group {
         cr_options_t options;
         cr_map_t slots;   /* by id */
@@ -30,6 +38,7 @@ typedef struct cr_group {
         /* Topics that begin at the earliest in any case; set once, and then read on
          * the lane too. NULL before the first SUBSCRIBE. */
         rd_kafka_topic_partition_list_t *early;
+        cr_topics_t topics;
         cr_start_t out_of_range; /* where one begins whose offset is gone */
         bool subscribed;
         bool resubscribed;                        /* more than once */
@@ -87,6 +96,7 @@ typedef struct cr_begin {
         cr_start_t start;
         int64_t time;
         const rd_kafka_topic_partition_list_t *early; /* the group's */
+        cr_topics_t *topics;                          /* likewise */
         int patience;                                 /* milliseconds that a question may take */
 } cr_begin_t;
 /* Fills in the offsets of those that have none, which are owned by the caller then.
@@ -102,6 +112,18 @@ void cr_start_add(cr_client_t *client, const cr_slot_t *slot,
 /* A start's mark, 0 if it has none. */
 int32_t cr_start_mark(const rd_kafka_topic_partition_t *at);
 void cr_start_set_mark(rd_kafka_t *rk, rd_kafka_topic_partition_t *at, int32_t mark);
+/* group_topics.c */
+void cr_topics_init(cr_topics_t *topics);
+void cr_topics_clear(cr_topics_t *topics);
+/* @locality group lane, of these three */
+void cr_topics_subscribe(cr_topics_t *topics, const rd_kafka_topic_partition_list_t *asked);
+/* Looks for those that were subscribed to since the last look, if there are any. */
+rd_kafka_resp_err_t cr_topics_look(cr_client_t *client, int millis);
+/* Those that have an offset in the list have one that is committed. */
+void cr_topics_begun(cr_topics_t *topics, const rd_kafka_topic_partition_list_t *committed);
+/* Looks for what the SUBSCRIBE before asked for, until there is an answer. */
+void cr_group_look_for_topics(cr_client_t *client);
+
 /* group_release.c: commits, answers librdkafka. Takes group->revoked. */
 void cr_group_release(cr_client_t *client);
 /* group_evict.c: what is being drained, if anything is, is lost. */

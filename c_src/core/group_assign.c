@@ -29,9 +29,12 @@ typedef struct assign_job {
 
 static rd_kafka_resp_err_t find_positions(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (!assign->fetched)
+        if (assign->begin.start != CR_START_EARLIEST)
+                err = cr_topics_look(client, assign->begin.patience);
+        if (!err && !assign->fetched) {
                 err = cr_committed(client->rk, assign->partitions, assign->begin.patience);
-        assign->fetched = !err;
+                assign->fetched = !err;
+        }
         if (!err && !assign->fresh)
                 err = cr_find_starts(client->rk, &assign->begin, assign->partitions, &assign->fresh,
                                      &assign->error);
@@ -202,6 +205,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->begin = (cr_begin_t){.start = client->group->start,
                                              .time = client->group->start_time,
                                              .early = client->group->early,
+                                             .topics = &client->group->topics,
                                              .patience = 10 * CR_SLICE_MS};
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
                         client->group->answering++;

@@ -65,6 +65,8 @@ rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition
         while ((err = commit_once(client, offsets, deadline)) == CR_ERR_STALE_MEMBER_EPOCH &&
                cr_now_ms() < deadline && !cr_client_closing(client))
                 cr_lane_pause(client);
+        if (!err)
+                cr_topics_begun(&client->group->topics, offsets);
         return err;
 }
 
@@ -103,6 +105,8 @@ static void run_ask(cr_client_t *client, cr_job_t *job) {
         ask_job_t *ask = (ask_job_t *)job;
         ask->err = ask->topics->cnt ? rd_kafka_subscribe(client->rk, ask->topics)
                                     : rd_kafka_unsubscribe(client->rk);
+        if (!ask->err)
+                cr_topics_subscribe(&client->group->topics, ask->topics);
 }
 
 static void ask_free(ask_job_t *ask) {
@@ -135,8 +139,10 @@ static void submit(cr_client_t *client, cr_recipient_t to, cr_text_t tag,
         ask->job = (cr_job_t){.run = run_ask, .done = done_ask};
         ask->topics = topics;
         if (cr_tag_set(&ask->tag, to, tag.bytes, tag.size) &&
-            cr_lane_submit(&client->group_lane, &ask->job))
+            cr_lane_submit(&client->group_lane, &ask->job)) {
+                cr_group_look_for_topics(client);
                 return;
+        }
         ask_free(ask);
         cr_answer_no_memory(client, reply);
 }

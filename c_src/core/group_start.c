@@ -2,7 +2,8 @@
  * Where partitions begin that the group has no offset for: where the consumer's
  * start says, but one that its topic got later than the group has begun with it
  * at the earliest, or what came before anybody noticed it would be lost. So do
- * those of topics to which the group itself sends.
+ * those of topics that were made later (group_topics.c), and of topics to which
+ * the group itself sends.
  *
  * Which is which is told by a mark, the metadata of the commit of a start: the
  * number of partitions that the topic had when the group began with it. By it
@@ -72,12 +73,14 @@ static rd_kafka_resp_err_t count_partitions(rd_kafka_t *rk, const char *topic, i
 
 /* The number of partitions that the group began with, which is that of today
  * when it begins now, and 0 when that is long ago. */
-static rd_kafka_resp_err_t ask_mark(rd_kafka_t *rk, const char *topic, int millis, int32_t *mark) {
+static rd_kafka_resp_err_t ask_mark(rd_kafka_t *rk, const rd_kafka_topic_partition_t *there,
+                                    int millis, int32_t *mark) {
+        const char *topic = there->topic;
         int count = 0;
         rd_kafka_resp_err_t err = count_partitions(rk, topic, millis, &count);
         rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(count);
-        bool begun = false;
-        *mark = count;
+        bool begun = false, has_begun = there->offset >= 0;
+        *mark = has_begun ? 0 : count;
         for (int i = 0; i < count; i++)
                 rd_kafka_topic_partition_list_add(all, topic, i);
         if (!err)
@@ -94,6 +97,16 @@ static rd_kafka_resp_err_t ask_mark(rd_kafka_t *rk, const char *topic, int milli
         }
         rd_kafka_topic_partition_list_destroy(all);
         return err;
+}
+
+/* 0 of a topic that was made since it was subscribed to, or made again since the
+ * group began with it: what it has gets no mark, by which others know it too. */
+static rd_kafka_resp_err_t find_mark(rd_kafka_t *rk, const cr_begin_t *begin, const char *topic,
+                                     int32_t *mark) {
+        const rd_kafka_topic_partition_t *there =
+                rd_kafka_topic_partition_list_find(begin->topics->there, topic, 0);
+        *mark = 0;
+        return there ? ask_mark(rk, there, begin->patience, mark) : RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static bool is_early(const rd_kafka_topic_partition_list_t *early, const char *topic) {
@@ -114,7 +127,7 @@ static rd_kafka_resp_err_t mark_starts(rd_kafka_t *rk, const cr_begin_t *begin,
         for (int i = 0; i < list->cnt && !err; i++) {
                 rd_kafka_topic_partition_t *at = &list->elems[i];
                 if (strcmp(at->topic, topic) != 0)
-                        err = ask_mark(rk, at->topic, begin->patience, &mark);
+                        err = find_mark(rk, begin, at->topic, &mark);
                 topic = at->topic;
                 if (at->partition >= mark || is_early(begin->early, topic))
                         at->offset = RD_KAFKA_OFFSET_BEGINNING;
@@ -165,6 +178,7 @@ rd_kafka_resp_err_t cr_find_starts(rd_kafka_t *rk, const cr_begin_t *begin,
                                    rd_kafka_topic_partition_list_t **fresh, cr_error_t *error) {
         rd_kafka_topic_partition_list_t *list = without_offset(partitions);
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        cr_topics_begun(begin->topics, partitions);
         if (list->cnt && begin->start != CR_START_EARLIEST)
                 err = mark_starts(rk, begin, list);
         if (list->cnt && !err)

@@ -57,17 +57,17 @@ static void refusal_is_final(void **state) {
         assert_false(has_slot(member->host->client->group));
 }
 
-/* Another client that speaks for the group "g". */
-static rd_kafka_t *of_group(member_t *member) {
+/* Another client that speaks for a group. */
+static rd_kafka_t *of_group(member_t *member, const char *group) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(member->mock),
-                                          "group.id", "g", NULL};
+                                          "group.id", group, NULL};
         return plain_handle(RD_KAFKA_CONSUMER, properties);
 }
 
 /* Commits an offset, with the mark of a start or with none (0). */
 static void commit(member_t *member, const char *topic, int64_t offset, int32_t mark) {
-        rd_kafka_t *rk = of_group(member);
+        rd_kafka_t *rk = of_group(member, "g");
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, topic, 0);
         at->offset = offset;
@@ -78,7 +78,7 @@ static void commit(member_t *member, const char *topic, int64_t offset, int32_t 
 }
 
 static int64_t committed(member_t *member, const char *topic, int32_t partition, int32_t *mark) {
-        rd_kafka_t *rk = of_group(member);
+        rd_kafka_t *rk = of_group(member, "g");
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
         int64_t offset;
         rd_kafka_topic_partition_list_add(list, topic, partition);
@@ -251,6 +251,69 @@ static void old_epoch_is_made_good(void **state) {
         assert_true(cr_is_evicted(CR_ERR_FENCED_MEMBER_EPOCH)); /* the member was fenced */
 }
 
+static bool has_eight(const cr_group_t *group) {
+        return group->slots.count == 8;
+}
+
+static void make_filled(member_t *member, const char *topic) {
+        rd_kafka_mock_topic_create(member->mock, topic, 4, 1);
+        fill(member, topic);
+}
+
+/* Proves that a topic which is made when a member at the latest is at work, and which
+ * its pattern takes up, begins at the earliest, and that others are told so. */
+static void later_topic_begins_at_earliest(void **state) {
+        member_t *member = *state;
+        make_filled(member, "n-old");
+        join_at(member, "^n-", "latest");
+        assert_true(serve_until(member, has_slot));
+        expect_starts(member, "n-old", 1, 1, 4);
+        make_filled(member, "n-new");
+        assert_true(serve_until(member, has_eight));
+        expect_starts(member, "n-new", 0, 0, 0);
+}
+
+static int64_t start_of(cr_client_t *client, rd_kafka_t *rk, const char *topic) {
+        cr_error_t error = {0};
+        cr_begin_t begin = {
+                .start = CR_START_LATEST, .topics = &client->group->topics, .patience = 10000};
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1), *fresh;
+        int64_t offset;
+        rd_kafka_topic_partition_list_add(list, topic, 0);
+        assert_int_equal(cr_find_starts(rk, &begin, list, &fresh, &error), 0);
+        offset = list->elems[0].offset;
+        cr_topics_begun(begin.topics, list); /* as by its commit */
+        rd_kafka_topic_partition_list_destroy(fresh);
+        rd_kafka_topic_partition_list_destroy(list);
+        return offset;
+}
+
+/* Proves that a topic which was waited for begins at the earliest, but one at the
+ * latest that was there; and at the earliest again one of which the group had offsets
+ * and has none any more: it was made again. The handle is of a group without any. */
+static void waited_for_and_made_again(void **state) {
+        member_t *member = *state;
+        rd_kafka_topic_partition_list_t *more = rd_kafka_topic_partition_list_new(1);
+        cr_client_t *client;
+        rd_kafka_t *rk;
+        make_filled(member, "there");
+        join_at(member, "t4", "latest");
+        client = member->host->client;
+        assert_true(serve_until(member, has_slot));
+        make_filled(member, "later");
+        rk = of_group(member, "another");
+        assert_int_equal(start_of(client, rk, "later"), 0);
+        assert_int_equal(start_of(client, rk, "there"), 0);
+        rd_kafka_topic_partition_list_add(more, "there", RD_KAFKA_PARTITION_UA);
+        cr_topics_subscribe(&client->group->topics, more);
+        assert_int_equal(cr_topics_look(client, 10000), 0);
+        assert_int_equal(start_of(client, rk, "later"), 0);
+        assert_int_equal(start_of(client, rk, "there"), 1);
+        assert_int_equal(start_of(client, rk, "there"), 0);
+        rd_kafka_topic_partition_list_destroy(more);
+        rd_kafka_destroy(rk);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(slow_broker_is_heard, set_up_member,
@@ -266,6 +329,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(start_survives_a_rebalance, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(newer_begin_at_earliest, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(later_topic_begins_at_earliest, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(waited_for_and_made_again, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(old_epoch_is_made_good, set_up_member,
                                                 tear_down_member)};

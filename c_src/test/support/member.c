@@ -62,8 +62,12 @@ void join_at(member_t *member, const char *topic, const char *start) {
                                           "error",
                                           "enable.auto.offset.store",
                                           "false",
-                                          "session.timeout.ms",
-                                          "6000",
+                                          "topic.metadata.refresh.interval.ms",
+                                          "500",
+                                          "session.timeout.ms", /* a rebalance takes as long */
+                                          "3600",
+                                          "heartbeat.interval.ms",
+                                          "200",
                                           NULL};
         cr_writer_t out = cr_writer();
         member->host = test_host_new();
