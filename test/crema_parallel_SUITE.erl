@@ -10,7 +10,7 @@
 -export([
     keys_in_order/1, keys_side_by_side/1, any_side_by_side/1, stuck_one/1, crash/1,
     error_of_a_key/1, batches/1, later_acknowledged/1, drained/1, without_keys/1, numbered/1,
-    hanging_end/1, trapping/1
+    hanging_end/1, trapping/1, suspended/1
 ]).
 
 -import(crema_ct_consume, [
@@ -26,7 +26,7 @@ groups() ->
         {side_by_side, [parallel], [
             keys_in_order, keys_side_by_side, any_side_by_side, stuck_one, crash,
             error_of_a_key, batches, later_acknowledged, drained, without_keys, numbered,
-            hanging_end, trapping
+            hanging_end, trapping, suspended
         ]}
     ].
 
@@ -297,6 +297,22 @@ trapping(Config) ->
     ok = crema_consumer:stop(C),
     ?assertNot(is_process_alive(One) orelse is_process_alive(Other)),
     [receive {'DOWN', Monitor, _, _, killed} -> ok end || Monitor <- Monitors].
+
+suspended(Config) ->
+    %% A stop does not wait for a process that somebody looks into.
+    Topic = keyed(Config, 1, 1),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{
+        concurrency => {any, 2}, drain_timeout => 100
+    }),
+    [{Worker, _}] = crema_ct:handled(1),
+    {links, [Parallel]} = process_info(Worker, links),
+    ok = sys:suspend(Parallel),
+    {Stopping, Monitor} = spawn_monitor(fun() -> ok = crema_consumer:stop(C) end),
+    receive
+        {'DOWN', Monitor, process, Stopping, Reason} -> ?assertEqual(normal, Reason)
+    after 10000 -> error(not_stopped)
+    end,
+    ?assertNot(is_process_alive(Parallel) orelse is_process_alive(Worker)).
 
 %% ---- helpers ---------------------------------------------------------------------
 

@@ -50,6 +50,9 @@
 %% So many messages a share of `any' has at most: behind a slow message they wait.
 -define(SHARE, 20).
 
+%% Far more than it takes.
+-define(KILL_MS, 1000).
+
 -spec start_link(map()) -> gen_server:start_ret().
 start_link(Work) ->
     gen_server:start_link(?MODULE, Work, [{hibernate_after, ?QUIET_MS}]).
@@ -58,8 +61,16 @@ start_link(Work) ->
 %% they are doing.
 -spec kill(pid()) -> ok.
 kill(Parallel) ->
+    Monitor = erlang:monitor(process, Parallel),
     true = exit(Parallel, kill_workers),
-    ok.
+    receive
+        {'DOWN', Monitor, process, Parallel, _} -> ok
+    after ?KILL_MS ->
+        %% Somebody has suspended it.
+        true = exit(Parallel, kill),
+        true = erlang:demonitor(Monitor, [flush]),
+        ok
+    end.
 
 -spec init(map()) -> {ok, state()}.
 init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Work) ->
