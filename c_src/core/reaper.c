@@ -154,7 +154,11 @@ static void destroy_kafka(cr_client_t *client) {
         client->queue = NULL;
         cr_cluster_destroy(client->cluster);
         client->cluster = NULL;
-        rd_kafka_destroy(client->rk);
+        /* After a fatal error a consumer's close is refused, and newer ones than 2.0.2
+         * would wait for it for ever. */
+        rd_kafka_destroy_flags(client->rk, rd_kafka_fatal_error(client->rk, NULL, 0)
+                                                   ? RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE
+                                                   : 0);
         client->rk = NULL;
 }
 
