@@ -116,6 +116,7 @@ rd_kafka_message_t *cr_ready_take_error(cr_ready_t *ready) {
 /* How many messages the measure allows, over blocks, and their bytes. */
 static uint32_t measure(const cr_ready_t *ready, const cr_measure_t *most, size_t *bytes) {
         const cr_block_t *block;
+        int64_t first = 0;
         uint32_t count = 0;
         *bytes = 0;
         TAILQ_FOREACH(block, &ready->blocks, link) {
@@ -123,8 +124,11 @@ static uint32_t measure(const cr_ready_t *ready, const cr_measure_t *most, size_
                         size_t more = *bytes + block->ends[i] - start_of(block, i);
                         if (count == most->messages || block->offsets[i] >= most->below)
                                 return count;
-                        if (count && (CR_BATCH_HEAD + more > most->bytes ||
-                                      more + (count + 1) * CR_DELIVERED_COST > most->cost))
+                        if (!count)
+                                first = block->offsets[i];
+                        else if (CR_BATCH_HEAD + more > most->bytes ||
+                                 more + (count + 1) * CR_DELIVERED_COST > most->cost ||
+                                 block->offsets[i] - first > UINT32_MAX) /* see window.h */
                                 return count;
                         *bytes = more;
                         count++;

@@ -186,9 +186,27 @@ static void trimming_moves_the_position(void **state) {
         end(&ready);
 }
 
+/* Proves that a batch is no wider than a window can remember. */
+static void wide_gaps_part_batches(void **state) {
+        const cr_measure_t most = {
+                .messages = 100, .below = INT64_MAX, .bytes = 100000, .cost = 100000};
+        const int64_t far = INT64_C(5000000000);
+        cr_ready_t ready;
+        rd_kafka_message_t **both = messages(0, 2);
+        (void)state;
+        both[1]->offset = far;
+        cr_ready_init(&ready, &ops);
+        assert_int_equal(cr_ready_pack(&ready, both, 2, &most), 2);
+        assert_int_equal(take(&ready, most, 0), 1);
+        assert_int_equal(take(&ready, most, far), 1);
+        assert_true(cr_ready_is_empty(&ready));
+        assert_int_equal(alive, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(small_blocks_come_together),
+                cmocka_unit_test(wide_gaps_part_batches),
                 cmocka_unit_test(measures_are_kept),
                 cmocka_unit_test(errors_stay_in_order),
                 cmocka_unit_test(trimming_moves_the_position),
