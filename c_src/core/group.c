@@ -93,7 +93,7 @@ void cr_group_go_on(cr_client_t *client) {
         cr_slot_t *slot;
         size_t at = 0;
         while ((slot = cr_map_next(&group->slots, &at))) {
-                if (slot->revoked || slot->wants_reset || slot->resetting)
+                if (slot->revoked || slot->wants_reset || slot->resetting || slot->unplaced)
                         continue;
                 rd_kafka_topic_partition_list_add(staying, slot->topic, slot->partition)->offset =
                         cr_slot_position(slot);
@@ -175,6 +175,7 @@ void cr_group_sweep(cr_client_t *client) {
                         cr_group_unstall(client, slot);
                 draining |= slot->revoked;
         }
+        cr_group_place(client);
         cr_group_commit_starts(client);
         cr_group_seeks(client);
         cr_group_look(client);

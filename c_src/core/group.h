@@ -46,6 +46,8 @@ typedef struct cr_group {
         bool lost;                                /* ... and without a commit */
         unsigned answering;                       /* jobs out that answer librdkafka */
         bool committing_starts;                   /* a job is out that does */
+        bool placing;                             /* ... that asks where partitions begin */
+        int place_patience;                       /* milliseconds, of its next question, or 0 */
         struct cr_seek *seeks;                    /* that wait until none of these is left */
         bool looking;                             /* ... that looks for an eviction */
         unsigned rebalances;
@@ -91,6 +93,8 @@ void cr_group_clear(cr_group_t *group);
 
 /* group_assign.c: prepares what was given and answers librdkafka. */
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions);
+/* What cannot be taken ends the member. */
+void cr_group_assign_failed(cr_client_t *client, const cr_error_t *error);
 /* group_start.c: where partitions begin, and that this is committed. */
 typedef struct cr_begin {
         cr_start_t start;
@@ -99,6 +103,8 @@ typedef struct cr_begin {
         cr_topics_t *topics;                          /* likewise */
         int patience;                                 /* milliseconds that a question may take */
 } cr_begin_t;
+/* As the group is subscribed now. */
+cr_begin_t cr_group_begin(cr_group_t *group);
 /* Fills in the offsets of those that have none, which are owned by the caller then.
  * @locality group lane */
 rd_kafka_resp_err_t cr_find_starts(rd_kafka_t *rk, const cr_begin_t *begin,
@@ -124,6 +130,8 @@ void cr_topics_begun(cr_topics_t *topics, const rd_kafka_topic_partition_list_t 
 /* Looks for what the SUBSCRIBE before asked for, until there is an answer. */
 void cr_group_look_for_topics(cr_client_t *client);
 
+/* group_place.c: asks where one of the slots begins of which that is not known. */
+void cr_group_place(cr_client_t *client);
 /* group_release.c: commits, answers librdkafka. Takes group->revoked. */
 void cr_group_release(cr_client_t *client);
 /* group_evict.c: what is being drained, if anything is, is lost. */

@@ -14,9 +14,10 @@ typedef struct assign_job {
         rd_kafka_topic_partition_list_t *partitions; /* owned, offsets filled in */
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_begin_t begin;
-        bool commits;                           /* starts are committed */
-        bool fetched;                           /* what is committed is known */
-        rd_kafka_topic_partition_list_t *fresh; /* owned: starts yet to be committed */
+        bool commits;                              /* starts are committed */
+        bool fetched;                              /* what is committed is known */
+        rd_kafka_topic_partition_list_t *fresh;    /* owned: starts yet to be committed */
+        rd_kafka_topic_partition_list_t *unplaced; /* owned: their starts are not known yet */
         unsigned tries;
         rd_kafka_resp_err_t fault; /* of the last try */
         bool answered;             /* librdkafka was */
@@ -26,6 +27,8 @@ typedef struct assign_job {
 
 /* So many tries fail before the fault is told: some are part of every start. */
 #define TRIES_UNTOLD 50
+/* After so many those wait for whose starts cannot be told, and no others. */
+#define TRIES_TOGETHER 10
 
 static rd_kafka_resp_err_t find_positions(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -84,6 +87,20 @@ static void answer(cr_client_t *client, assign_job_t *assign) {
         assign->answered = true;
 }
 
+/* A leader that is gone may stay away: those that need one are left to
+ * group_place.c. They are paused, so that any offset will do for librdkafka. */
+static void leave_unplaced(assign_job_t *assign) {
+        rd_kafka_topic_partition_list_t *all = assign->partitions;
+        for (int i = 0; i < all->cnt; i++) {
+                if (all->elems[i].offset >= 0)
+                        continue;
+                rd_kafka_topic_partition_list_add(assign->unplaced, all->elems[i].topic,
+                                                  all->elems[i].partition);
+                all->elems[i].offset = 0;
+        }
+        assign->fresh = rd_kafka_topic_partition_list_new(0);
+}
+
 /* Nothing that this member could do would mend it. */
 static bool is_permanent(rd_kafka_resp_err_t err) {
         return err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
@@ -113,6 +130,11 @@ static void run_assign(cr_client_t *client, cr_job_t *job) {
                         give_up(client, assign);
                         return;
                 }
+                if (assign->fetched && !assign->fresh && assign->tries >= TRIES_TOGETHER) {
+                        leave_unplaced(assign);
+                        answer(client, assign);
+                        return;
+                }
                 assign->begin.patience =
                         cr_group_patience(client, assign->fault, assign->begin.patience);
         } while (++assign->tries % TRIES_UNTOLD);
@@ -126,12 +148,14 @@ static void assign_free(assign_job_t *assign) {
         cr_free(assign->queues);
         if (assign->fresh)
                 rd_kafka_topic_partition_list_destroy(assign->fresh);
+        if (assign->unplaced)
+                rd_kafka_topic_partition_list_destroy(assign->unplaced);
         rd_kafka_topic_partition_list_destroy(assign->partitions);
         cr_free(assign);
 }
 
 /* {assign_failed, {error, _}} */
-static void tell_failed(cr_client_t *client, const cr_error_t *error) {
+void cr_group_assign_failed(cr_client_t *client, const cr_error_t *error) {
         cr_writer_t out = cr_writer();
         cr_write_tuple(&out, 2);
         cr_write_atom(&out, "assign_failed");
@@ -148,7 +172,9 @@ static bool add_slot(cr_client_t *client, assign_job_t *assign, int i, cr_writer
         assign->queues[i] = NULL;
         if (!slot)
                 return false;
-        slot->begins = start != NULL;
+        slot->unplaced = rd_kafka_topic_partition_list_find(assign->unplaced, at->topic,
+                                                            at->partition) != NULL;
+        slot->begins = start || slot->unplaced;
         slot->mark = start ? cr_start_mark(start) : 0;
         if (!cr_map_put(&client->group->slots, slot->id, slot)) {
                 rd_kafka_queue_destroy(cr_slot_destroy(slot));
@@ -187,9 +213,11 @@ static void done_assign(cr_client_t *client, cr_job_t *job) {
         cr_group_go_on(client);
         if (!assign->given_up && !assign->error.set)
                 tell_assigned(client, assign);
+        if (assign->unplaced->cnt)
+                cr_group_error(client, assign->fault);
         cr_prefetch_settle(client);
         if (assign->error.set && !cr_client_closing(client))
-                tell_failed(client, &assign->error);
+                cr_group_assign_failed(client, &assign->error);
         assign_free(assign);
         cr_group_answered(client);
 }
@@ -202,11 +230,8 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->partitions = rd_kafka_topic_partition_list_copy(partitions);
                 assign->queues = cr_alloc((size_t)partitions->cnt * sizeof(rd_kafka_queue_t *));
                 assign->commits = client->group->options.commits != CR_COMMITS_NEVER;
-                assign->begin = (cr_begin_t){.start = client->group->start,
-                                             .time = client->group->start_time,
-                                             .early = client->group->early,
-                                             .topics = &client->group->topics,
-                                             .patience = 10 * CR_SLICE_MS};
+                assign->unplaced = rd_kafka_topic_partition_list_new(0);
+                assign->begin = cr_group_begin(client->group);
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
                         client->group->answering++;
                         return;
@@ -214,5 +239,5 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign_free(assign);
         }
         cr_error_own(&error, "no_memory", "no memory or thread to take an assignment");
-        tell_failed(client, &error);
+        cr_group_assign_failed(client, &error);
 }

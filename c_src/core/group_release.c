@@ -87,7 +87,7 @@ static void take_slots(cr_client_t *client, release_job_t *release) {
         cr_slot_t *slot;
         while ((slot = take_revoked(client->group))) {
                 int64_t position = cr_window_position(&slot->window);
-                if (slot->begins)
+                if (slot->begins && !slot->unplaced)
                         cr_start_add(client, slot, release->offsets);
                 else if (position >= 0 && client->group->options.commits == CR_COMMITS_ACKNOWLEDGED)
                         rd_kafka_topic_partition_list_add(release->offsets, slot->topic,

@@ -325,7 +325,7 @@ void cr_do_SEEK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
 /* Whether it begins there anyway. */
 static bool is_there(const cr_slot_t *slot, bool is_offset, int64_t which) {
         return is_offset && slot->delivered == which && TAILQ_EMPTY(&slot->window.batches) &&
-               !slot->moving && !slot->stalled && !slot->wants_reset && !slot->resetting;
+               !cr_slot_is_halted(slot);
 }
 
 static void answer_there(cr_client_t *client, int64_t offset, cr_reply_t *reply) {

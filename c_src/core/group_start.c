@@ -192,6 +192,14 @@ rd_kafka_resp_err_t cr_find_starts(rd_kafka_t *rk, const cr_begin_t *begin,
         return err;
 }
 
+cr_begin_t cr_group_begin(cr_group_t *group) {
+        return (cr_begin_t){.start = group->start,
+                            .time = group->start_time,
+                            .early = group->early,
+                            .topics = &group->topics,
+                            .patience = 10 * CR_SLICE_MS};
+}
+
 /* ---- starts that could not be committed at once -------------------------------- */
 
 typedef struct starts_job {
@@ -244,7 +252,7 @@ void cr_group_commit_starts(cr_client_t *client) {
                 return;
         list = rd_kafka_topic_partition_list_new(8);
         while ((slot = cr_map_next(&group->slots, &at))) {
-                if (slot->begins)
+                if (slot->begins && !slot->unplaced)
                         cr_start_add(client, slot, list);
         }
         starts = list->cnt ? cr_alloc(sizeof(*starts)) : NULL;

@@ -58,7 +58,7 @@ void cr_slot_rewind(cr_slot_t *slot, int64_t offset) {
         slot->window.position = offset;
         slot->worker = 0;
         slot->credit = 0;
-        slot->wants_reset = slot->resetting = slot->begins = false;
+        slot->wants_reset = slot->resetting = slot->begins = slot->unplaced = false;
         slot->stored = slot->delivered = offset;
         slot->shut |= slot->gating; /* librdkafka is being told of where it was */
         slot->gating = false;
@@ -128,7 +128,7 @@ uint32_t cr_slot_room(const cr_slot_t *slot) {
 
 bool cr_slot_is_halted(const cr_slot_t *slot) {
         return slot->revoked || slot->wants_reset || slot->resetting || slot->moving ||
-               slot->stalled;
+               slot->stalled || slot->unplaced;
 }
 
 size_t cr_slot_delivered_cost(const cr_slot_t *slot) {

@@ -33,6 +33,7 @@ typedef struct cr_slot {
         bool wants_reset;          /* its offset is out of range: see group_reset.c */
         bool resetting;            /* ... and a job looks into it */
         bool begins;               /* nothing is delivered until its start is committed */
+        bool unplaced;             /* ... which is not known yet: group_place.c */
         int32_t mark;              /* of that start: see group_start.c */
         rd_kafka_resp_err_t told;  /* error told, since a message was delivered */
         const void *moving;        /* the seek that librdkafka is carrying out, or NULL */

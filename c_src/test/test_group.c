@@ -90,6 +90,24 @@ static int64_t committed(member_t *member, const char *topic, int32_t partition,
         return offset;
 }
 
+static bool is_placed(const cr_group_t *group) {
+        return !first_slot(group)->unplaced && !first_slot(group)->begins;
+}
+
+/* Proves that librdkafka is answered, and other partitions go on, while nobody can
+ * tell where one begins; and that it begins when somebody can. */
+static void unknown_start_holds_up_nobody(void **state) {
+        member_t *member = *state;
+        int32_t mark;
+        fail_requests(member, LIST_OFFSETS, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 30);
+        join(member);
+        assert_true(serve_until(member, has_slot));
+        assert_true(first_slot(member->host->client->group)->unplaced);
+        assert_true(cr_slot_is_halted(first_slot(member->host->client->group)));
+        assert_true(serve_until(member, is_placed));
+        assert_int_equal(committed(member, "t", 0, &mark), 0);
+}
+
 /* A message to each of a topic's four partitions. */
 static void fill(member_t *member, const char *topic) {
         const char *const properties[] = {"bootstrap.servers",
@@ -319,6 +337,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(slow_broker_is_heard, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(trouble_is_told, set_up_member, tear_down_member),
+                cmocka_unit_test_setup_teardown(unknown_start_holds_up_nobody, set_up_member,
+                                                tear_down_member),
                 cmocka_unit_test_setup_teardown(refusal_is_final, set_up_member, tear_down_member),
                 cmocka_unit_test_setup_teardown(reset_survives_an_error, set_up_member,
                                                 tear_down_member),
