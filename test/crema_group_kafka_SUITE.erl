@@ -10,7 +10,7 @@
 -export([
     roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
     newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1, later_topic/1,
-    staying_partitions/1
+    made_again/1, staying_partitions/1
 ]).
 -import(crema_ct_consume, [listen/2, number/1]).
 
@@ -22,7 +22,8 @@ groups() ->
     [
         {side_by_side, [parallel], [
             roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
-            newer_protocol_refuses, static_member, fenced_member, grown_topic, later_topic
+            newer_protocol_refuses, static_member, fenced_member, grown_topic, later_topic,
+            made_again
         ]}
     ].
 
@@ -203,8 +204,30 @@ grown_topic(Config) ->
 
 later_topic(Config) ->
     %% A group at latest misses nothing of a topic that is made when it is at work, and
-    %% which its pattern takes up: not what is there before the group notices it. So it
-    %% is when that topic is deleted and made again.
+    %% which its pattern takes up: not what is there before the group notices it.
+    {_Members, New} = at_work_at_latest(Config),
+    made(Config, New, lists:seq(1, 20)).
+
+made_again(Config) ->
+    %% So it is when that topic is deleted and made again. Librdkafkas before 2.1.1 never
+    %% end a client that had partitions of a topic that is gone.
+    with_newer(fun() ->
+        {Members, New} = at_work_at_latest(Config),
+        made(Config, New, lists:seq(1, 20)),
+        Before = [rebalances(C) || C <- Members],
+        _ = crema_ct_kafka:tool("org.apache.kafka.tools.TopicCommand", [
+            "--bootstrap-server", crema_ct_kafka:bootstrap(), "--delete", "--topic", New
+        ]),
+        %% Each gave up what it had there, and was told of the rest.
+        Over = fun() ->
+            lists:all(fun({C, B}) -> rebalances(C) >= B + 2 end, lists:zip(Members, Before))
+        end,
+        crema_ct:await(Over, 60000),
+        made(Config, New, lists:seq(101, 120))
+    end).
+
+%% Two members of a group, and a topic that they will be given once it is made.
+at_work_at_latest(Config) ->
     Prefix = crema_ct:unique(<<"later">>),
     Old = <<Prefix/binary, "-old">>,
     New = <<Prefix/binary, "-new">>,
@@ -219,20 +242,12 @@ later_topic(Config) ->
     [assigned(C, 2) || C <- Members],
     ok = crema_ct:fill(Config, Old, 0, [1]),
     all_handled_and_no_other([{0, 1}]),
-    Made = fun(Numbers) ->
-        ok = crema_ct_kafka:topic(New, 4, []),
-        [ok = crema_ct:fill(Config, New, P, Numbers) || P <- lists:seq(0, 3)],
-        all_handled([{P, N} || P <- lists:seq(0, 3), N <- Numbers])
-    end,
-    Made(lists:seq(1, 20)),
-    Before = [rebalances(C) || C <- Members],
-    _ = crema_ct_kafka:tool("org.apache.kafka.tools.TopicCommand", [
-        "--bootstrap-server", crema_ct_kafka:bootstrap(), "--delete", "--topic", New
-    ]),
-    %% Each gave up what it had there, and was told of the rest.
-    Over = fun() -> [C || {C, B} <- lists:zip(Members, Before), rebalances(C) < B + 2] =:= [] end,
-    crema_ct:await(Over, 60000),
-    Made(lists:seq(101, 120)).
+    {Members, New}.
+
+made(Config, New, Numbers) ->
+    ok = crema_ct_kafka:topic(New, 4, []),
+    [ok = crema_ct:fill(Config, New, P, Numbers) || P <- lists:seq(0, 3)],
+    all_handled([{P, N} || P <- lists:seq(0, 3), N <- Numbers]).
 
 rebalances(Consumer) -> maps:get(rebalances, crema:info(Consumer)).
 
