@@ -285,7 +285,7 @@ static void out_of_range_in_the_end(void **state) {
         cr_ready_clear(&slot->ready);
         cr_prefetch_shut(slot);
         take(scene, id);
-        hold_lane(&hold, &scene->host->client->group_lane);
+        hold_lane(&hold, &scene->host->client->query_lane);
         assert_string_equal(demand(scene, id, 10), "");
         serve_until(scene, slot, is_resetting);
         sem_post(&hold.go_on);
