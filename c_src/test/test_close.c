@@ -45,18 +45,10 @@ static void be_fenced(member_t *member) {
 }
 
 static void unsubscribe(member_t *member) {
-        cr_writer_t out = cr_writer();
         rd_kafka_mock_broker_set_rtt(member->mock, 1, 2000);
         join(member);
         await_joined(member);
-        cr_write_tuple(&out, 5);
-        cr_write_text(&out, "leave");
-        cr_write_list_end(&out);
-        cr_write_atom(&out, "earliest");
-        cr_write_atom(&out, "earliest");
-        cr_write_list_end(&out);
-        test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        subscribe_to_nothing(member);
         packet_free(test_host_reply(member->host, "leave"));
 }
 

@@ -163,7 +163,7 @@ static void reset_survives_a_rebalance(void **state) {
         hold_t hold;
         join_out_of_range(member);
         group = member->host->client->group;
-        hold_lane(&hold, &member->host->client->group_lane);
+        hold_lane(&hold, &member->host->client->query_lane);
         assert_true(serve_until(member, is_resetting));
         group->answering++; /* as does an assignment of another partition */
         sem_post(&hold.go_on);
@@ -232,18 +232,6 @@ static void newer_begin_at_earliest(void **state) {
         expect_starts(member, "m-grown", 1, 0, 2);
         expect_starts(member, "m-at-work", 0, 0, 0);
         expect_starts(member, "m-beside", 1, 1, 4);
-}
-
-static void subscribe_to_nothing(member_t *member) {
-        cr_writer_t out = cr_writer();
-        cr_write_tuple(&out, 5);
-        cr_write_text(&out, "leave");
-        cr_write_list_end(&out);
-        cr_write_atom(&out, "earliest");
-        cr_write_atom(&out, "earliest");
-        cr_write_list_end(&out);
-        test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
 }
 
 /* Proves that a commit with the epoch before is made again with that of today: what

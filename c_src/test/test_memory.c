@@ -15,22 +15,9 @@
 #define MOST_REQUESTS 200
 #define MESSAGES 40
 
-static void fill(member_t *member) {
-        const char *const properties[] = {"bootstrap.servers",
-                                          rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
-        rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
-        for (int i = 0; i < MESSAGES; i++)
-                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"),
-                                                   RD_KAFKA_V_PARTITION(0),
-                                                   RD_KAFKA_V_VALUE("v", 1), RD_KAFKA_V_END),
-                                 RD_KAFKA_RESP_ERR_NO_ERROR);
-        assert_int_equal(rd_kafka_flush(rk, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
-        rd_kafka_destroy(rk);
-}
-
 static int join_filled(void **state) {
         (void)set_up_member(state);
-        fill(*state);
+        fill_partition(*state, MESSAGES);
         join(*state);
         assert_true(serve_until(*state, has_slot));
         return 0;

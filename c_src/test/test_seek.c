@@ -14,24 +14,11 @@
 #define MESSAGES 100
 #define LONG_MS 20000
 
-static void fill(member_t *member) {
-        const char *const properties[] = {"bootstrap.servers",
-                                          rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
-        rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
-        for (int i = 0; i < MESSAGES; i++)
-                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"),
-                                                   RD_KAFKA_V_PARTITION(0),
-                                                   RD_KAFKA_V_VALUE("v", 1), RD_KAFKA_V_END),
-                                 0);
-        assert_int_equal(rd_kafka_flush(rk, LONG_MS), 0);
-        rd_kafka_destroy(rk);
-}
-
 /* One member for all tests, with a slot and messages in its partition: the first
  * of a group waits three seconds for its partitions. */
 static int join_filled(void **state) {
         (void)set_up_member(state);
-        fill(*state);
+        fill_partition(*state, MESSAGES);
         join(*state);
         assert_true(serve_until(*state, has_slot));
         return 0;
@@ -250,7 +237,7 @@ static void starts_at_in_a_reset(void **state) {
         member_t *member = *state;
         hold_t hold;
         uint64_t before = slot_of(member)->id;
-        hold_lane(&hold, &member->host->client->group_lane);
+        hold_lane(&hold, &member->host->client->query_lane);
         cr_group_reset(member->host->client, slot_of(member));
         assert_true(slot_of(member)->wants_reset);
         assert_false(slot_of(member)->resetting);

@@ -129,3 +129,28 @@ void expect_event(member_t *member, const char *name) {
         assert_non_null(packet);
         packet_free(packet);
 }
+
+void fill_partition(member_t *member, int messages) {
+        const char *const properties[] = {"bootstrap.servers",
+                                          rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
+        rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
+        for (int i = 0; i < messages; i++)
+                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"),
+                                                   RD_KAFKA_V_PARTITION(0),
+                                                   RD_KAFKA_V_VALUE("v", 1), RD_KAFKA_V_END),
+                                 RD_KAFKA_RESP_ERR_NO_ERROR);
+        assert_int_equal(rd_kafka_flush(rk, 20000), RD_KAFKA_RESP_ERR_NO_ERROR);
+        rd_kafka_destroy(rk);
+}
+
+void subscribe_to_nothing(member_t *member) {
+        cr_writer_t out = cr_writer();
+        cr_write_tuple(&out, 5);
+        cr_write_text(&out, "leave");
+        cr_write_list_end(&out);
+        cr_write_atom(&out, "earliest");
+        cr_write_atom(&out, "earliest");
+        cr_write_list_end(&out);
+        test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
+        ei_x_free(&out.x);
+}

@@ -28,10 +28,14 @@ int tear_down_member(void **state);
 /* A plain handle of librdkafka's, with pairs of properties, NULL at the end. */
 rd_kafka_t *plain_handle(rd_kafka_type_t type, const char *const *properties);
 void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_t count);
+/* So many messages to the partition of "t". */
+void fill_partition(member_t *member, int messages);
 /* Subscribes to a topic, and begins there at `start`. */
 void join_at(member_t *member, const char *topic, const char *start);
 /* To "t", from the earliest offset on. */
 void join(member_t *member);
+/* Leaves what it was subscribed to: the reply "leave" follows. */
+void subscribe_to_nothing(member_t *member);
 /* Serves the client until the condition holds; false when it has been quiet
  * for 20 s. The sweep, which comes once a second, comes more often here. */
 bool serve_until(member_t *member, bool (*holds)(const cr_group_t *group));
