@@ -52,6 +52,7 @@ typedef struct cr_group {
         bool looking;                             /* ... that looks for an eviction */
         unsigned rebalances;
         bool assigned;      /* once at least, be it nothing */
+        unsigned lenders;   /* slots whose place others have: prefetch.c */
         unsigned fresh;     /* slots that were opened, and nothing has come yet */
         unsigned pace;      /* so many of them may be: prefetch.c */
         bool gates_out;     /* librdkafka is being told of shut slots: prefetch.c */

@@ -13,6 +13,9 @@
 #define AT_ONCE 8
 #define REFUSALS 16
 
+/* What a slot that lends keeps of its equal part. */
+#define KEPT 8
+
 typedef struct gate_job {
         cr_job_t job;
         rd_kafka_topic_partition_list_t *pause, *open; /* owned; opaque is the slot */
@@ -24,9 +27,32 @@ size_t cr_prefetch_share(const cr_group_t *group) {
         return CR_PREFETCH_PART((size_t)group->options.prefetch) / (slots ? slots : 1);
 }
 
-size_t cr_prefetch_room(const cr_slot_t *slot) {
-        size_t half = cr_prefetch_share(slot->client->group) / 2;
-        return slot->ready.bytes < half ? half - slot->ready.bytes : 0;
+/* What of the slot's may wait. */
+static size_t half(const cr_slot_t *slot) {
+        const cr_group_t *group = slot->client->group;
+        size_t equal = cr_prefetch_share(group) / 2, kept = equal / KEPT;
+        size_t lenders = group->lenders, slots = group->slots.count;
+        if (slot->lends)
+                return kept;
+        return equal + lenders * (equal - kept) / (slots > lenders ? slots - lenders : 1);
+}
+
+void cr_prefetch_lend(cr_slot_t *slot) {
+        slot->client->group->lenders += !slot->lends;
+        slot->lends = true;
+}
+
+/* The others have less from now on. */
+static void claim(cr_slot_t *slot) {
+        slot->client->group->lenders--;
+        slot->lends = false;
+        cr_prefetch_settle(slot->client);
+}
+
+bool cr_prefetch_has_room(cr_slot_t *slot) {
+        if (slot->lends && slot->ready.bytes >= half(slot) / 2)
+                claim(slot);
+        return slot->ready.bytes < half(slot);
 }
 
 size_t cr_prefetch_used(const cr_group_t *group) {
@@ -45,9 +71,9 @@ size_t cr_prefetch_shut_count(const cr_group_t *group) {
         return count;
 }
 
-/* Little is left, so that the next comes in time. */
+/* Early, so that the next comes in time. */
 static bool wants_open(const cr_slot_t *slot) {
-        return slot->ready.bytes <= cr_prefetch_share(slot->client->group) / 8;
+        return slot->ready.bytes <= half(slot) / 2;
 }
 
 static bool must_be_told(const cr_slot_t *slot) {
@@ -229,13 +255,13 @@ void cr_prefetch_serve(cr_slot_t *slot) {
 }
 
 void cr_prefetch_settle(cr_client_t *client) {
-        size_t half = cr_prefetch_share(client->group) / 2;
         cr_slot_t *slot;
         size_t at = 0;
         while ((slot = cr_map_next(&client->group->slots, &at))) {
-                if (slot->ready.bytes <= half)
+                size_t most = half(slot);
+                if (slot->ready.bytes <= most)
                         continue;
-                cr_ready_trim(&slot->ready, half);
+                cr_ready_trim(&slot->ready, most);
                 cr_prefetch_shut(slot);
         }
         tell(client);

@@ -1,12 +1,13 @@
 /*
  * One limit for all that a consumer's partitions hold: what waits for a worker's
  * demand, and what is delivered and not acknowledged. Each slot has an equal
- * share of it, half for either.
+ * share of it, half for either. One that is at the end of its partition lends the
+ * others what may wait of it, most of that, until more comes than it has kept.
  *
  * librdkafka's own limits are for one partition and fixed when the client is
  * made, so what comes is taken from it at once. A slot whose half is full is
  * shut: what more has come is dropped, librdkafka is paused, which empties its
- * queue, and when the worker has taken most of what was there it is resumed and
+ * queue, and when the worker has taken half of what was there it is resumed and
  * sought to the slot's own position, which is fast (a resume alone is not).
  *
  * A partition begins shut. So that not all of many are fetched at once, before
@@ -29,8 +30,10 @@
 
 /* Of one slot, in bytes. */
 size_t cr_prefetch_share(const cr_group_t *group);
-/* What a slot's half for waiting messages has room for. */
-size_t cr_prefetch_room(const cr_slot_t *slot);
+/* More of the slot's may wait. What it has lent is its own again if it needs it. */
+bool cr_prefetch_has_room(cr_slot_t *slot);
+/* The slot is at the end of its partition. */
+void cr_prefetch_lend(cr_slot_t *slot);
 /* Nothing more is pulled: the slot has its half, or could not keep what came. */
 void cr_prefetch_shut(cr_slot_t *slot);
 /* Something has come for the slot: messages, or no more than the news that there

@@ -85,6 +85,7 @@ int64_t cr_slot_position(const cr_slot_t *slot) {
 rd_kafka_queue_t *cr_slot_destroy(cr_slot_t *slot) {
         rd_kafka_queue_t *queue = slot->queue;
         cr_prefetch_forget(slot);
+        slot->client->group->lenders -= slot->lends;
         rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
         cr_source_forget(&slot->source);
         cr_ready_clear(&slot->ready);
@@ -186,6 +187,7 @@ static void take_error(cr_slot_t *slot, rd_kafka_message_t *message) {
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
                 cr_window_end(&slot->window, message->offset);
                 cr_slot_store(slot);
+                cr_prefetch_lend(slot);
         } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
                 cr_group_reset(slot->client, slot);
         } else if (message->err != slot->told) {
@@ -259,7 +261,7 @@ static uint32_t pull(cr_slot_t *slot) {
         uint32_t count = got > 0 ? (uint32_t)got : 0, kept = 0, more;
         if (count)
                 cr_prefetch_news(slot, !messages[0]->err);
-        while (kept < count && cr_prefetch_room(slot) &&
+        while (kept < count && cr_prefetch_has_room(slot) &&
                (more = keep(slot, messages + kept, count - kept)))
                 kept += more;
         if (kept < count)

@@ -44,6 +44,7 @@ typedef struct cr_slot {
         rd_kafka_topic_t *reading; /* owned; NULL but for one of reader.c */
         cr_ready_t ready;          /* pulled and not yet delivered */
         cr_window_t window;        /* delivered and not yet acknowledged */
+        bool lends;                /* most of its place is the others': see prefetch.h */
         bool shut;                 /* nothing is kept of what comes: see prefetch.h */
         bool paused;               /* ... and librdkafka knows */
         bool gating;               /* ... or is just being told */

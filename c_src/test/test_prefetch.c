@@ -19,17 +19,20 @@
 /* Room for some ten messages of one partition to wait. */
 #define LIMIT 65536
 #define LONG_MS 20000
+/* What may wait of each of four, with four times that. */
+#define EQUAL (CR_PREFETCH_PART(4 * (size_t)LIMIT) / 4 / 2)
 
-static void fill(member_t *member) {
+static void fill(member_t *member, const char *topic, int32_t partition) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
         static char value[SIZE];
         rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
         for (int i = 0; i < MESSAGES; i++)
-                assert_int_equal(
-                        rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("t"), RD_KAFKA_V_PARTITION(0),
-                                          RD_KAFKA_V_VALUE(value, sizeof(value)), RD_KAFKA_V_END),
-                        0);
+                assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
+                                                   RD_KAFKA_V_PARTITION(partition),
+                                                   RD_KAFKA_V_VALUE(value, sizeof(value)),
+                                                   RD_KAFKA_V_END),
+                                 0);
         assert_int_equal(rd_kafka_flush(rk, LONG_MS), 0);
         rd_kafka_destroy(rk);
 }
@@ -37,6 +40,26 @@ static void fill(member_t *member) {
 static bool is_quiet(const cr_group_t *group) {
         const cr_slot_t *slot = first_slot(group);
         return slot && slot->shut && slot->paused && !group->gates_out;
+}
+
+static bool has_four(const cr_group_t *group) {
+        return group->slots.count == 4;
+}
+
+static cr_slot_t *slot_of(const cr_group_t *group, int32_t partition) {
+        cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at)) && slot->partition != partition)
+                ;
+        return slot;
+}
+
+static bool all_is_lent(const cr_group_t *group) {
+        return group->lenders == 3 && slot_of(group, 0)->ready.bytes > 3 * EQUAL;
+}
+
+static bool one_is_claimed(const cr_group_t *group) {
+        return group->lenders == 2;
 }
 
 static bool is_gone(const cr_group_t *group) {
@@ -51,10 +74,22 @@ static int join_filled(void **state) {
         member_t *member;
         (void)set_up_member(state);
         member = *state;
-        fill(member);
+        fill(member, "t", 0);
         join(member);
         group_of(member)->options.prefetch = LIMIT;
         assert_true(serve_until(member, has_slot));
+        return 0;
+}
+
+/* Four partitions, with messages in the first. */
+static int join_one_of_four(void **state) {
+        member_t *member;
+        (void)set_up_member(state);
+        member = *state;
+        fill(member, "t4", 0);
+        join_at(member, "t4", "earliest");
+        group_of(member)->options.prefetch = (int64_t)4 * LIMIT;
+        assert_true(serve_until(member, has_four));
         return 0;
 }
 
@@ -79,7 +114,8 @@ static void expect_all(member_t *member, int64_t next) {
                 (void)cr_take_u8(&bytes);
                 assert_int_equal(cr_take_i64(&bytes), next);
                 assert_true(cr_prefetch_used(group_of(member)) <=
-                            CR_PREFETCH_PART(LIMIT) + 2 * (SIZE + CR_DELIVERED_COST));
+                            CR_PREFETCH_PART((size_t)group_of(member)->options.prefetch) +
+                                    2 * (SIZE + CR_DELIVERED_COST));
                 ack(member, packet->slot, next, next + count - 1);
                 next += count;
                 packet_free(packet);
@@ -213,6 +249,32 @@ static void release_waits(void **state) {
         sem_destroy(&hold.go_on);
 }
 
+static size_t waiting(const cr_group_t *group) {
+        size_t at = 0, bytes = 0;
+        const cr_slot_t *slot;
+        while ((slot = cr_map_next(&group->slots, &at)))
+                bytes += slot->ready.bytes;
+        return bytes;
+}
+
+/* Proves that what may wait of partitions that are at their ends is another's, until
+ * messages come: then that one lets go of it, and all of its messages come still. */
+static void lent_and_claimed(void **state) {
+        member_t *member = *state;
+        const cr_group_t *group = group_of(member);
+        cr_slot_t *slot = slot_of(group, 0);
+        for (int32_t partition = 1; partition < 4; partition++)
+                take_slot(member, slot_of(group, partition), 1);
+        assert_true(serve_until(member, all_is_lent));
+        fill(member, "t4", 1);
+        assert_true(serve_until(member, one_is_claimed));
+        assert_in_range(slot->ready.bytes, EQUAL, 2 * EQUAL);
+        assert_true(waiting(group) <= 4 * EQUAL);
+        packet_free(test_host_packet(member->host, CR_PACKET_BATCH));
+        take_slot(member, slot, MESSAGES);
+        expect_all(member, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
@@ -222,6 +284,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(trimmed_while_opened, join_filled,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(opened_in_vain, join_filled, tear_down_member),
+                cmocka_unit_test_setup_teardown(lent_and_claimed, join_one_of_four,
+                                                tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

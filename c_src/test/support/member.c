@@ -64,6 +64,8 @@ void join_at(member_t *member, const char *topic, const char *start) {
                                           "false",
                                           "topic.metadata.refresh.interval.ms",
                                           "500",
+                                          "enable.partition.eof",
+                                          "true",
                                           "session.timeout.ms", /* a rebalance takes as long */
                                           "3600",
                                           "heartbeat.interval.ms",
@@ -115,8 +117,12 @@ cr_slot_t *first_slot(const cr_group_t *group) {
 }
 
 void take_and_demand(member_t *member, uint32_t messages) {
+        take_slot(member, first_slot(member->host->client->group), messages);
+}
+
+void take_slot(member_t *member, const cr_slot_t *slot, uint32_t messages) {
         bytes_t command = {.size = 0};
-        put_uint(&command, first_slot(member->host->client->group)->id, 8);
+        put_uint(&command, slot->id, 8);
         assert_string_equal(test_command(member->host, CR_CMD_TAKE, command.data, command.size),
                             "");
         put_uint(&command, messages, 4);

@@ -42,6 +42,8 @@ bool serve_until(member_t *member, bool (*holds)(const cr_group_t *group));
 bool has_slot(const cr_group_t *group);
 cr_slot_t *first_slot(const cr_group_t *group);
 /* Recipient 1 becomes the slot's worker, and asks for so many messages. */
+void take_slot(member_t *member, const cr_slot_t *slot, uint32_t messages);
+/* The same of the first slot. */
 void take_and_demand(member_t *member, uint32_t messages);
 void expect_event(member_t *member, const char *name);
 
