@@ -42,11 +42,14 @@ void cr_prefetch_lend(cr_slot_t *slot) {
         slot->lends = true;
 }
 
-/* The others have less from now on. */
+static void settle(cr_client_t *client, const cr_slot_t *but);
+
+/* The others have less from now on. Of the slot's own nothing is let go of: it is
+ * being filled, and what came first must stay before what follows. */
 static void claim(cr_slot_t *slot) {
         slot->client->group->lenders--;
         slot->lends = false;
-        cr_prefetch_settle(slot->client);
+        settle(slot->client, slot);
 }
 
 bool cr_prefetch_has_room(cr_slot_t *slot) {
@@ -254,17 +257,21 @@ void cr_prefetch_serve(cr_slot_t *slot) {
                 tell(slot->client);
 }
 
-void cr_prefetch_settle(cr_client_t *client) {
+static void settle(cr_client_t *client, const cr_slot_t *but) {
         cr_slot_t *slot;
         size_t at = 0;
         while ((slot = cr_map_next(&client->group->slots, &at))) {
                 size_t most = half(slot);
-                if (slot->ready.bytes <= most)
+                if (slot == but || slot->ready.bytes <= most)
                         continue;
                 cr_ready_trim(&slot->ready, most);
                 cr_prefetch_shut(slot);
         }
         tell(client);
+}
+
+void cr_prefetch_settle(cr_client_t *client) {
+        settle(client, NULL);
 }
 
 void cr_prefetch_sweep(cr_client_t *client) {

@@ -22,19 +22,24 @@
 /* What may wait of each of four, with four times that. */
 #define EQUAL (CR_PREFETCH_PART(4 * (size_t)LIMIT) / 4 / 2)
 
-static void fill(member_t *member, const char *topic, int32_t partition) {
+static void fill_with(member_t *member, const char *topic, int32_t partition, int messages,
+                      size_t size) {
         const char *const properties[] = {"bootstrap.servers",
-                                          rd_kafka_mock_cluster_bootstraps(member->mock), NULL};
-        static char value[SIZE];
+                                          rd_kafka_mock_cluster_bootstraps(member->mock),
+                                          "linger.ms", "100", NULL};
+        static char value[2 * EQUAL];
         rd_kafka_t *rk = plain_handle(RD_KAFKA_PRODUCER, properties);
-        for (int i = 0; i < MESSAGES; i++)
+        for (int i = 0; i < messages; i++)
                 assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
                                                    RD_KAFKA_V_PARTITION(partition),
-                                                   RD_KAFKA_V_VALUE(value, sizeof(value)),
-                                                   RD_KAFKA_V_END),
+                                                   RD_KAFKA_V_VALUE(value, size), RD_KAFKA_V_END),
                                  0);
         assert_int_equal(rd_kafka_flush(rk, LONG_MS), 0);
         rd_kafka_destroy(rk);
+}
+
+static void fill(member_t *member, const char *topic, int32_t partition) {
+        fill_with(member, topic, partition, MESSAGES, SIZE);
 }
 
 static bool is_quiet(const cr_group_t *group) {
@@ -275,6 +280,35 @@ static void lent_and_claimed(void **state) {
         expect_all(member, 0);
 }
 
+static bool three_lend(const cr_group_t *group) {
+        return group->lenders == 3;
+}
+
+/* Proves that of a partition that lends no message is passed over, be it larger than
+ * all that may wait of it. */
+static void large_one_is_claimed_for(void **state) {
+        member_t *member = *state;
+        const cr_group_t *group = group_of(member);
+        const int large = 3;
+        for (int32_t partition = 1; partition < 4; partition++)
+                take_slot(member, slot_of(group, partition), MESSAGES);
+        assert_true(serve_until(member, three_lend));
+        fill_with(member, "t4", 1, large, 2 * EQUAL);
+        for (int64_t next = 0; next < large;) {
+                packet_t *packet = test_host_packet(member->host, CR_PACKET_BATCH);
+                cr_bytes_t bytes;
+                uint32_t count;
+                assert_non_null(packet);
+                bytes = cr_bytes(packet->bytes, packet->size);
+                count = cr_take_u32(&bytes);
+                (void)cr_take_u8(&bytes);
+                assert_int_equal(cr_take_i64(&bytes), next);
+                ack(member, packet->slot, next, next + count - 1);
+                next += count;
+                packet_free(packet);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
@@ -285,6 +319,8 @@ int main(void) {
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(opened_in_vain, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(lent_and_claimed, join_one_of_four,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(large_one_is_claimed_for, join_one_of_four,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
