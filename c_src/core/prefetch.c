@@ -42,13 +42,17 @@ void cr_prefetch_lend(cr_slot_t *slot) {
         slot->lends = true;
 }
 
+static void take_back(cr_slot_t *slot) {
+        slot->client->group->lenders--;
+        slot->lends = false;
+}
+
 static void settle(cr_client_t *client, const cr_slot_t *but);
 
 /* The others have less from now on. Of the slot's own nothing is let go of: it is
  * being filled, and what came first must stay before what follows. */
 static void claim(cr_slot_t *slot) {
-        slot->client->group->lenders--;
-        slot->lends = false;
+        take_back(slot);
         settle(slot->client, slot);
 }
 
@@ -257,9 +261,15 @@ void cr_prefetch_serve(cr_slot_t *slot) {
                 tell(slot->client);
 }
 
+/* One block may be more than what a slot that lends has kept. */
 static void settle(cr_client_t *client, const cr_slot_t *but) {
         cr_slot_t *slot;
         size_t at = 0;
+        while ((slot = cr_map_next(&client->group->slots, &at))) {
+                if (slot->lends && slot->ready.bytes > half(slot))
+                        take_back(slot);
+        }
+        at = 0;
         while ((slot = cr_map_next(&client->group->slots, &at))) {
                 size_t most = half(slot);
                 if (slot == but || slot->ready.bytes <= most)

@@ -309,6 +309,28 @@ static void large_one_is_claimed_for(void **state) {
         }
 }
 
+static bool has_more_than_kept(const cr_group_t *group) {
+        return slot_of(group, 1)->ready.bytes > EQUAL / 8;
+}
+
+/* Proves that a partition that has more than it kept is not fetched again for what
+ * others have of its place, though its worker asks for nothing. */
+static void more_than_kept_stays(void **state) {
+        member_t *member = *state;
+        const cr_group_t *group = group_of(member);
+        cr_slot_t *slot = slot_of(group, 1);
+        for (int32_t partition = 1; partition < 4; partition++)
+                take_slot(member, slot_of(group, partition), 1);
+        assert_true(serve_until(member, three_lend));
+        slot->credit = 0;
+        fill_with(member, "t4", 1, 1, EQUAL / 5);
+        assert_true(serve_until(member, has_more_than_kept));
+        cr_client_sweep(member->host->client);
+        assert_true(has_more_than_kept(group));
+        assert_false(slot->shut);
+        assert_true(group->lenders <= 2);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
@@ -321,6 +343,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(lent_and_claimed, join_one_of_four,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(large_one_is_claimed_for, join_one_of_four,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(more_than_kept_stays, join_one_of_four,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
