@@ -78,9 +78,10 @@ size_t cr_prefetch_shut_count(const cr_group_t *group) {
         return count;
 }
 
-/* Early, so that the next comes in time. */
+/* In time for the next; earlier where librdkafka's request may be waiting for one
+ * that is at its end. Early is not cheap: less of what is fetched has a place. */
 static bool wants_open(const cr_slot_t *slot) {
-        return slot->ready.bytes <= half(slot) / 2;
+        return slot->ready.bytes <= half(slot) / (slot->client->group->lenders ? 2 : 4);
 }
 
 static bool must_be_told(const cr_slot_t *slot) {

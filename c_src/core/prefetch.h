@@ -7,7 +7,7 @@
  * librdkafka's own limits are for one partition and fixed when the client is
  * made, so what comes is taken from it at once. A slot whose half is full is
  * shut: what more has come is dropped, librdkafka is paused, which empties its
- * queue, and when the worker has taken half of what was there it is resumed and
+ * queue, and when the worker has taken most of what was there it is resumed and
  * sought to the slot's own position, which is fast (a resume alone is not).
  *
  * A partition begins shut. So that not all of many are fetched at once, before

@@ -42,6 +42,8 @@ long test_blocks_alive(void);
 /* From now on there is no memory for a block, or again some. */
 void test_blocks_run_out(bool out);
 
+/* The next packet, if there is one. */
+packet_t *test_host_next(test_host_t *host);
 /* The next packet of that kind, drained and waited for; NULL after 10 s. */
 packet_t *test_host_packet(test_host_t *host, cr_packet_kind_t kind);
 /* The next reply with that tag. */
