@@ -1,0 +1,245 @@
+%% @doc Configuration from environment variables: Heroku's, or any that begin with
+%% a prefix.
+%%
+%% What the variables say becomes options, which lie under those that are given
+%% (see {@link crema_options:parse/2}). Each remembers its variable, so that an
+%% error names what is to be corrected.
+-module(crema_env).
+
+-export([check/1, variables/0, read/2, table/1, doc/1]).
+
+-export_type([env/0, variables/0, layer/0, place/0]).
+
+-type env() :: {heroku | prefix, Prefix :: binary()}.
+-type variables() :: #{Name :: binary() => Value :: binary()}.
+-type place() :: atom() | {kafka, Property :: binary()}.
+-type row() :: {Suffix :: binary(), place() | url, Doc :: binary()}.
+
+-type layer() :: #{place() => {Variable :: binary(), Value :: binary()}}.
+%% What is set, each with the variable that says so.
+
+-type result() :: {layer(), [crema_input:fault()], Warnings :: [binary()]}.
+
+%% @doc The variables behind a prefix that are known by name.
+-spec table(heroku | prefix) -> [row()].
+table(heroku) ->
+    [
+        {<<"_URL">>, url,
+            <<"brokers, joined with commas: kafka+ssl://host:port, which turns TLS on, or "
+                "kafka://host:port">>},
+        {<<"_TRUSTED_CERT">>, {kafka, <<"ssl.ca.pem">>},
+            <<"the authority that the brokers' certificates must come from">>},
+        {<<"_CLIENT_CERT">>, {kafka, <<"ssl.certificate.pem">>},
+            <<"the client's certificate, and those of its chain">>},
+        {<<"_CLIENT_CERT_KEY">>, {kafka, <<"ssl.key.pem">>}, <<"the client's private key">>},
+        {<<"_CLIENT_CERT_KEY_PASSPHRASE">>, {kafka, <<"ssl.key.password">>},
+            <<"the passphrase of that key, if it has one">>},
+        {<<"_PREFIX">>, prefix, <<"what the names of topics and groups begin with">>}
+    ];
+table(prefix) ->
+    [
+        {<<"_BOOTSTRAP_SERVERS">>, bootstrap_servers, <<"brokers, host:port, joined with commas">>},
+        {<<"_SECURITY_PROTOCOL">>, {kafka, <<"security.protocol">>},
+            <<"plaintext, ssl, sasl_plaintext or sasl_ssl">>},
+        {<<"_GROUP">>, group, <<"a consumer's group">>},
+        {<<"_TOPICS">>, topics, <<"a consumer's topics, joined with commas">>},
+        {<<"_PREFIX">>, prefix, <<"what the names of topics and groups begin with">>}
+    ].
+
+-define(PROTOCOLS, [<<"plaintext">>, <<"ssl">>, <<"sasl_plaintext">>, <<"sasl_ssl">>]).
+
+%% Variables of librdkafka's properties: what stands between the prefix and the
+%% property's name, and how the latter begins.
+-define(FAMILIES, [
+    {<<"_SASL_">>, <<"sasl.">>},
+    {<<"_SSL_">>, <<"ssl.">>},
+    {<<"_CONF_">>, <<>>}
+]).
+
+%% @doc The option `env' in one form: `heroku', the same for an add-on that has a
+%% name of its own (`{heroku, "HEROKU_KAFKA_AMBER"}'), or `{prefix, "KAFKA"}'.
+-spec check(term()) -> {ok, env()} | error.
+check(heroku) ->
+    {ok, {heroku, <<"KAFKA">>}};
+check({Kind, Prefix}) when Kind =:= heroku; Kind =:= prefix ->
+    case crema_input:text(Prefix) of
+        {ok, Text} -> named(Kind, re:replace(Text, "(_URL)?_*$", "", [{return, binary}]));
+        error -> error
+    end;
+check(_) ->
+    error.
+
+-spec named(heroku | prefix, binary()) -> {ok, env()} | error.
+named(Kind, Name) ->
+    case re:run(Name, "^[A-Za-z][A-Za-z0-9_]*$", [dollar_endonly, {capture, none}]) of
+        match -> {ok, {Kind, Name}};
+        nomatch -> error
+    end.
+
+%% @doc The variables of the environment, as they are now. Those without a value
+%% are as if they were not there.
+-spec variables() -> variables().
+variables() ->
+    maps:from_list([
+        {unicode:characters_to_binary(Name), unicode:characters_to_binary(Value)}
+     || {Name, Value} <- os:env(), Value =/= ""
+    ]).
+
+%% @doc What the variables say. A fault's option is `{env, Variable}', and never has
+%% a value: it might be a secret.
+-spec read(env(), variables()) -> result().
+read({Kind, Prefix}, Variables) ->
+    Known = [
+        {Place, {Name, maps:get(Name, Variables)}}
+     || {Suffix, Place, _} <- table(Kind),
+        Name <- [<<Prefix/binary, Suffix/binary>>],
+        is_map_key(Name, Variables)
+    ],
+    case Kind of
+        heroku -> heroku(Prefix, maps:from_list(Known));
+        prefix -> generic(Known, families(Prefix, Variables, [Name || {_, {Name, _}} <- Known]))
+    end.
+
+%% ---- Heroku ---------------------------------------------------------------
+
+-define(CA, {kafka, <<"ssl.ca.pem">>}).
+-define(CERTIFICATE, {kafka, <<"ssl.certificate.pem">>}).
+-define(KEY, {kafka, <<"ssl.key.pem">>}).
+
+-spec heroku(binary(), #{place() | url => {binary(), binary()}}) -> result().
+heroku(Prefix, #{url := {Name, Url}} = Known) ->
+    Layer = maps:remove(url, Known),
+    Pairs = halves(Prefix, Layer),
+    case crema_url:parse(Url) of
+        {ok, tls, Servers} ->
+            {tls(Name, Servers, Layer), Pairs, []};
+        {ok, plain, Servers} ->
+            plain(Name, Servers, Layer, Pairs);
+        %% As Kaffe has it: it is the certificates that tell.
+        {ok, none, Servers} when is_map_key(?CERTIFICATE, Layer); is_map_key(?CA, Layer) ->
+            {tls(Name, Servers, Layer), Pairs, []};
+        {ok, none, Servers} ->
+            plain(Name, Servers, Layer, Pairs);
+        {error, Reason} ->
+            {Layer, [fault(Name, Reason) | Pairs], []}
+    end;
+heroku(Prefix, Layer) ->
+    Name = <<Prefix/binary, "_URL">>,
+    {Layer, [fault(Name, <<"is not set: it names the brokers">>) | halves(Prefix, Layer)], []}.
+
+-spec servers(binary(), binary(), binary(), layer()) -> layer().
+servers(Name, Servers, Protocol, Layer) ->
+    Layer#{
+        bootstrap_servers => {Name, Servers},
+        {kafka, <<"security.protocol">>} => {Name, Protocol}
+    }.
+
+%% Heroku's brokers have certificates without their names. An authority that signs
+%% for one cluster alone tells its brokers from strangers all the same.
+-spec tls(binary(), binary(), layer()) -> layer().
+tls(Name, Servers, Layer) ->
+    Secured = servers(Name, Servers, <<"ssl">>, Layer),
+    case Layer of
+        #{?CA := {Ca, _}} ->
+            Secured#{{kafka, <<"ssl.endpoint.identification.algorithm">>} => {Ca, <<"none">>}};
+        #{} ->
+            Secured
+    end.
+
+-spec plain(binary(), binary(), layer(), [crema_input:fault()]) -> result().
+plain(Name, Servers, Layer, Faults) ->
+    Unused = [Variable || {{kafka, <<"ssl.", _/binary>>}, {Variable, _}} <- maps:to_list(Layer)],
+    Warnings = [
+        <<Variable/binary, " is not used: ", Name/binary, " has no kafka+ssl://">>
+     || Variable <- lists:sort(Unused)
+    ],
+    {servers(Name, Servers, <<"plaintext">>, maps:without(ssl(Layer), Layer)), Faults, Warnings}.
+
+-spec ssl(layer()) -> [place()].
+ssl(Layer) ->
+    [Place || {kafka, <<"ssl.", _/binary>>} = Place <- maps:keys(Layer)].
+
+%% A certificate is of no use without its key, and the other way round.
+-spec halves(binary(), layer()) -> [crema_input:fault()].
+halves(Prefix, Layer) ->
+    Certificate = <<Prefix/binary, "_CLIENT_CERT">>,
+    Key = <<Certificate/binary, "_KEY">>,
+    case {is_map_key(?CERTIFICATE, Layer), is_map_key(?KEY, Layer)} of
+        {true, false} -> [fault(Key, <<"is not set, but ", Certificate/binary, " is">>)];
+        {false, true} -> [fault(Certificate, <<"is not set, but ", Key/binary, " is">>)];
+        _ -> []
+    end.
+
+%% ---- any prefix -----------------------------------------------------------
+
+-spec generic([{place(), {binary(), binary()}}], [{place(), {binary(), binary()}}]) -> result().
+generic(Known, Families) ->
+    {Layer, Faults} = lists:foldl(fun once/2, {#{}, []}, Known ++ lists:sort(Families)),
+    {Layer, lists:reverse(Faults) ++ protocol(Layer), []}.
+
+-spec once({place(), {binary(), binary()}}, Acc) -> Acc when
+    Acc :: {layer(), [crema_input:fault()]}.
+once({Place, {Name, _} = Said}, {Layer, Faults}) ->
+    case Layer of
+        #{Place := {Other, _}} -> {Layer, [fault(Name, <<"says the same as ", Other/binary>>) | Faults]};
+        #{} -> {Layer#{Place => Said}, Faults}
+    end.
+
+%% KAFKA_SASL_USERNAME is sasl.username, KAFKA_CONF_LINGER_MS linger.ms. Two names
+%% of one property are the same place.
+-spec families(binary(), variables(), [binary()]) -> [{place(), {binary(), binary()}}].
+families(Prefix, Variables, Taken) ->
+    [
+        {{kafka, crema_properties:canonical(<<Begin/binary, (dotted(Rest))/binary>>)}, {Name, Value}}
+     || {Name, Value} <- maps:to_list(Variables),
+        not lists:member(Name, Taken),
+        {Infix, Begin} <- ?FAMILIES,
+        {ok, Rest} <- [behind(<<Prefix/binary, Infix/binary>>, Name)]
+    ].
+
+-spec behind(binary(), binary()) -> {ok, binary()} | no.
+behind(Start, Name) ->
+    Size = byte_size(Start),
+    case Name of
+        <<Start:Size/binary, Rest/binary>> when Rest =/= <<>> -> {ok, Rest};
+        _ -> no
+    end.
+
+-spec dotted(binary()) -> binary().
+dotted(Name) ->
+    binary:replace(string:lowercase(Name), <<"_">>, <<".">>, [global]).
+
+-spec protocol(layer()) -> [crema_input:fault()].
+protocol(#{{kafka, <<"security.protocol">>} := {Name, Value}}) ->
+    case lists:member(string:lowercase(Value), ?PROTOCOLS) of
+        true -> [];
+        false -> [fault(Name, [<<"must be one of ">>, lists:join(<<", ">>, ?PROTOCOLS)])]
+    end;
+protocol(_) ->
+    [].
+
+-spec fault(binary(), iodata()) -> crema_input:fault().
+fault(Name, Reason) ->
+    #{option => {env, Name}, reason => iolist_to_binary(Reason)}.
+
+%% @doc A markdown table of the variables, with `PREFIX' for the prefix.
+-spec doc(heroku | prefix) -> binary().
+doc(Kind) ->
+    Rows = [
+        ["| `", prefix_of(Kind), Suffix, "` | ", place(Place), " | ", Doc, " |\n"]
+     || {Suffix, Place, Doc} <- table(Kind)
+    ],
+    Families = [
+        ["| `", prefix_of(Kind), Infix, "...` | `", Begin, "...` | librdkafka's, with _ for . |\n"]
+     || Kind =:= prefix, {Infix, Begin} <- ?FAMILIES
+    ],
+    iolist_to_binary(["| Variable | Sets | Meaning |\n|---|---|---|\n", Rows, Families]).
+
+-spec prefix_of(heroku | prefix) -> binary().
+prefix_of(heroku) -> <<"KAFKA">>;
+prefix_of(prefix) -> <<"PREFIX">>.
+
+-spec place(place() | url) -> iodata().
+place(url) -> "`bootstrap_servers`, `security.protocol`";
+place({kafka, Property}) -> ["`", Property, "`"];
+place(Option) -> ["`", atom_to_binary(Option), "`"].
