@@ -56,7 +56,7 @@ heroku_by_an_addons_name_test() ->
     %% An add-on under another name has its own variables.
     {Layer, [], []} = crema_env:read({heroku, <<"HEROKU_KAFKA_AMBER">>}, #{
         <<"KAFKA_URL">> => <<"kafka://a:1">>, <<"HEROKU_KAFKA_AMBER_URL">> => <<"kafka://b:2">>
-    }),
+    }, []),
     ?assertEqual({<<"HEROKU_KAFKA_AMBER_URL">>, <<"b:2">>}, maps:get(bootstrap_servers, Layer)).
 
 urls_test() ->
@@ -113,9 +113,9 @@ heroku_faults_test() ->
             ?assertEqual(Names, [Name || #{option := {env, Name}} <- Faults])
         end
      || {Names, Variables} <- [
-            {[<<"KAFKA_URL">>], #{}},
             {[<<"KAFKA_URL">>], #{<<"KAFKA_URL">> => <<"kafka://">>}},
-            {[<<"KAFKA_URL">>, <<"KAFKA_CLIENT_CERT_KEY">>], #{<<"KAFKA_CLIENT_CERT">> => <<"c">>}},
+            {[<<"KAFKA_URL">>, <<"KAFKA_CLIENT_CERT_KEY">>],
+                #{<<"KAFKA_URL">> => <<" ">>, <<"KAFKA_CLIENT_CERT">> => <<"c">>}},
             {[<<"KAFKA_CLIENT_CERT">>],
                 #{<<"KAFKA_URL">> => <<"kafka+ssl://a:1">>, <<"KAFKA_CLIENT_CERT_KEY">> => <<"k">>}}
         ]
@@ -152,7 +152,7 @@ prefix_test() ->
             {kafka, <<"ssl.ca.pem">>} => {<<"K_SSL_CA_PEM">>, <<"ca">>},
             {kafka, <<"linger.ms">>} => {<<"K_CONF_LINGER_MS">>, <<"7">>},
             group => {<<"K_GROUP">>, <<"g">>},
-            topics => {<<"K_TOPICS">>, <<"a,b">>}
+            topics => {<<"K_TOPICS">>, [<<"a">>, <<"b">>]}
         },
         Layer
     ).
@@ -169,7 +169,8 @@ prefix_faults_test() ->
                 #{<<"K_CONF_SASL_USERNAME">> => <<"a">>, <<"K_SASL_USERNAME">> => <<"b">>}},
             {<<"K_CONF_QUEUE_BUFFERING_MAX_MS">>,
                 #{<<"K_CONF_LINGER_MS">> => <<"1">>, <<"K_CONF_QUEUE_BUFFERING_MAX_MS">> => <<"1">>}},
-            {<<"K_SECURITY_PROTOCOL">>, #{<<"K_SECURITY_PROTOCOL">> => <<"tls">>}}
+            {<<"K_SECURITY_PROTOCOL">>, #{<<"K_SECURITY_PROTOCOL">> => <<"tls">>}},
+            {<<"K_SASL_MECHANISM">>, #{<<"K_SASL_MECHANISM">> => <<255>>}}
         ]
     ].
 
@@ -183,6 +184,6 @@ empty_variables_test() ->
     os:unsetenv("CREMA_ENV_TEST"),
     os:unsetenv("CREMA_ENV_TEST_2").
 
-heroku(Variables) -> crema_env:read({heroku, <<"KAFKA">>}, Variables).
+heroku(Variables) -> crema_env:read({heroku, <<"KAFKA">>}, Variables, []).
 
-prefixed(Variables) -> crema_env:read({prefix, <<"K">>}, Variables).
+prefixed(Variables) -> crema_env:read({prefix, <<"K">>}, Variables, []).

@@ -13,6 +13,9 @@
 %% Time beside its own deadline that a supervisor gives a client to stop.
 -define(SHUTDOWN_MARGIN, 2000).
 
+%% Time for one that will hardly start.
+-define(SHUTDOWN, 12000).
+
 %% @doc Starts a gen_server or a supervisor under the name that parsed options
 %% have.
 -spec start_link(gen_server | supervisor, module(), map()) -> {ok, pid()} | {error, term()}.
@@ -75,16 +78,21 @@ shown_client(Name) -> shown_name(Name).
 
 %% @doc The child specification. Options that parse are given to the child in
 %% their parsed form, in which secrets are functions: supervisors print the
-%% arguments of a child that fails. Others are kept as they are, redacted, so
-%% that the start tells what is wrong with them.
+%% arguments of a child that fails. What comes from the environment is not among
+%% them: each start reads it. Options that do not parse are kept as they are, their
+%% secrets hidden, so that the start tells what is wrong with them, if it still is.
 -spec spec(
     producer | consumer | cluster, module(), worker | supervisor, Options :: map() | list(), Shutdown
 ) -> supervisor:child_spec() when Shutdown :: fun((map()) -> timeout()).
 spec(Scope, Module, Type, Options, Shutdown) ->
     {Given, Name, Stop} =
-        case crema_options:parse(Scope, Options) of
-            {ok, Parsed} -> {Parsed, maps:get(name, Parsed), Shutdown(Parsed)};
-            {error, _} -> {crema_secret:redact(Options), undefined, 5000}
+        case parse(Scope, Options) of
+            {ok, #{sources := _} = Parsed} ->
+                {crema_settings:given(Parsed), maps:get(name, Parsed), Shutdown(Parsed)};
+            {ok, Parsed} ->
+                {Parsed, maps:get(name, Parsed), Shutdown(Parsed)};
+            {error, _} ->
+                {crema_secret:hide(Options), name(Options), ?SHUTDOWN}
         end,
     #{
         id => child_id(Module, Name),
@@ -95,6 +103,24 @@ spec(Scope, Module, Type, Options, Shutdown) ->
         restart => transient,
         shutdown => Stop
     }.
+
+-spec parse(producer | consumer | cluster, map() | list()) ->
+    {ok, crema_options:parsed()} | {error, crema_options:reason()}.
+parse(cluster, Options) -> crema_options:parse(cluster, Options);
+parse(Scope, Options) -> crema_settings:parse(Scope, Options).
+
+%% Its name, whatever else is wrong.
+-spec name(term()) -> term().
+name(Options) ->
+    Given =
+        case crema_input:pairs(Options) of
+            {ok, Pairs, _} -> proplists:get_value(name, Pairs);
+            error -> undefined
+        end,
+    case crema_option_type:check(name, Given) of
+        {ok, Name} -> Name;
+        {error, _} -> undefined
+    end.
 
 %% @doc How long a supervisor waits for a child that keeps such a deadline (milliseconds)
 %% itself. No supervisor can wait for longer than the most it may be.

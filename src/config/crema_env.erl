@@ -2,11 +2,12 @@
 %% a prefix.
 %%
 %% What the variables say becomes options, which lie under those that are given
-%% (see {@link crema_options:parse/2}). Each remembers its variable, so that an
-%% error names what is to be corrected.
+%% (see {@link crema_settings}). Each remembers its variable, so that an error names
+%% what is to be corrected.
 -module(crema_env).
 
--export([check/1, variables/0, read/2, table/1, doc/1]).
+-export([check/1, describe/0, variables/0, read/3, variable/2, table/1, doc/1]).
+-export([aside/1]).
 
 -export_type([env/0, variables/0, layer/0, place/0]).
 
@@ -15,7 +16,7 @@
 -type place() :: atom() | {kafka, Property :: binary()}.
 -type row() :: {Suffix :: binary(), place() | url, Doc :: binary()}.
 
--type layer() :: #{place() => {Variable :: binary(), Value :: binary()}}.
+-type layer() :: #{place() => {Variable :: binary(), Value :: binary() | [binary()]}}.
 %% What is set, each with the variable that says so.
 
 -type result() :: {layer(), [crema_input:fault()], Warnings :: [binary()]}.
@@ -46,7 +47,15 @@ table(prefix) ->
         {<<"_PREFIX">>, prefix, <<"what the names of topics and groups begin with">>}
     ].
 
--define(PROTOCOLS, [<<"plaintext">>, <<"ssl">>, <<"sasl_plaintext">>, <<"sasl_ssl">>]).
+%% What librdkafka would refuse without saying of which property it speaks.
+-define(CHOICES, [
+    {{kafka, <<"security.protocol">>}, [
+        <<"plaintext">>, <<"ssl">>, <<"sasl_plaintext">>, <<"sasl_ssl">>
+    ]},
+    {{kafka, <<"sasl.mechanism">>}, [
+        <<"plain">>, <<"scram-sha-256">>, <<"scram-sha-512">>, <<"oauthbearer">>, <<"gssapi">>
+    ]}
+]).
 
 %% Variables of librdkafka's properties: what stands between the prefix and the
 %% property's name, and how the latter begins.
@@ -76,19 +85,42 @@ named(Kind, Name) ->
         nomatch -> error
     end.
 
+-spec describe() -> binary().
+describe() ->
+    <<"heroku, {heroku, Name} or {prefix, Name}, where variables begin with the name: letters, "
+        "digits and underscores">>.
+
 %% @doc The variables of the environment, as they are now. Those without a value
 %% are as if they were not there.
 -spec variables() -> variables().
 variables() ->
-    maps:from_list([
-        {unicode:characters_to_binary(Name), unicode:characters_to_binary(Value)}
-     || {Name, Value} <- os:env(), Value =/= ""
-    ]).
+    maps:from_list([{bytes(Name), bytes(Value)} || {Name, Value} <- os:env(), Value =/= ""]).
 
-%% @doc What the variables say. A fault's option is `{env, Variable}', and never has
-%% a value: it might be a secret.
--spec read(env(), variables()) -> result().
-read({Kind, Prefix}, Variables) ->
+%% What is no text in the locale's encoding comes as bytes.
+-spec bytes(string()) -> binary().
+bytes(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Bytes when is_binary(Bytes) -> Bytes;
+        _ -> << <<Char>> || Char <- Text>>
+    end.
+
+%% @doc The variable that an option is read from, if there is one.
+-spec variable(env(), place()) -> binary() | none.
+variable({Kind, Prefix}, Option) ->
+    Named = [
+        Suffix
+     || {Suffix, Place, _} <- table(Kind),
+        Place =:= Option orelse (Place =:= url andalso Option =:= bootstrap_servers)
+    ],
+    case Named of
+        [Suffix] -> <<Prefix/binary, Suffix/binary>>;
+        [] -> none
+    end.
+
+%% @doc What the variables say, beside what is `Given' in another way. A fault's option
+%% is `{env, Variable}', and never has a value: it might be a secret.
+-spec read(env(), variables(), Given :: [place()]) -> result().
+read({Kind, Prefix}, Variables, Given) ->
     Known = [
         {Place, {Name, maps:get(Name, Variables)}}
      || {Suffix, Place, _} <- table(Kind),
@@ -96,8 +128,8 @@ read({Kind, Prefix}, Variables) ->
         is_map_key(Name, Variables)
     ],
     case Kind of
-        heroku -> heroku(Prefix, maps:from_list(Known));
-        prefix -> generic(Known, families(Prefix, Variables, [Name || {_, {Name, _}} <- Known]))
+        heroku -> heroku(Prefix, maps:from_list(Known), Given);
+        prefix -> generic(Known, families(Prefix, Variables, [Name || {_, {Name, _}} <- Known]), Given)
     end.
 
 %% ---- Heroku ---------------------------------------------------------------
@@ -105,40 +137,45 @@ read({Kind, Prefix}, Variables) ->
 -define(CA, {kafka, <<"ssl.ca.pem">>}).
 -define(CERTIFICATE, {kafka, <<"ssl.certificate.pem">>}).
 -define(KEY, {kafka, <<"ssl.key.pem">>}).
+-define(PROTOCOL, {kafka, <<"security.protocol">>}).
 
--spec heroku(binary(), #{place() | url => {binary(), binary()}}) -> result().
-heroku(Prefix, #{url := {Name, Url}} = Known) ->
-    Layer = maps:remove(url, Known),
-    Pairs = halves(Prefix, Layer),
-    case crema_url:parse(Url) of
-        {ok, tls, Servers} ->
-            {tls(Name, Servers, Layer), Pairs, []};
-        {ok, plain, Servers} ->
-            plain(Name, Servers, Layer, Pairs);
-        %% As Kaffe has it: it is the certificates that tell.
-        {ok, none, Servers} when is_map_key(?CERTIFICATE, Layer); is_map_key(?CA, Layer) ->
-            {tls(Name, Servers, Layer), Pairs, []};
-        {ok, none, Servers} ->
-            plain(Name, Servers, Layer, Pairs);
-        {error, Reason} ->
-            {Layer, [fault(Name, Reason) | Pairs], []}
+-spec heroku(binary(), #{place() | url => {binary(), binary()}}, [place()]) -> result().
+heroku(Prefix, Known, Given) ->
+    %% As Kaffe has it: where nothing else tells, it is the certificates.
+    Certificates = [Said || Place <- [?CA, ?CERTIFICATE], #{Place := Said} <- [Known]],
+    Layer = maps:without([url | aside(Given)], Known),
+    Faults = halves(Prefix, Layer),
+    case {Known, Certificates} of
+        {#{url := {Name, Url}}, _} ->
+            addressed(Name, crema_url:parse(Url), Certificates =/= [], {Layer, Given, Faults});
+        %% The brokers are given in another way, or else that they are not is told.
+        {_, [{Name, _} | _]} ->
+            {tls(Name, Layer), Faults, []};
+        {_, []} ->
+            {Layer, Faults, []}
+    end.
+
+-spec addressed(binary(), Parsed, boolean(), {layer(), [place()], [crema_input:fault()]}) ->
+    result()
+when
+    Parsed :: {ok, tls | plain | none, binary()} | {error, binary()}.
+addressed(Name, {ok, Security, Servers}, Certificates, {Layer, Given, Faults}) ->
+    Reached = Layer#{bootstrap_servers => {Name, Servers}},
+    Secured =
+        Security =:= tls orelse (Security =:= none andalso Certificates) orelse
+            lists:member(?PROTOCOL, Given),
+    case Secured of
+        true -> {tls(Name, Reached), Faults, []};
+        false -> plain(Name, Reached, Faults)
     end;
-heroku(Prefix, Layer) ->
-    Name = <<Prefix/binary, "_URL">>,
-    {Layer, [fault(Name, <<"is not set: it names the brokers">>) | halves(Prefix, Layer)], []}.
-
--spec servers(binary(), binary(), binary(), layer()) -> layer().
-servers(Name, Servers, Protocol, Layer) ->
-    Layer#{
-        bootstrap_servers => {Name, Servers},
-        {kafka, <<"security.protocol">>} => {Name, Protocol}
-    }.
+addressed(Name, {error, Reason}, _, {Layer, _, Faults}) ->
+    {Layer, [fault(Name, Reason) | Faults], []}.
 
 %% Heroku's brokers have certificates without their names. An authority that signs
 %% for one cluster alone tells its brokers from strangers all the same.
--spec tls(binary(), binary(), layer()) -> layer().
-tls(Name, Servers, Layer) ->
-    Secured = servers(Name, Servers, <<"ssl">>, Layer),
+-spec tls(binary(), layer()) -> layer().
+tls(Name, Layer) ->
+    Secured = Layer#{?PROTOCOL => {Name, <<"ssl">>}},
     case Layer of
         #{?CA := {Ca, _}} ->
             Secured#{{kafka, <<"ssl.endpoint.identification.algorithm">>} => {Ca, <<"none">>}};
@@ -146,14 +183,14 @@ tls(Name, Servers, Layer) ->
             Secured
     end.
 
--spec plain(binary(), binary(), layer(), [crema_input:fault()]) -> result().
-plain(Name, Servers, Layer, Faults) ->
-    Unused = [Variable || {{kafka, <<"ssl.", _/binary>>}, {Variable, _}} <- maps:to_list(Layer)],
+-spec plain(binary(), layer(), [crema_input:fault()]) -> result().
+plain(Name, Layer, Faults) ->
+    Unused = ssl(Layer),
     Warnings = [
         <<Variable/binary, " is not used: ", Name/binary, " has no kafka+ssl://">>
-     || Variable <- lists:sort(Unused)
+     || {Variable, _} <- lists:sort([maps:get(Place, Layer) || Place <- Unused])
     ],
-    {servers(Name, Servers, <<"plaintext">>, maps:without(ssl(Layer), Layer)), Faults, Warnings}.
+    {(maps:without(Unused, Layer))#{?PROTOCOL => {Name, <<"plaintext">>}}, Faults, Warnings}.
 
 -spec ssl(layer()) -> [place()].
 ssl(Layer) ->
@@ -170,12 +207,29 @@ halves(Prefix, Layer) ->
         _ -> []
     end.
 
+%% @doc What lies aside when these are given: the same, and what is another form of
+%% the same. A certificate goes with its key; an authority has forms of its own.
+-spec aside(Given :: [place()]) -> [place()].
+aside(Given) ->
+    Identity = [
+        ?CERTIFICATE,
+        ?KEY,
+        {kafka, <<"ssl.certificate.location">>},
+        {kafka, <<"ssl.key.location">>},
+        {kafka, <<"ssl.keystore.location">>}
+    ],
+    Authority = [?CA, {kafka, <<"ssl.ca.location">>}, {kafka, <<"ssl.ca.certificate.stores">>}],
+    Given ++ [{kafka, <<"ssl.key.password">>} || Identity -- Given =/= Identity] ++
+        lists:append([Forms || Forms <- [Identity, Authority], Forms -- Given =/= Forms]).
+
 %% ---- any prefix -----------------------------------------------------------
 
--spec generic([{place(), {binary(), binary()}}], [{place(), {binary(), binary()}}]) -> result().
-generic(Known, Families) ->
-    {Layer, Faults} = lists:foldl(fun once/2, {#{}, []}, Known ++ lists:sort(Families)),
-    {Layer, lists:reverse(Faults) ++ protocol(Layer), []}.
+-spec generic([{place(), {binary(), binary()}}], [{place(), {binary(), binary()}}], [place()]) ->
+    result().
+generic(Known, Families, Given) ->
+    {Said, Faults} = lists:foldl(fun once/2, {#{}, []}, Known ++ lists:sort(Families)),
+    Layer = maps:without(aside(Given), Said),
+    {typed(Layer), lists:reverse(Faults) ++ choices(Layer), []}.
 
 -spec once({place(), {binary(), binary()}}, Acc) -> Acc when
     Acc :: {layer(), [crema_input:fault()]}.
@@ -207,16 +261,28 @@ behind(Start, Name) ->
 
 -spec dotted(binary()) -> binary().
 dotted(Name) ->
-    binary:replace(string:lowercase(Name), <<"_">>, <<".">>, [global]).
+    binary:replace(lower(Name), <<"_">>, <<".">>, [global]).
 
--spec protocol(layer()) -> [crema_input:fault()].
-protocol(#{{kafka, <<"security.protocol">>} := {Name, Value}}) ->
-    case lists:member(string:lowercase(Value), ?PROTOCOLS) of
-        true -> [];
-        false -> [fault(Name, [<<"must be one of ">>, lists:join(<<", ">>, ?PROTOCOLS)])]
-    end;
-protocol(_) ->
-    [].
+%% Not string:lowercase/1: it may be no UTF-8.
+-spec lower(binary()) -> binary().
+lower(Text) ->
+    list_to_binary(string:to_lower(binary_to_list(Text))).
+
+-spec choices(layer()) -> [crema_input:fault()].
+choices(Layer) ->
+    [
+        fault(Name, [<<"must be one of ">>, lists:join(<<", ">>, Choices)])
+     || {Place, Choices} <- ?CHOICES,
+        #{Place := {Name, Value}} <- [Layer],
+        not lists:member(lower(Value), Choices)
+    ].
+
+-spec typed(layer()) -> layer().
+typed(#{topics := {Name, Topics}} = Layer) ->
+    Split = re:split(Topics, "[,\\s]+"),
+    Layer#{topics := {Name, [Topic || Topic <- Split, Topic =/= <<>>]}};
+typed(Layer) ->
+    Layer.
 
 -spec fault(binary(), iodata()) -> crema_input:fault().
 fault(Name, Reason) ->

@@ -25,8 +25,8 @@ check(Given) ->
         {ok, Pairs, []} ->
             Own = maps:from_list(Pairs),
             case crema_options:parse(producer, Own#{bootstrap_servers => ?SERVERS}) of
-                _ when is_map_key(bootstrap_servers, Own) ->
-                    {error, <<"has the consumer's brokers: leave out bootstrap_servers">>};
+                _ when is_map_key(bootstrap_servers, Own); is_map_key(env, Own) ->
+                    {error, <<"has the consumer's brokers: leave out bootstrap_servers and env">>};
                 {ok, Parsed} ->
                     {ok, maps:with(maps:keys(Own), Parsed)};
                 {error, {_, #{message := Text}}} ->

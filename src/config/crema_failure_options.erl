@@ -325,6 +325,9 @@ own_producer_is_right(Values) ->
     case producer(Values) of
         {own, Options} ->
             case crema_options:parse(producer, Options()) of
+                {ok, #{env := Env}} when Env =/= undefined ->
+                    [{fault, dead_letter, "has a producer with env: it has the consumer's brokers, "
+                        "unless bootstrap_servers says otherwise"}];
                 {ok, _} -> [];
                 {error, {_, #{message := Text}}} -> [{fault, dead_letter, ["has a producer: ", Text]}]
             end;

@@ -7,7 +7,7 @@
 %% was probably meant to be. The value of an unknown option is never shown: it
 %% may be a secret under a misspelt name.
 %%
-%% `warnings' passes, so that what {@link crema_options:parse/2} returned may be
+%% `warnings' and `sources' pass, so that what {@link crema_options:parse/2} returned may be
 %% parsed again.
 -spec unknown(crema_options:scope(), [crema_options:row()], Given :: map()) ->
     [crema_input:fault()].
@@ -15,7 +15,7 @@ unknown(Scope, Table, Given) ->
     Known = [Name || #{name := Name, scope := Scopes} <- Table, lists:member(Scope, Scopes)],
     [
         #{option => Key, reason => <<"is unknown", (hint(Scope, Key, Known, Table))/binary>>}
-     || Key <- lists:sort(maps:keys(maps:without([warnings | Known], Given)))
+     || Key <- lists:sort(maps:keys(maps:without([warnings, sources | Known], Given)))
     ].
 
 -spec hint(crema_options:scope(), term(), [atom()], [crema_options:row()]) -> binary().
@@ -91,6 +91,12 @@ label({topic_config, {element, N}}) ->
     <<"element ", (integer_to_binary(N))/binary, " of topic_config">>;
 label({topic_config, Key}) -> <<"topic_config property ", (key(Key))/binary>>;
 label({kafka, Key}) -> <<"kafka property ", (key(Key))/binary>>;
+label({env, Name}) when is_binary(Name) ->
+    <<"the variable ", Name/binary>>;
+label({application, Layer}) ->
+    <<(atom_to_binary(Layer))/binary, " in crema's application environment">>;
+label({application, Layer, Option}) ->
+    <<(label(Option))/binary, " (", (label({application, Layer}))/binary, ")">>;
 label({element, N}) when is_integer(N) -> <<"element ", (integer_to_binary(N))/binary>>;
 label(Option) -> crema_input:show(Option).
 

@@ -22,6 +22,7 @@
     | timeout
     | topic_config
     | properties
+    | env
     | codes
     | {function, Arity :: arity()}
     | middleware
@@ -70,6 +71,11 @@ check({zero_or, _, _}, 0) ->
     {ok, 0};
 check({zero_or, Min, Max} = Type, Value) ->
     accept(is_integer(Value) andalso Value >= Min andalso Value =< Max, Type, Value);
+check(env, Value) ->
+    case crema_env:check(Value) of
+        {ok, _} = Good -> Good;
+        error -> expected(env)
+    end;
 check(codes, Value) ->
     accept(crema_input:is_proper(Value) andalso lists:all(fun is_atom/1, Value), codes, Value);
 check({function, _}, Absent) when Absent =:= undefined; Absent =:= nil ->
@@ -189,6 +195,8 @@ describe({integer, Min, Max}) ->
     iolist_to_binary(io_lib:format("an integer from ~b to ~b", [Min, Max]));
 describe({zero_or, Min, Max}) ->
     iolist_to_binary(["0 or ", describe({integer, Min, Max})]);
+describe(env) ->
+    crema_env:describe();
 describe(codes) ->
     <<"a list of codes of errors (atoms)">>;
 describe({function, Arity}) ->

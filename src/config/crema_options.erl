@@ -40,7 +40,7 @@
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ reader_rows() ++
+    client_rows() ++ crema_settings:rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ reader_rows() ++
         cluster_rows() ++ variant_rows() ++ pool_rows().
 
 -spec client_rows() -> [row()].

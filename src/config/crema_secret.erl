@@ -5,7 +5,7 @@
 %% `sys:get_state/1', a crash report, a log nor `inspect' shows what it holds.
 -module(crema_secret).
 
--export([is_secret/1, wrap/1, reveal/1, redact/1]).
+-export([is_secret/1, wrap/1, reveal/1, redact/1, hide/1]).
 
 -export_type([secret/0]).
 
@@ -99,22 +99,39 @@ reveal(Secret) when is_function(Secret, 0) ->
 %%
 %% In a tuple a secret-named first element hides all others, whatever the size.
 -spec redact(term()) -> term().
-redact(Map) when is_map(Map) ->
-    maps:map(fun redact_value/2, Map);
-redact([Head | Tail]) ->
-    [redact(Head) | redact(Tail)];
-redact(Tuple) when tuple_size(Tuple) >= 2 ->
-    [First | Rest] = tuple_to_list(Tuple),
-    list_to_tuple([redact(First) | [redact_value(First, Value) || Value <- Rest]]);
 redact(Term) ->
+    replace(fun(_) -> ?REDACTED end, Term).
+
+%% @doc The same with each of those values in a function, in which it is still there:
+%% for options that are to be parsed later.
+-spec hide(term()) -> term().
+hide(Term) ->
+    replace(fun hidden/1, Term).
+
+-spec hidden(term()) -> fun(() -> term()).
+hidden(Fun) when is_function(Fun, 0) -> Fun;
+hidden(Value) -> fun() -> Value end.
+
+-spec replace(fun((term()) -> term()), term()) -> term().
+replace(By, Map) when is_map(Map) ->
+    maps:map(fun(Key, Value) -> replace(By, Key, Value) end, Map);
+replace(By, [Head | Tail]) ->
+    [replace(By, Head) | replace(By, Tail)];
+replace(By, Tuple) when tuple_size(Tuple) >= 2 ->
+    [First | Rest] = tuple_to_list(Tuple),
+    list_to_tuple([replace(By, First) | [replace(By, First, Value) || Value <- Rest]]);
+replace(_By, Term) ->
     Term.
 
--spec redact_value(term(), term()) -> term().
+-spec replace(fun((term()) -> term()), Key :: term(), term()) -> term().
 %% What a handler is given is its own business, under whatever names.
-redact_value(handler, {Module, _}) ->
-    {Module, ?REDACTED};
-redact_value(Key, Value) ->
+replace(By, handler, {Module, Args}) ->
+    case By({Module, Args}) of
+        Hidden when is_function(Hidden) -> Hidden;
+        Redacted -> {Module, Redacted}
+    end;
+replace(By, Key, Value) ->
     case is_secret(Key) of
-        true -> ?REDACTED;
-        false -> redact(Value)
+        true -> By(Value);
+        false -> replace(By, Value)
     end.

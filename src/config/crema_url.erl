@@ -28,7 +28,9 @@ joined(_, _) ->
 -spec address(binary()) -> {security(), binary()} | {error, binary()}.
 address(Part) ->
     case re:run(Part, "^(?:([^:/@]*)://)?(.*?)/*$", [{capture, all_but_first, binary}]) of
-        {match, [Scheme, Server]} -> address(string:lowercase(Scheme), Server);
+        %% Not string:lowercase/1: it may be no UTF-8.
+        {match, [Scheme, Server]} ->
+            address(list_to_binary(string:to_lower(binary_to_list(Scheme))), Server);
         nomatch -> {error, unreadable()}
     end.
 

@@ -124,7 +124,7 @@
 -spec start_link(Options :: map() | list()) ->
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
-    case crema_options:parse(consumer, Options) of
+    case crema_settings:parse(consumer, Options) of
         {ok, Parsed} -> crema_consumer_sup:start_link(Parsed);
         {error, _} = Error -> Error
     end.

@@ -45,7 +45,7 @@ remembered(_Which, Error) ->
 -spec start_producer(fun(() -> map())) -> {ok, pid()} | {error, term()}.
 start_producer(Options) ->
     Own = crema_exactly_once_options:producer(Options()),
-    remembered(producer, crema_producer:start_link(Own)).
+    remembered(producer, crema_producer:start_own(Own)).
 
 %% @doc Who has its transactions.
 -spec start_exactly_once(pid(), fun(() -> map())) -> {ok, pid()} | {error, term()}.

@@ -25,7 +25,7 @@ start_link(Consumer, Options) ->
 
 -spec start_producer(pid(), fun(() -> map())) -> {ok, pid()} | {error, term()}.
 start_producer(Consumer, Options) ->
-    case crema_producer:start_link(Options()) of
+    case crema_producer:start_own(Options()) of
         {ok, Producer} ->
             ok = crema_registry:note(Consumer, ?MODULE, Producer),
             {ok, Producer};

@@ -56,7 +56,7 @@ open(Consumer, Helpers, Options) ->
         {<<"commits">>, commits(maps:get(commit, Options))},
         {<<"prefetch">>, maps:get(prefetch, Options)}
     ],
-    case crema_client:open(consumer, Properties, Limits) of
+    case crema_settings:named(crema_client:open(consumer, Properties, Limits), Options) of
         {ok, Port, _} ->
             crema_child:log_warnings(Options),
             ok = crema_registry:register(consumer, Port, maps:with([commit], Options), #{}),

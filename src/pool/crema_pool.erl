@@ -63,7 +63,7 @@ child_spec(Options) ->
             {ok, #{name := Registered} = Parsed} ->
                 {Registered, {?MODULE, start_parsed, [fun() -> Parsed end]}};
             {error, _} ->
-                {undefined, {?MODULE, start_link, [crema_secret:redact(Options)]}}
+                {undefined, {?MODULE, start_link, [crema_secret:hide(Options)]}}
         end,
     #{
         id => crema_child:child_id(?MODULE, Name),
@@ -303,7 +303,7 @@ start_checkout(Pool, Options) ->
     {ok, pid()} | {error, term()}.
 start_member(Pool, Options, Checkout, Index) ->
     #{producer := Producer} = Options(),
-    case crema_producer:start_link(Producer(Index)) of
+    case crema_producer:start_link(crema_settings:given(Producer(Index))) of
         {ok, Member} = Started ->
             ok = crema_registry:set_member(Pool, Index, Member),
             Checkout ! {member, Index, Member},

@@ -50,12 +50,12 @@ with_members(#{size := Size} = Pool, Common) ->
 
 -spec member(pos_integer(), map(), map()) -> {ok, map()} | {error, crema_error:reason()}.
 member(Index, #{producer := undefined}, Common) ->
-    numbered(Index, crema_options:parse(producer, Common));
+    numbered(Index, crema_settings:parse(producer, unnamed(Common)));
 member(Index, #{producer := Function}, Common) ->
     case crema_input:pairs(crema_callbacks:call(Function, Index)) of
         {ok, Pairs, []} ->
             Own = maps:from_list(Pairs),
-            Parsed = crema_options:parse(producer, maps:merge(Common, Own)),
+            Parsed = crema_settings:parse(producer, maps:merge(unnamed(Common), Own)),
             case Own of
                 #{kafka := _} -> Parsed;
                 #{} -> numbered(Index, Parsed)
@@ -65,14 +65,18 @@ member(Index, #{producer := Function}, Common) ->
             crema_error:make(bad_options, Text, #{field => producer})
     end.
 
+%% Not by the name of all producers either.
+-spec unnamed(map()) -> map().
+unnamed(Common) -> Common#{name => undefined}.
+
 %% Two producers of one transactional.id would fence each other.
 -spec numbered(pos_integer(), {ok, map()} | {error, crema_error:reason()}) ->
     {ok, map()} | {error, crema_error:reason()}.
-numbered(Index, {ok, #{kafka := #{?ID := Id} = Kafka} = Parsed}) ->
+numbered(Index, {ok, #{kafka := #{?ID := Id} = Kafka, sources := Sources} = Parsed}) ->
     case crema_secret:reveal(Id) of
         {ok, Text} ->
             Own = <<Text/binary, $-, (integer_to_binary(Index))/binary>>,
-            {ok, Parsed#{kafka := Kafka#{?ID := Own}}};
+            {ok, Parsed#{kafka := Kafka#{?ID := Own}, sources := Sources#{{kafka, ?ID} => option}}};
         {error, _} ->
             crema_error:make(bad_options, "transactional.id is a function that gives no text", #{})
     end;

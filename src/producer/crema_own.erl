@@ -149,7 +149,7 @@ await(Deadline, #own{supervisor = Supervisor}) ->
 -spec start_client(pid(), fun(() -> map()), crema_topic_config:config()) ->
     {ok, pid()} | {error, term()}.
 start_client(Producer, Options, Config) ->
-    case crema_producer:start_link(options(Options, Config)) of
+    case crema_producer:start_own(options(Options, Config)) of
         {ok, Pid} = Started ->
             ok = crema_registry:set_own(Producer, Config, Pid),
             Started;

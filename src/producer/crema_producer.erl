@@ -11,7 +11,7 @@
 -module(crema_producer).
 
 -export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1, middleware/2]).
--export([client/3, own_client/3, helper/2, not_connected/0]).
+-export([start_own/1, client/3, own_client/3, helper/2, not_connected/0]).
 
 -export_type([purpose/0]).
 
@@ -24,6 +24,14 @@
 -spec start_link(Options :: map() | list()) ->
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
+    case crema_settings:parse(producer, Options) of
+        {ok, Parsed} -> crema_child:start_link(gen_server, crema_producer_server, Parsed);
+        {error, _} = Error -> Error
+    end.
+
+%% @private Starts one that crema has for itself: its options are all there are.
+-spec start_own(Options :: map()) -> {ok, pid()} | {error, crema_error:reason()}.
+start_own(Options) ->
     case crema_options:parse(producer, Options) of
         {ok, Parsed} -> crema_child:start_link(gen_server, crema_producer_server, Parsed);
         {error, _} = Error -> Error

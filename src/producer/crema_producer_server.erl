@@ -264,7 +264,7 @@ connect(#state{options = Options, client = Client} = State) ->
         {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
         | crema_producer_events:limits(Options)
     ],
-    case crema_client:open(producer, Properties, Limits) of
+    case crema_settings:named(crema_client:open(producer, Properties, Limits), Options) of
         {ok, Port, _} ->
             New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
             Connected = start_reporter(Port, State#state{port = Port, client = New}),

@@ -52,7 +52,7 @@
 %% other refusals of brokers, and `timed_out' when none has answered.
 -spec open(Options :: map() | list()) -> {ok, reader()} | crema_error:error().
 open(Given) ->
-    case crema_options:parse(reader, Given) of
+    case crema_settings:parse(reader, Given) of
         {ok, #{null := Null, timeout := Timeout} = Options} ->
             case crema_reader_server:open(Options) of
                 {ok, Pid, Bounds} ->

@@ -92,8 +92,9 @@ init({Owner, #{timeout := Timeout} = Options}) ->
         %% nothing is committed
         {<<"commits">>, 2}
     ],
-    case crema_client:open(reader, Properties, Limits) of
+    case crema_settings:named(crema_client:open(reader, Properties, Limits), Options) of
         {ok, Port, _} ->
+            ok = crema_child:log_warnings(Options#{name => undefined}),
             ok = crema_registry:register(reader, Port, #{}, #{}),
             {ok, #state{
                 port = Port,
