@@ -453,6 +453,7 @@ defmodule Crema do
   defdelegate seek(consumer, partitions, where), to: Crema.Control
   defdelegate commit(consumer, partitions \\ :all), to: Crema.Control
   defdelegate stream(opts), to: Crema.Reader
+  defdelegate explain_config(config), to: Crema.Config
 
   @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
   @spec info() :: map

@@ -17,7 +17,7 @@
 -export([topic/2, topic/3, push/2, push/3, close_topic/2]).
 -export([ack/1, ack/2, nack/1, nack/2, delegate/2]).
 -export([pause/2, resume/2, seek/3, commit/1, commit/2, fold/3]).
--export([info/0, info/1, status/1, statistics/1, await_ready/2]).
+-export([info/0, info/1, status/1, statistics/1, await_ready/2, explain_config/1]).
 
 -export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
 -export_type([produce_options/0, tombstone_options/0, producer/0, variant/0, topic/0]).
@@ -300,8 +300,7 @@ transaction(Producer, Fun, Options) ->
 %% process that runs it, this call leaves the function by a throw; in another it
 %% returns `ok', and the function goes on to its end without effect.
 -spec abort(transaction(), Reason :: term()) -> ok | crema_error:error().
-abort(Transaction, Reason) ->
-    crema_transaction:abort(Transaction, Reason).
+abort(Transaction, Reason) -> crema_transaction:abort(Transaction, Reason).
 
 %% @doc Makes the offsets of a consumer part of a transaction: they are
 %% committed when it is. `Consumer' is a member of the group, or what {@link
@@ -317,56 +316,47 @@ send_offsets(Transaction, Consumer, Offsets) ->
 %% @doc A consumer's part in its group, for {@link send_offsets/3}. A member that
 %% has lost its partitions since is refused.
 -spec group_metadata(crema_registry:ref()) -> {ok, group_metadata()} | crema_error:error().
-group_metadata(Consumer) ->
-    crema_transaction:group_metadata(Consumer).
+group_metadata(Consumer) -> crema_transaction:group_metadata(Consumer).
 
 %% @doc Puts a message into the producer's buffer, where it is neither checked nor
 %% sent until the buffer is flushed: by a call, or by itself at a limit (options
 %% `buffer_messages', `buffer_bytes', `buffer_age'). Waits, up to `full_timeout',
 %% while a full buffer is being flushed; `buffer_full' when that fails.
 -spec buffer(producer(), message()) -> ok | crema_error:error().
-buffer(Producer, Message) ->
-    crema_buffer:add(Producer, [Message]).
+buffer(Producer, Message) -> crema_buffer:add(Producer, [Message]).
 
 %% @doc Puts messages into the buffer, all or none.
 -spec buffer_many(producer(), [message()]) -> ok | crema_error:error().
-buffer_many(Producer, Messages) ->
-    crema_buffer:add(Producer, Messages).
+buffer_many(Producer, Messages) -> crema_buffer:add(Producer, Messages).
 
 %% @doc Produces what is in the buffer and waits for all reports, up to the
 %% producer's `request_timeout'. An error means that what could not be sent is in
 %% the buffer again, in front and in order; `dispatched' in its details has the
 %% results of the others, if any. Not so for `timeout', as of {@link produce/3}.
 -spec flush_buffer(producer()) -> {ok, [result()]} | crema_error:error().
-flush_buffer(Producer) ->
-    crema_buffer:flush(Producer).
+flush_buffer(Producer) -> crema_buffer:flush(Producer).
 
 %% @doc The same, for at most so many milliseconds.
 -spec flush_buffer(producer(), timeout()) -> {ok, [result()]} | crema_error:error().
-flush_buffer(Producer, Timeout) ->
-    crema_buffer:flush(Producer, Timeout).
+flush_buffer(Producer, Timeout) -> crema_buffer:flush(Producer, Timeout).
 
 %% @doc Produces what is in the buffer; `await/2' gives what {@link
 %% flush_buffer/2} would.
 -spec flush_buffer_async(producer()) -> {ok, ref()} | crema_error:error().
-flush_buffer_async(Producer) ->
-    crema_buffer:flush_async(Producer).
+flush_buffer_async(Producer) -> crema_buffer:flush_async(Producer).
 
 %% @doc How many messages are in the buffer; those of a flush are not.
 -spec buffer_size(producer()) -> non_neg_integer().
-buffer_size(Producer) ->
-    crema_buffer:size(Producer).
+buffer_size(Producer) -> crema_buffer:size(Producer).
 
 %% @doc Drops what is in the buffer; returns how many messages that were. Those
 %% of a flush are not concerned: see {@link purge/1}.
 -spec purge_buffer(producer()) -> {ok, non_neg_integer()} | crema_error:error().
-purge_buffer(Producer) ->
-    crema_buffer:purge(Producer).
+purge_buffer(Producer) -> crema_buffer:purge(Producer).
 
 %% @doc A topic handle without options.
 -spec topic(producer(), iodata() | atom()) -> {ok, topic()} | crema_error:error().
-topic(Producer, Name) ->
-    crema_topic:new(Producer, Name, #{}).
+topic(Producer, Name) -> crema_topic:new(Producer, Name, #{}).
 
 %% @doc A topic handle: a producer and a topic, with a validator, a selector of
 %% partitions, a serializer, middleware, a pipeline and batches (the options of
@@ -379,8 +369,7 @@ topic(Producer, Name, Options) ->
 %% @doc Produces a message through a handle, by its pipeline and its batches;
 %% `await/2' gives its result. Waits, up to `full_timeout', for a place in them.
 -spec push(topic(), crema_topic:message()) -> {ok, ref()} | crema_error:error().
-push(Topic, Message) ->
-    crema_topic:push(Topic, Message).
+push(Topic, Message) -> crema_topic:push(Topic, Message).
 
 %% @doc The same of a message that has metadata, which the handle's serializer
 %% takes, and data, which is sent as it is.
@@ -393,8 +382,7 @@ push(Topic, Metadata, Data) ->
 %% that was pushed is reported; for handles that are made for a time. It ends
 %% with its producer in any case. Pushing again starts it again.
 -spec close_topic(topic(), timeout()) -> ok | crema_error:error().
-close_topic(Topic, Timeout) ->
-    crema_topic:close(Topic, Timeout).
+close_topic(Topic, Timeout) -> crema_topic:close(Topic, Timeout).
 
 %% @doc Acknowledges messages, by themselves or by their tokens, from any process and
 %% any node. A second time is `ok'; `stale_assignment' after a rebalance: the next
@@ -427,8 +415,7 @@ nack(Tokens, Reason) ->
 %% have failed and come again. A process of another node has also the option
 %% `remote_ack_timeout'. Who is told of a message last has it.
 -spec delegate(crema_ack:tokens(), pid()) -> ok.
-delegate(Tokens, Pid) ->
-    crema_ack:delegate(Tokens, Pid).
+delegate(Tokens, Pid) -> crema_ack:delegate(Tokens, Pid).
 
 %% @doc See {@link crema_control:pause/2}.
 -spec pause(crema_control:consumer(), crema_control:partitions()) -> ok | crema_error:error().
@@ -455,6 +442,14 @@ commit(Consumer, Partitions) -> crema_control:commit(Consumer, Partitions).
 %% @doc See {@link crema_reader:fold/3}.
 -spec fold(Options :: map() | list(), crema_reader:folder(Acc), Acc) -> crema_reader:folded(Acc).
 fold(Options, Fun, Acc) -> crema_reader:fold(Options, Fun, Acc).
+
+%% @doc Where each value comes from that a client would start with: an option, which
+%% variable, the application environment or a default; without secrets. It takes
+%% `{producer | consumer | reader, Options}' or what a child_spec/1 returns; `text' in
+%% the result is for people. Errors are those of the start: `bad_options'.
+-spec explain_config(crema_explain:config()) ->
+    {ok, crema_explain:explanation()} | crema_error:error().
+explain_config(Config) -> crema_explain:explain(Config).
 
 %% @doc About the driver: librdkafka's version, clients being wound up.
 -spec info() -> map().

@@ -70,7 +70,8 @@ defmodule Crema.Consumer do
   the child specification is made; those given to the child go over them, under `:kafka` one
   property at a time.
 
-    * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
+    * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
+      strings
     * `:group` (required), the name of the consumer group
     * `:topics` (required), a list of topics; one that begins with `^` is a pattern
     * `:handler`, `module` or `{module, args}`, a function of one argument, which returns `:ok`, or
@@ -79,6 +80,10 @@ defmodule Crema.Consumer do
       if there is no `init/2`
     * `:name`, as for a `GenServer`; with `use Crema.Consumer` often `__MODULE__`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
+    * `:env`, environment variables to read at the start, under the options given: `:heroku`,
+      `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
+    * `:prefix`, what the names of topics and the group begin with; it is added to those that do not
+    * `:strip_prefix` (`false`), whether the handler is told of topics without that prefix
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
       `Crema.statistics/1` are told with their change
     * `:start`, `:earliest` (the default), `:latest`, a time in milliseconds or `:error`: where a

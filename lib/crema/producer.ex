@@ -15,11 +15,15 @@ defmodule Crema.Producer do
 
   A keyword list or a map:
 
-    * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
+    * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
+      strings
     * `:name`, as for a `GenServer`: an atom, `{:global, term}` or `{:via, module, term}`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list. The
       value of a secret may be a function of no arguments; it is called when the client is made
       and its result appears in no log and no state
+    * `:env`, environment variables to read at the start, under the options given: `:heroku`,
+      `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
+    * `:prefix`, what the names of topics begin with; it is added to those that do not
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
       `Crema.statistics/1` are told with their change
     * `:ordering`, `:strict` (the default: idempotent, `acks=all`) or `:loose`

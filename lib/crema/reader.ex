@@ -23,7 +23,8 @@ defmodule Crema.Reader do
 
   A keyword list or a map:
 
-    * `:bootstrap_servers` (required), `"host:port,..."` or a list of such strings
+    * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
+      strings
     * `:topic`, the topic to read: all of its partitions, unless `:partitions` names some
     * `:partitions`, the partitions to read: numbers, or `{topic, partition}`
     * `:from`, where to begin: `:earliest` (the default), `:latest`, an offset,
@@ -38,6 +39,9 @@ defmodule Crema.Reader do
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is read at a time
     * `:prefetch` (67_108_864), the bytes that fetched messages may take, of all partitions together
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
+    * `:env`, environment variables to read at the start, under the options given: `:heroku`,
+      `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
+    * `:prefix`, what the names of topics begin with; it is added to those that do not
   """
 
   @typedoc "The options above."

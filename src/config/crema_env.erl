@@ -6,7 +6,7 @@
 %% what is to be corrected.
 -module(crema_env).
 
--export([check/1, describe/0, variables/0, read/3, variable/2, table/1, doc/1]).
+-export([check/1, describe/0, variables/0, read/3, variable/2, prefixed/2, table/1, doc/1]).
 -export([aside/1]).
 
 -export_type([env/0, variables/0, layer/0, place/0]).
@@ -115,6 +115,18 @@ variable({Kind, Prefix}, Option) ->
     case Named of
         [Suffix] -> <<Prefix/binary, Suffix/binary>>;
         [] -> none
+    end.
+
+%% @doc A name of a topic or group with the prefix that the environment has for them
+%% now, as options with that `env' would have it. `badarg' for what is no `env' or name.
+-spec prefixed(heroku | {heroku | prefix, iodata() | atom()}, iodata() | atom()) -> binary().
+prefixed(Given, Name) ->
+    case {check(Given), crema_input:text(Name)} of
+        {{ok, Env}, {ok, Text}} ->
+            Variable = variable(Env, prefix),
+            crema_prefix:add(maps:get(Variable, variables(), undefined), Text);
+        _ ->
+            erlang:error(badarg, [Given, Name])
     end.
 
 %% @doc What the variables say, beside what is `Given' in another way. A fault's option

@@ -115,6 +115,7 @@ producer(#{kafka := Kafka, producer := Given, bootstrap_servers := Servers} = Op
     ]),
     Defaults = Sizes#{
         bootstrap_servers => Servers,
+        prefix => maps:get(prefix, Options),
         on_fatal => reload,
         %% A transaction's are awaited at its end.
         max_unclaimed => 16#7FFFFFFF,

@@ -275,7 +275,8 @@ ends_come(_) ->
 
 %% A message would come back at once, for ever.
 -spec topics_differ(map()) -> [crema_option_rules:finding()].
-topics_differ(#{topics := Topics, retry_topics := Retries, dead_letter := Letters}) ->
+topics_differ(#{topics := _, retry_topics := _, dead_letter := _} = Values) ->
+    #{topics := Topics, retry_topics := Retries, dead_letter := Letters} = crema_prefix:names(Values),
     Dead = [maps:get(topic, Letters) || Letters =/= undefined],
     All = Topics ++ [Topic || {Topic, _} <- Retries] ++ Dead,
     Matched = [D || D <- Dead, <<"^", _/binary>> = Pattern <- Topics, matches(D, Pattern)],

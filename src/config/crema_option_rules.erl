@@ -45,6 +45,7 @@ rules(consumer) ->
         fun batches_wait/1
     ] ++
         crema_exactly_once_options:rules() ++ crema_failure_options:rules() ++
+        crema_prefix:rules() ++
         [fun crema_prefetch:rules/1];
 rules(reader) ->
     [fun something_to_read/1, fun crema_prefetch:rules/1];

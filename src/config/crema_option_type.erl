@@ -23,6 +23,7 @@
     | topic_config
     | properties
     | env
+    | prefix
     | codes
     | {function, Arity :: arity()}
     | middleware
@@ -75,6 +76,11 @@ check(env, Value) ->
     case crema_env:check(Value) of
         {ok, _} = Good -> Good;
         error -> expected(env)
+    end;
+check(prefix, Value) ->
+    case crema_prefix:check(Value) of
+        {ok, _} = Good -> Good;
+        error -> expected(prefix)
     end;
 check(codes, Value) ->
     accept(crema_input:is_proper(Value) andalso lists:all(fun is_atom/1, Value), codes, Value);
@@ -197,6 +203,8 @@ describe({zero_or, Min, Max}) ->
     iolist_to_binary(["0 or ", describe({integer, Min, Max})]);
 describe(env) ->
     crema_env:describe();
+describe(prefix) ->
+    crema_prefix:describe();
 describe(codes) ->
     <<"a list of codes of errors (atoms)">>;
 describe({function, Arity}) ->

@@ -52,7 +52,7 @@ client_rows() ->
             scope := [producer, consumer, cluster, pool]
         },
         (required(bootstrap_servers, servers,
-            <<"brokers to ask first, unless kafka has bootstrap.servers">>))#{scope := Connected},
+            <<"brokers to ask first, unless kafka has bootstrap.servers or env has them">>))#{scope := Connected},
         (optional(kafka, #{}, properties,
             <<"librdkafka properties, passed through verbatim; secrets may be functions without "
                 "arguments">>))#{scope := Connected},

@@ -125,7 +125,7 @@
     {ok, pid()} | {error, crema_error:reason() | {already_started, pid()}}.
 start_link(Options) ->
     case crema_settings:parse(consumer, Options) of
-        {ok, Parsed} -> crema_consumer_sup:start_link(Parsed);
+        {ok, Parsed} -> crema_consumer_sup:start_link(crema_prefix:names(Parsed));
         {error, _} = Error -> Error
     end.
 

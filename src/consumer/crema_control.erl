@@ -318,7 +318,8 @@ node_of(Ref) ->
 -spec carry_out(crema_registry:ref(), term(), timeout()) -> term().
 carry_out(Ref, Request, Timeout) ->
     case crema_registry:lookup(Ref) of
-        {ok, consumer, Port, _, Group} -> request(Request, {Port, Group}, Timeout);
+        {ok, consumer, Port, #{prefix := Prefix}, Group} ->
+            request(crema_prefix:request(Prefix, Request), {Port, Group}, Timeout);
         _ -> crema_registry:missing(consumer, Ref)
     end.
 

@@ -59,7 +59,7 @@ open(Consumer, Helpers, Options) ->
     case crema_settings:named(crema_client:open(consumer, Properties, Limits), Options) of
         {ok, Port, _} ->
             crema_child:log_warnings(Options),
-            ok = crema_registry:register(consumer, Port, maps:with([commit], Options), #{}),
+            ok = crema_registry:register(consumer, Port, maps:with([commit, prefix], Options), #{}),
             ok = crema_registry:alias(Consumer, self()),
             {ok, opened(Port, Consumer, Helpers, Options), {continue, subscribe}};
         {error, Reason} ->

@@ -7,7 +7,7 @@
 %% without the state at its end.
 -module(crema_handler).
 
--export([check/1, new/1, takes_batches/1, start/2, call/3, tell/4, terminate/3, returns/2]).
+-export([check/1, new/1, new/2, takes_batches/1, start/2, call/3, tell/4, terminate/3, returns/2]).
 
 -export_type([definition/0, handler/0, state/0, verdict/0, crash/0]).
 
@@ -27,6 +27,8 @@
     function :: atom(),
     arity = 2 :: 1..2,
     args :: term(),
+    %% what is taken off the names of topics that it is told of
+    strip :: crema_prefix:prefix(),
     %% the optional callbacks that it has
     has = [] :: [atom()]
 }).
@@ -140,6 +142,15 @@ new({Module, Args}) ->
         has = [F || F <- ?OPTIONAL, erlang:function_exported(Module, F, 2)]
     }.
 
+%% @doc The same, in a consumer with these options.
+-spec new(definition(), Options :: map()) -> handler().
+new(Definition, #{strip_prefix := true, prefix := Prefix}) when is_binary(Prefix) ->
+    #handler{call = Call} = Handler = new(Definition),
+    Stripped = fun(Given, State) -> Call(crema_prefix:strip(Prefix, Given), State) end,
+    Handler#handler{call = Stripped, strip = Prefix};
+new(Definition, _Options) ->
+    new(Definition).
+
 -spec with_state(term(), state()) -> term().
 with_state(Answer, State) when Answer =:= ack; Answer =:= noack; Answer =:= skip -> {Answer, State};
 with_state(Answer, State) when is_tuple(Answer) -> erlang:append_element(Answer, State);
@@ -154,8 +165,8 @@ takes_batches(#handler{batches = Batches}) ->
 %% init/2 the state is its arguments.
 -spec start(handler(), crema_consumer:info()) ->
     {ok, state(), crema_control:where() | none} | crash().
-start(#handler{module = Module, args = Args, has = Has}, Info) ->
-    try lists:member(init, Has) andalso Module:init(Info, Args) of
+start(#handler{module = Module, args = Args, has = Has, strip = Strip}, Info) ->
+    try lists:member(init, Has) andalso Module:init(crema_prefix:strip(Strip, Info), Args) of
         false ->
             {ok, Args, none};
         {ok, State} ->
@@ -242,6 +253,12 @@ verdict(Other, _, Handler) -> bad_return(Handler, Other).
 %% @doc Calls one of the callbacks that only change the state, if it is there.
 -spec tell(handler(), Callback :: atom(), Argument :: term(), state()) ->
     {ok, state()} | {stop, Reason :: term(), state()} | crash().
+tell(#handler{strip = Strip} = Handler, Callback, Info, State) when
+    Strip =/= undefined,
+    (Callback =:= handle_assigned orelse Callback =:= handle_revoked orelse
+        Callback =:= handle_lost)
+->
+    tell(Handler#handler{strip = undefined}, Callback, crema_prefix:strip(Strip, Info), State);
 tell(#handler{module = Module, has = Has}, Callback, Argument, State) ->
     case lists:member(Callback, Has) of
         true ->

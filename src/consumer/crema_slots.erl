@@ -15,7 +15,7 @@
 
 -define(WORKERS_OPTIONS, [
     handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency, group, fatal,
-    dead_letter, retry_topics, ack_timeout
+    dead_letter, retry_topics, ack_timeout, prefix, strip_prefix
 ]).
 
 -type id() :: pos_integer().

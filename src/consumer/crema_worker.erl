@@ -64,7 +64,7 @@ drain(Worker, Why) ->
 -spec init(map()) -> {ok, worker()}.
 init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
     #{port := Port, group := Group, topic := Topic, partition := Partition} = Work,
-    Handler = crema_handler:new(Hidden()),
+    Handler = crema_handler:new(Hidden(), Options),
     %% Whose stop it asks for, it cannot wait for.
     ok = crema_child:works_for(Group),
     Worker = #worker{

@@ -59,7 +59,8 @@ of_topic(Producer, Given) ->
     crema_target:client(), crema_target:target(), Topic :: binary(), crema_deadline:deadline()
 ) -> {ok, pos_integer()} | crema_error:error().
 of_topic(Client, Producer, Topic, Deadline) ->
-    case count(Client, Topic, Deadline) of
+    {_, _, #{prefix := Prefix}} = Client,
+    case count(Client, crema_prefix:add(Prefix, Topic), Deadline) of
         {error, {closed, _}} ->
             case crema_target:again(Producer, Client, produce, crema_deadline:left(Deadline)) of
                 {ok, Next} -> of_topic(Next, Producer, Topic, Deadline);

@@ -12,6 +12,7 @@
 %% remember only tells whether there may be one, and whose.
 -type settings() :: #{
     prepare := boolean(),
+    prefix := crema_prefix:prefix(),
     max_payload_size := pos_integer(),
     partitioner := crema_partitioner:in_force(),
     topic_partitioners := #{binary() => crema_partitioner:strategy()},
@@ -22,6 +23,7 @@
 
 -record(choice, {
     client :: crema_target:client(),
+    prefix :: crema_prefix:prefix(),
     %% the call's own
     call :: {ok, crema_partitioner:strategy()} | error,
     topics :: #{binary() => crema_partitioner:strategy()},
@@ -32,11 +34,15 @@
 %% @doc What a producer's parsed options say, for its settings. Called by the
 %% producer's process.
 -spec settings(crema_options:parsed()) -> settings().
-settings(#{topic_partitioners := Topics, middleware := Chain, max_payload_size := Max} = Options) ->
+settings(#{middleware := Chain, max_payload_size := Max, prefix := Prefix} = Options) ->
+    #{topic_partitioners := Topics} = crema_prefix:names(Options),
     InForce = crema_partitioner:of_client(Options),
-    Leaves = is_librdkafkas(InForce) andalso map_size(Topics) =:= 0 andalso Chain =:= undefined,
+    Leaves =
+        is_librdkafkas(InForce) andalso map_size(Topics) =:= 0 andalso Chain =:= undefined andalso
+            Prefix =:= undefined,
     #{
         prepare => not Leaves,
+        prefix => Prefix,
         max_payload_size => Max,
         partitioner => InForce,
         topic_partitioners => Topics,
@@ -107,6 +113,7 @@ chain(#{middleware := {Owner, Remembered}}) ->
 choose(Messages, Options, {_, _, Settings} = Client) ->
     Choice = #choice{
         client = Client,
+        prefix = maps:get(prefix, Settings),
         call =
             case Options of
                 #{partitioner := Given} -> crema_partitioner:strategy(Given);
@@ -126,13 +133,13 @@ choose(Messages, Options, {_, _, Settings} = Client) ->
 -spec each([prepared()], non_neg_integer(), #choice{}) -> [prepared()].
 each([skipped | Rest], Index, Choice) ->
     [skipped | each(Rest, Index + 1, Choice)];
-each([#{topic := Topic} = Message | Rest], Index, Choice) ->
+each([#{topic := Given} = Message | Rest], Index, Choice) ->
     Source = source(Message, Index),
-    Plain = maps:remove(partition_key, Message),
+    {Topic, Plain} = named(crema_packet:topic(Given), maps:remove(partition_key, Message), Choice),
     Chosen =
         case Plain of
             #{partition := Partition} when Partition =/= -1 -> Plain;
-            #{} -> with_choice(crema_packet:topic(Topic), Source, Plain, Index, Choice)
+            #{} -> with_choice(Topic, Source, Plain, Index, Choice)
         end,
     [Chosen | each(Rest, Index + 1, Choice)];
 each([Message | Rest], Index, Choice) when is_map(Message) ->
@@ -141,6 +148,14 @@ each([Message | Rest], Index, Choice) ->
     [Message | each(Rest, Index + 1, Choice)];
 each(NoMore, _Index, _Choice) ->
     NoMore.
+
+-spec named(binary() | error, crema_packet:message(), #choice{}) ->
+    {binary() | error, crema_packet:message()}.
+named(Topic, Message, #choice{prefix = Prefix}) when Topic =:= error; Prefix =:= undefined ->
+    {Topic, Message};
+named(Topic, Message, #choice{prefix = Prefix}) ->
+    Name = crema_prefix:add(Prefix, Topic),
+    {Name, Message#{topic := Name}}.
 
 %% Where the key comes from that a strategy is to look at.
 -spec source(crema_packet:message(), non_neg_integer()) -> {partition_key | key, term()}.

@@ -24,6 +24,7 @@
     timeout := timeout(),
     %% what crema_prepare:settings() says
     prepare := boolean(),
+    prefix := crema_prefix:prefix(),
     max_payload_size := pos_integer(),
     partitioner := crema_partitioner:in_force(),
     topic_partitioners := #{binary() => crema_partitioner:strategy()},
@@ -184,6 +185,7 @@ no_client() ->
         full_timeout => 0,
         timeout => 0,
         prepare => false,
+        prefix => undefined,
         max_payload_size => 1 bsl 31,
         partitioner => {librdkafka, consistent_random},
         topic_partitioners => #{},

@@ -54,7 +54,7 @@
 open(Given) ->
     case crema_settings:parse(reader, Given) of
         {ok, #{null := Null, timeout := Timeout} = Options} ->
-            case crema_reader_server:open(Options) of
+            case crema_reader_server:open(crema_prefix:names(Options)) of
                 {ok, Pid, Bounds} ->
                     {ok, #reader{
                         pid = Pid,
