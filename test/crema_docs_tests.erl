@@ -96,6 +96,7 @@ examples() ->
             end,
             Pages
         ),
+        heroku(Brokers),
         transactions(Bindings),
         exactly_once(Bindings),
         lists:foldl(fun run/2, [], fences("docs/topics.md") ++ fences("docs/buffer.md")),
@@ -113,6 +114,15 @@ examples() ->
         group_leader(Before, self()),
         application:stop(crema)
     end.
+
+%% With the variables that Heroku sets.
+heroku(Brokers) ->
+    Variables = [
+        {"KAFKA_URL", "kafka://" ++ binary_to_list(Brokers)}, {"KAFKA_PREFIX", "amber-1."}
+    ],
+    crema_ct_broken:with(Variables, fun() ->
+        lists:foldl(fun run/2, [], fences("docs/heroku.md"))
+    end).
 
 %% What is produced in the first is consumed and produced in another.
 transactions(Bindings) ->

@@ -71,7 +71,11 @@ unprintable_test() ->
     %% Whatever bytes a value has, the text is text; nobody's name is in an address.
     {ok, #{text := Text}} = crema:explain_config({producer, #{
         bootstrap_servers => "me@a:1",
-        kafka => #{'client.id' => <<255, 254>>, 'client.rack' => "räck", "ssl.ca.pem" => binary:copy(<<"x\n">>, 500)}
+        kafka => #{
+            'client.id' => <<255, 254>>,
+            'client.rack' => "räck",
+            "ssl.ca.pem" => binary:copy(<<"x\n">>, 500)
+        }
     }}),
     ?assertEqual(Text, unicode:characters_to_binary(unicode:characters_to_list(Text))),
     ?assertMatch({_, _}, binary:match(Text, <<"bootstrap_servers = a:1 "/utf8>>)),

@@ -141,7 +141,7 @@ read({Kind, Prefix}, Variables, Given) ->
     ],
     case Kind of
         heroku -> heroku(Prefix, maps:from_list(Known), Given);
-        prefix -> generic(Known, families(Prefix, Variables, [Name || {_, {Name, _}} <- Known]), Given)
+        prefix -> generic(Known, families(Prefix, Variables), Given)
     end.
 
 %% ---- Heroku ---------------------------------------------------------------
@@ -253,12 +253,11 @@ once({Place, {Name, _} = Said}, {Layer, Faults}) ->
 
 %% KAFKA_SASL_USERNAME is sasl.username, KAFKA_CONF_LINGER_MS linger.ms. Two names
 %% of one property are the same place.
--spec families(binary(), variables(), [binary()]) -> [{place(), {binary(), binary()}}].
-families(Prefix, Variables, Taken) ->
+-spec families(binary(), variables()) -> [{place(), {binary(), binary()}}].
+families(Prefix, Variables) ->
     [
         {{kafka, crema_properties:canonical(<<Begin/binary, (dotted(Rest))/binary>>)}, {Name, Value}}
      || {Name, Value} <- maps:to_list(Variables),
-        not lists:member(Name, Taken),
         {Infix, Begin} <- ?FAMILIES,
         {ok, Rest} <- [behind(<<Prefix/binary, Infix/binary>>, Name)]
     ].

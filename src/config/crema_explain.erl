@@ -55,7 +55,8 @@ options(Kind, #{sources := Sources} = Parsed) ->
     [
         begin
             Source = maps:get(Name, Sources, default),
-            #{option => Name, value => shown(Type, maps:get(Name, Parsed), Source), source => Source}
+            Value = shown(Type, maps:get(Name, Parsed), Source),
+            #{option => Name, value => Value, source => Source}
         end
      || #{name := Name, scope := Scopes, type := Type} <- crema_options:table(),
         Name =/= kafka,

@@ -40,8 +40,8 @@
 %% @doc Every option crema knows, in the order in which it is documented.
 -spec table() -> [row()].
 table() ->
-    client_rows() ++ crema_settings:rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++ reader_rows() ++
-        cluster_rows() ++ variant_rows() ++ pool_rows().
+    client_rows() ++ crema_settings:rows() ++ producer_rows() ++ topic_rows() ++ consumer_rows() ++
+        reader_rows() ++ cluster_rows() ++ variant_rows() ++ pool_rows().
 
 -spec client_rows() -> [row()].
 client_rows() ->
@@ -52,7 +52,9 @@ client_rows() ->
             scope := [producer, consumer, cluster, pool]
         },
         (required(bootstrap_servers, servers,
-            <<"brokers to ask first, unless kafka has bootstrap.servers or env has them">>))#{scope := Connected},
+            <<"brokers to ask first, unless kafka has bootstrap.servers or env has them">>))#{
+            scope := Connected
+        },
         (optional(kafka, #{}, properties,
             <<"librdkafka properties, passed through verbatim; secrets may be functions without "
                 "arguments">>))#{scope := Connected},

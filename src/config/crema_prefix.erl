@@ -91,9 +91,10 @@ strip(undefined, Given) ->
 strip(Prefix, Messages) when is_list(Messages) ->
     [strip(Prefix, Message) || Message <- Messages];
 strip(Prefix, #{topic := Topic} = Given) ->
-    case starts_with(Prefix, Topic) of
-        true -> Given#{topic := binary:part(Topic, byte_size(Prefix), byte_size(Topic) - byte_size(Prefix))};
-        false -> Given
+    Size = byte_size(Prefix),
+    case Topic of
+        <<Prefix:Size/binary, Rest/binary>> -> Given#{topic := Rest};
+        _ -> Given
     end.
 
 %% @doc Parsed options with the names as brokers know them.

@@ -40,8 +40,10 @@ rows() ->
     {ok, crema_options:parsed()} | {error, crema_options:reason()}.
 parse(Scope, Options) ->
     case crema_input:pairs(Options) of
-        {ok, Pairs, []} -> parse_given(Scope, maps:without([warnings, sources], maps:from_list(Pairs)));
-        _ -> crema_options:parse(Scope, Options)
+        {ok, Pairs, []} ->
+            parse_given(Scope, maps:without([warnings, sources], maps:from_list(Pairs)));
+        _ ->
+            crema_options:parse(Scope, Options)
     end.
 
 -spec parse_given(scope(), map()) -> {ok, crema_options:parsed()} | {error, crema_options:reason()}.
@@ -50,8 +52,11 @@ parse_given(Scope, Given) ->
     {Application, Shapes} = application(Scope),
     Env = env(lists:append([Own | Application])),
     {Variables, Faults, Warnings} = variables(Env, Own),
-    Layers = [[Entry || Entry <- Layer, is_for(Scope, Entry)] || Layer <- [Variables | Application]],
-    Used = lists:foldl(fun under/2, Own, Layers),
+    Used = lists:foldl(
+        fun(Layer, Above) -> under([Entry || Entry <- Layer, is_for(Scope, Entry)], Above) end,
+        Own,
+        [Variables | Application]
+    ),
     Sources = maps:from_list([{Place, Source} || {Place, _, _, Source} <- Used]),
     case {crema_options:parse(Scope, merged(Given, Used -- Own)), Shapes ++ Faults} of
         {{ok, #{warnings := Others} = Parsed}, []} ->
@@ -106,7 +111,10 @@ application(Scope) ->
     Reason = <<"must be a map, property list or keyword list">>,
     {
         [entries(maps:from_list(Pairs), {application, Layer}) || {Layer, {ok, Pairs, _}} <- Read],
-        [#{option => {application, Layer}, reason => Reason} || {Layer, Pairs} <- Read, not is_ok(Pairs)]
+        [
+            #{option => {application, Layer}, reason => Reason}
+         || {Layer, Pairs} <- Read, not is_ok(Pairs)
+        ]
     }.
 
 -spec is_ok({ok, list(), list()} | error) -> boolean().
@@ -205,7 +213,7 @@ unset(Fault, _, _) ->
 -spec named(Error, Parsed :: map()) -> Error when Error :: crema_error:error().
 named({error, {Code, #{message := Message} = Details}}, #{sources := Sources}) ->
     Faults = maps:get(faults, Details, []),
-    Refused = [Name || #{option := Option} <- Faults, {ok, Name} <- [property(Option)]],
+    Refused = [Name || #{option := Option} <- Faults, {ok, Name} <- [named_property(Option)]],
     Said = [
         {Name, Variable}
      || {{kafka, Name}, {env, Variable}} <- maps:to_list(Sources),
@@ -216,28 +224,25 @@ named({error, {Code, #{message := Message} = Details}}, #{sources := Sources}) -
         [" The variable ", Variable, " sets ", Name, "."]
      || {Name, Variable} <- Said
     ],
-    Named = [refused(Fault, Said) || Fault <- Faults],
-    Text = iolist_to_binary([Message | Sentences]),
-    {error, {Code, maps:merge(Details#{message := Text}, maps:from_list([{faults, Named} || Named =/= []]))}};
+    Told = Details#{message := iolist_to_binary([Message | Sentences])},
+    case Faults of
+        [] -> {error, {Code, Told}};
+        _ -> {error, {Code, Told#{faults := [refused(Fault, Said) || Fault <- Faults]}}}
+    end;
 named(Error, _Parsed) ->
     Error.
 
 -spec refused(crema_input:fault(), [{binary(), binary()}]) -> crema_input:fault().
 refused(#{option := Option} = Fault, Said) ->
-    case {property(Option), Said} of
-        {{ok, Name}, _} ->
-            case lists:keyfind(Name, 1, Said) of
-                {Name, Variable} -> Fault#{option := {env, Variable}};
-                false -> Fault
-            end;
-        _ ->
-            Fault
+    case [Variable || {Name, Variable} <- Said, {ok, Name} =:= named_property(Option)] of
+        [Variable] -> Fault#{option := {env, Variable}};
+        [] -> Fault
     end.
 
--spec property(term()) -> {ok, binary()} | error.
-property({kafka, Name}) when is_binary(Name) -> {ok, crema_properties:canonical(Name)};
-property(Name) when is_binary(Name) -> {ok, crema_properties:canonical(Name)};
-property(_) -> error.
+-spec named_property(term()) -> {ok, binary()} | error.
+named_property({kafka, Name}) -> named_property(Name);
+named_property(Name) when is_binary(Name) -> {ok, crema_properties:canonical(Name)};
+named_property(_) -> error.
 
 %% ---- children ---------------------------------------------------------------------
 

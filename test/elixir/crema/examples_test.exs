@@ -40,7 +40,10 @@ defmodule Crema.ExamplesTest do
       menu = for drink <- ["espresso", "mocha"], do: %{topic: "menu", key: drink, value: "2"}
       {:ok, _} = Crema.produce_many(MyApp.Producer, menu)
 
+      # The page about Heroku.
+      System.put_env("KAFKA_URL", "kafka://" <> Crema.Cluster.bootstrap_servers(cluster))
       run(unquote(examples.(page)), cluster)
+      System.delete_env("KAFKA_URL")
       stop_linked()
     end
   end
