@@ -210,7 +210,8 @@ unset(Fault, _, _) ->
     [Fault].
 
 %% @doc What librdkafka says of properties, with the variables that they come from.
--spec named(Error, Parsed :: map()) -> Error when Error :: crema_error:error().
+-spec named(Opened, Parsed :: map()) -> Opened when
+    Opened :: {ok, port(), binary()} | crema_error:error().
 named({error, {Code, #{message := Message} = Details}}, #{sources := Sources}) ->
     Faults = maps:get(faults, Details, []),
     Refused = [Name || #{option := Option} <- Faults, {ok, Name} <- [named_property(Option)]],
@@ -229,8 +230,8 @@ named({error, {Code, #{message := Message} = Details}}, #{sources := Sources}) -
         [] -> {error, {Code, Told}};
         _ -> {error, {Code, Told#{faults := [refused(Fault, Said) || Fault <- Faults]}}}
     end;
-named(Error, _Parsed) ->
-    Error.
+named(Opened, _Parsed) ->
+    Opened.
 
 -spec refused(crema_input:fault(), [{binary(), binary()}]) -> crema_input:fault().
 refused(#{option := Option} = Fault, Said) ->
