@@ -49,7 +49,9 @@ halves() ->
         {key_missing, producer, [{env, heroku}], [Url, {"KAFKA_CLIENT_CERT", "c"}],
             "variable KAFKA_CLIENT_CERT_KEY", "is not set, but KAFKA_CLIENT_CERT is"},
         {certificate_missing, producer, [{env, heroku}], [Url, {"KAFKA_CLIENT_CERT_KEY", ?SECRET}],
-            "variable KAFKA_CLIENT_CERT", "is not set, but KAFKA_CLIENT_CERT_KEY is"}
+            "variable KAFKA_CLIENT_CERT", "is not set, but KAFKA_CLIENT_CERT_KEY is"},
+        {no_certificate, producer, [{env, heroku}], [Url, {"KAFKA_TRUSTED_CERT", ?SECRET}],
+            "variable KAFKA_TRUSTED_CERT", "is no PEM"}
     ].
 
 prefixed() ->
@@ -98,7 +100,7 @@ refused_by_librdkafka() ->
             {{together, Name}, producer, [{env, {prefix, "K"}}],
                 [{Name, Value}, {"K_SECURITY_PROTOCOL", Protocol} | brokers()], Names, Says}
          || {Name, Value, Protocol, Names, Says} <- [
-                {"K_SSL_CA_LOCATION", "/no/such", "ssl", "variable K_SSL_CA_LOCATION", "failed"},
+                {"K_SSL_CA_LOCATION", "/no/such", "ssl", "variable K_SSL_CA_LOCATION", "cannot be read"},
                 {"K_SSL_CIPHER_SUITES", "none", "SSL", "variable K_SSL_CIPHER_SUITES", "failed"},
                 {"K_SSL_KEYSTORE_LOCATION", "/no", "ssl", "variable K_SSL_KEYSTORE_LOCATION",
                     "mandatory"},

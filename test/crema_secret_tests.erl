@@ -61,10 +61,10 @@ secret_keys_test() ->
     Secret = [
         'sasl.password', "ssl.key.password", <<"ssl.key.pem">>, <<"SSL_KEY_PEM">>, token,
         'sasl.oauthbearer.client.secret', 'sasl.jaas.config', my_api_key, <<"api-key">>,
-        'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key'
+        'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key', 'ssl.certificate.pem'
     ],
     Open = [
-        'ssl.key.location', 'sasl.username', 'client.id', 'ssl.ca.pem', <<>>, 1, {password, 1},
+        'ssl.key.location', 'sasl.username', 'client.id', 'ssl.ca.location', <<>>, 1, {password, 1},
         'sasl.oauthbearer.token.endpoint.url', [1 | 2], <<255>>, undefined, #{}
     ],
     [?assertEqual({Key, true}, {Key, crema_secret:is_secret(Key)}) || Key <- Secret],

@@ -24,6 +24,7 @@ cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
         cr_source_init(&client->news, &client->wake, client);
         cr_source_init(&client->finished, &client->wake, client);
         pthread_mutex_init(&client->finished_lock, NULL);
+        cr_peer_init(&client->peer);
         client->finished_last = &client->finished_first;
         cr_lane_init(&client->life, client);
         cr_lane_init(&client->query_lane, client);
@@ -51,6 +52,7 @@ void cr_client_free(cr_client_t *client) {
         cr_lane_destroy(&client->flush_lane);
         cr_lane_destroy(&client->statistics_lane);
         cr_lane_destroy(&client->transaction_lane);
+        cr_peer_destroy(&client->peer);
         pthread_mutex_destroy(&client->finished_lock);
         cr_wake_destroy(&client->wake);
         cr_free(client);

@@ -22,6 +22,7 @@
 #include "error.h"
 #include "host.h"
 #include "lane.h"
+#include "peer.h"
 #include "term.h"
 #include "wake.h"
 
@@ -67,6 +68,8 @@ struct cr_client {
         cr_lane_t flush_lane;
         cr_lane_t statistics_lane;
         cr_lane_t transaction_lane;
+
+        cr_peer_t peer; /* its brokers' certificates */
 
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */

@@ -32,6 +32,7 @@ static void serve_error(cr_client_t *client, rd_kafka_event_t *event) {
         } else {
                 cr_error_code(&error, rd_kafka_event_error(event),
                               rd_kafka_event_error_string(event));
+                cr_peer_explain(&client->peer, &error);
         }
         if (client->group && cr_is_evicted(rd_kafka_event_error(event)))
                 cr_group_evicted(client);

@@ -8,10 +8,12 @@
 #include "client.h"
 #include "cluster.h"
 #include "delivery.h"
+#include "door.h"
 #include "faults.h"
 #include "group.h"
 #include "mem.h"
 #include "options.h"
+#include "pem.h"
 #include "rdkafka_compat.h"
 #include "transaction.h"
 
@@ -27,13 +29,14 @@ typedef struct open_job {
         rd_kafka_conf_t *conf; /* until rd_kafka_new() takes it */
         rd_kafka_t *rk;
         cr_error_t error;
-        cr_faults_t faults;
+        cr_faults_t faults, warnings;
 } open_job_t;
 
 static void open_job_free(open_job_t *open) {
         if (open->conf)
                 rd_kafka_conf_destroy(open->conf);
         cr_faults_free(&open->faults);
+        cr_faults_free(&open->warnings);
         cr_tag_clear(&open->tag);
         cr_free(open);
 }
@@ -55,7 +58,10 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
         open_job_t *open = (open_job_t *)job;
         char text[512];
         bool consumer = open->kind == CR_KIND_CONSUMER || open->kind == CR_KIND_READER;
-        (void)client;
+        cr_door_pass(open->conf, &open->faults, &open->warnings);
+        if (open->faults.count)
+                return;
+        cr_peer_watch(&client->peer, open->conf);
         open->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, open->conf, text,
                                 sizeof(text));
         if (open->rk)
@@ -91,7 +97,10 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
         cr_writer_t out;
         if (!open->rk) {
                 client->state = CR_NEW;
-                cr_reply_error(client, &open->tag, &open->error);
+                if (open->faults.count)
+                        cr_faults_reply(client, &open->faults, &open->tag);
+                else
+                        cr_reply_error(client, &open->tag, &open->error);
                 open_job_free(open);
                 return;
         }
@@ -108,6 +117,7 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
                 client->queue, (void (*)(rd_kafka_t *, void *))cr_source_event, &client->news);
         cr_source_mark(&client->news);
         client->state = CR_OPEN;
+        cr_faults_send(client, &open->warnings, "certificates");
         out = cr_writer();
         if (make_parts(client, &open->options)) {
                 cr_write_tuple(&out, 2);
@@ -135,17 +145,20 @@ static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
         char text[512] = "not enough memory";
         char *name = cr_copy(key.bytes, key.size);
         char *setting = cr_copy(value.bytes, value.size);
+        bool whole = setting && strlen(setting) == value.size;
+        if (name && whole && cr_door_is_pem(name))
+                cr_pem_unescape(setting);
         if (!name || !setting || strlen(name) != key.size)
                 cr_faults_add(&open->faults, key, "not a property name");
         else if (is_ours(name))
                 cr_faults_add(&open->faults, key, "is not to be set");
-        else if (strlen(setting) != value.size)
+        else if (!whole)
                 cr_faults_add(&open->faults, key, "the value contains a zero byte");
         else if (rd_kafka_conf_set(open->conf, name, setting, text, sizeof(text)) !=
                  RD_KAFKA_CONF_OK)
                 cr_faults_add(&open->faults, key, text);
         if (setting)
-                memset(setting, 0, value.size); /* it may have been a password */
+                explicit_bzero(setting, value.size); /* it may have been a password */
         cr_free(setting);
         cr_free(name);
 }
@@ -194,6 +207,7 @@ void cr_do_OPEN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         open->job.run = run_open;
         open->job.done = done_open;
         open->faults = cr_faults();
+        open->warnings = cr_faults();
         rd_kafka_conf_set_events(open->conf, EVENTS);
         if (!read_open(open, in)) {
                 cr_answer_malformed(client, reply);

@@ -31,4 +31,9 @@ static inline bool cr_must_be_assigned_first(void) {
         return rd_kafka_version() < 0x020300ff;
 }
 
+/* Whether all of ssl.certificate.pem is sent to brokers (2.8.0, #4894). */
+static inline bool cr_sends_chain(void) {
+        return rd_kafka_version() >= 0x020800ff;
+}
+
 #endif

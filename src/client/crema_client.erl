@@ -195,6 +195,7 @@ handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
     case crema_port:event(Bytes) of
         {error, Reason} -> take_problem(Reason, Client);
         {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
+        {certificates, Warnings} -> {ok, warn(Warnings, Client)};
         {statistics, Statistics} -> {ok, tell_statistics(Statistics, Client)};
         Other -> {other, Other, Client}
     end;
@@ -305,6 +306,21 @@ log(Syslog, Facility, Text, Dropped, Client) ->
     Metadata = (metadata(Client))#{level => Level, facility => Facility, message => Text},
     crema_events:execute([crema, client, log], #{dropped => Dropped}, Metadata),
     logger:log(Level, "~ts: ~ts", [Facility, Text]),
+    Client.
+
+%% What is not wrong with certificates yet, or may be: told once, by the client's opening.
+-spec warn([{Property :: binary(), Text :: binary()}], client()) -> client().
+warn(Warnings, #client{kind = Kind, name = Name} = Client) ->
+    lists:foreach(
+        fun({Property, Text}) ->
+            Metadata = (metadata(Client))#{property => Property, message => Text},
+            crema_events:execute([crema, client, certificate], #{}, Metadata),
+            logger:warning("crema ~s ~0p: ~ts ~ts", [
+                Kind, crema_child:shown_client(Name), Property, Text
+            ])
+        end,
+        Warnings
+    ),
     Client.
 
 %% syslog's numbers. What librdkafka logs at 3 (connections refused and the

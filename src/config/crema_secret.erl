@@ -23,7 +23,8 @@
     <<"secret">>,
     <<"token">>,
     <<"credential">>,
-    <<"key.pem">>,
+    %% Also a certificate, in whose place somebody may have put the key.
+    <<".pem">>,
     <<"private.key">>,
     <<"api.key">>,
     <<"apikey">>,

@@ -79,6 +79,11 @@ client_events() ->
                 {facility, binary, <<"the part of librdkafka that speaks">>},
                 {message, binary, <<"the line">>}
             ]),
+        event([crema, client, certificate],
+            <<"A certificate needs attention; told when a client is opened.">>, [], client() ++ [
+                {property, binary, <<"the librdkafka property concerned">>},
+                {message, binary, <<"what is the matter: it will expire, or the like">>}
+            ]),
         event([crema, client, statistics],
             <<"librdkafka's statistics, every statistics.interval.ms (under kafka; off by default): "
                 "the totals, and all of it.">>,

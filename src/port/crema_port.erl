@@ -198,7 +198,7 @@ flags(_, Flags) -> Flags.
 -spec bad_properties([{binary(), binary()}]) -> crema_error:error().
 bad_properties(Faults) ->
     Lines = lists:join("; ", [[Key, ": ", Text] || {Key, Text} <- Faults]),
-    crema_error:make(bad_options, ["librdkafka refuses: ", Lines], #{
+    crema_error:make(bad_options, ["wrong properties under kafka: ", Lines], #{
         faults => [#{option => Key, reason => Text} || {Key, Text} <- Faults]
     }).
 
