@@ -46,6 +46,29 @@ returns_are_told_test() ->
     ],
     ?assertEqual([], Missing).
 
+%% What is said of certificates and keys is told, and nothing else.
+sentences_are_told_test() ->
+    Source = [
+        re:replace(Text, "\"\\s*\n\\s*\"", "", [global, {return, binary}])
+     || Text <- sources("c_src/core/{door,pem,credentials}.c")
+    ],
+    Begin = "\"((?:is|has|holds|names|does|will) (?:[^\"\\\\]|\\\\.)*)\"",
+    Said = [said(Sentence) || Text <- Source, Sentence <- matches(Begin, Text)],
+    Security = read(path("docs/security.md")),
+    ?assertEqual([], [Sentence || Sentence <- Said, not contains([Security], Sentence)]),
+    Rows = matches("(?m)^\\| ((?:is|has|holds|names|does|will) [^|]*) \\|", Security),
+    Told = lists:append([binary:split(Row, <<", is not valid">>) || Row <- Rows]),
+    ?assert(length(Told) > 20),
+    ?assertEqual([], [
+        Row
+     || Row <- Told, not lists:member(Row, [<<" before … (…)"/utf8>> | Said])
+    ]).
+
+%% A literal of C as it is read.
+said(Literal) ->
+    Filled = re:replace(Literal, "%[.*a-z0-9]+", <<"…"/utf8>>, [global, unicode, {return, binary}]),
+    re:replace(Filled, "\\\\(.)", "\\1", [global, unicode, {return, binary}]).
+
 %% scripts/docs would change nothing.
 tables_are_the_codes_test() ->
     Ebin = filename:dirname(code:which(crema_options)),
@@ -87,7 +110,7 @@ examples() ->
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
         Pages = [
             "variants", "pools", "partitioning", "lifecycle", "groups", "handlers", "control",
-            "reading"
+            "reading", "security"
         ],
         lists:foreach(
             fun(Page) ->

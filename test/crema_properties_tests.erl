@@ -89,6 +89,30 @@ producer_properties_test() ->
         ]
     ).
 
+tls_properties_test() ->
+    %% Wherever there is TLS brokers are verified, unless the user says otherwise.
+    Verified = [
+        {<<"enable.ssl.certificate.verification">>, <<"true">>},
+        {<<"ssl.endpoint.identification.algorithm">>, <<"https">>}
+    ],
+    Tls = fun(Kafka) ->
+        List = properties(producer, ?PRODUCER#{kafka => Kafka}),
+        [Property || {Key, _} = Property <- List, lists:keymember(Key, 1, Verified)]
+    end,
+    ?assertEqual(Verified, Tls(#{'security.protocol' => ssl})),
+    ?assertEqual(Verified, Tls(#{"security.protocol" => "SASL_SSL"})),
+    ?assertEqual([], Tls(#{'security.protocol' => sasl_plaintext})),
+    ?assertEqual([], Tls(#{})),
+    ?assertEqual(
+        lists:keyreplace(
+            <<"ssl.endpoint.identification.algorithm">>, 1, Verified,
+            {<<"ssl.endpoint.identification.algorithm">>, <<"none">>}
+        ),
+        Tls(#{
+            'security.protocol' => ssl, 'ssl.endpoint.identification.algorithm' => none
+        })
+    ).
+
 transactional_properties_test() ->
     %% Time-outs of a transactional producer nest, also around the user's own.
     Timeouts = fun(Kafka) ->

@@ -177,7 +177,8 @@ kafka_properties(Scope, #{kafka := User} = Parsed, Options) ->
     Known = maps:get(known, Options, fun(_) -> false end),
     Defaults = [
         Property
-     || {Key, _} = Property <- common(Parsed) ++ defaults(Scope, Parsed) ++ newer(Scope, Known),
+     || {Key, _} = Property <-
+            common(Parsed) ++ tls(User) ++ defaults(Scope, Parsed) ++ newer(Scope, Known),
         find(Key, User) =:= none
     ],
     first_plugins(lists:sort(Defaults ++ maps:to_list(User))).
@@ -200,6 +201,22 @@ common(#{bootstrap_servers := Servers}) ->
         {<<"socket.nagle.disable">>, <<"true">>},
         {<<"log.queue">>, <<"true">>}
     ].
+
+%% librdkafka's defaults have not always been these. Without TLS they are left out, for
+%% a librdkafka that was built without it does not know them.
+-spec tls(properties()) -> [{binary(), binary()}].
+tls(#{<<"security.protocol">> := Protocol}) when is_binary(Protocol) ->
+    case lists:member(string:lowercase(Protocol), [<<"ssl">>, <<"sasl_ssl">>]) of
+        true ->
+            [
+                {<<"enable.ssl.certificate.verification">>, <<"true">>},
+                {<<"ssl.endpoint.identification.algorithm">>, <<"https">>}
+            ];
+        false ->
+            []
+    end;
+tls(_User) ->
+    [].
 
 -spec defaults(scope(), map()) -> [{binary(), binary()}].
 defaults(producer, #{ordering := Ordering, kafka := User} = Parsed) ->
