@@ -48,10 +48,8 @@ client_is_known(Config) ->
     %% given; without a certificate the broker refuses.
     #{me := #{certificate := Mine} = Me} = proplists:get_value(made, Config),
     {Broker, Port} = broker(broker, [], Config),
-    _ = client(Port, own([Me]), Config),
-    ?assertMatch({ok, Mine, _}, met(Broker)),
-    _ = client(Port, #{}, Config),
-    ?assertMatch({error, _}, met(Broker)).
+    ?assertMatch({ok, Mine, _}, trial(Broker, Port, own([Me]), Config)),
+    ?assertMatch({error, _}, trial(Broker, Port, #{}, Config)).
 
 whole_chain(Config) ->
     %% All that stands between the client and the authority that the broker knows is sent
@@ -60,26 +58,19 @@ whole_chain(Config) ->
     #{certificate := Mine} = Below,
     {Broker, Port} = broker(broker, [], Config),
     [
-        begin
-            _ = client(Port, own(Chain), Config),
-            ?assertMatch({ok, Mine, _}, met(Broker))
-        end
+        ?assertMatch({ok, Mine, _}, trial(Broker, Port, own(Chain), Config))
      || Chain <- [[Below, Middle], [Below, Middle, Clients]]
     ],
-    _ = client(Port, own([Below]), Config),
-    ?assertMatch({error, _}, met(Broker)).
+    ?assertMatch({error, _}, trial(Broker, Port, own([Below]), Config)).
 
 chain_is_not_trusted(Config) ->
     %% Whoever has signed the client's certificate may not sign a broker's for that,
     %% nor may who has signed theirs, though all are sent.
-    Made = #{below := Below, middle := Middle, clients := Clients} =
-        proplists:get_value(made, Config),
-    ?assertMatch(#{false_broker := _}, Made),
+    #{below := Below, middle := Middle, clients := Clients} = proplists:get_value(made, Config),
     {Broker, Port} = broker(false_broker, [Middle, Clients], Config),
     crema_ct_life:told([[crema, client, error]]),
-    _ = client(Port, own([Below, Middle, Clients]), Config),
-    ?assertMatch({error, _}, met(Broker)),
-    ?assertMatch({match, _}, re:run(refusal(), "authority that is not trusted")).
+    Text = refusal(Broker, Port, own([Below, Middle, Clients]), Config),
+    ?assertMatch({match, _}, re:run(Text, "authority that is not trusted")).
 
 other_authority(Config) ->
     %% A broker whose certificate comes from another authority is refused, with the
@@ -93,9 +84,7 @@ other_authority(Config) ->
                 'ssl.ca.pem' => pem([Clients]),
                 'ssl.endpoint.identification.algorithm' => Check
             },
-            _ = client(Port, Kafka, Config),
-            ?assertMatch({error, _}, met(Broker)),
-            Text = refusal(),
+            Text = refusal(Broker, Port, Kafka, Config),
             ?assertMatch({match, _}, re:run(Text, "authority that is not trusted: CN = ca"), Text)
         end
      || Check <- [https, none]
@@ -107,20 +96,18 @@ other_name(Config) ->
     #{me := #{certificate := Mine} = Me} = proplists:get_value(made, Config),
     {Broker, Port} = broker(elsewhere, [], Config),
     crema_ct_life:told([[crema, client, error]]),
-    _ = client(Port, own([Me]), Config),
-    ?assertMatch({error, _}, met(Broker)),
-    Text = refusal(),
+    Text = refusal(Broker, Port, own([Me]), Config),
     Wanted = "not for the name localhost, but for b1.example.com, b2.example.com",
     ?assertMatch({match, _}, re:run(Text, Wanted), Text),
-    _ = client(Port, (own([Me]))#{'ssl.endpoint.identification.algorithm' => none}, Config),
-    ?assertMatch({ok, Mine, _}, met(Broker)).
+    Nameless = (own([Me]))#{'ssl.endpoint.identification.algorithm' => none},
+    ?assertMatch({ok, Mine, _}, trial(Broker, Port, Nameless, Config)).
 
 not_verified(Config) ->
     %% Verification is off only where it is said.
     #{me := #{certificate := Mine} = Me} = proplists:get_value(made, Config),
     {Broker, Port} = broker(elsewhere, [], Config),
-    _ = client(Port, (own([Me]))#{'enable.ssl.certificate.verification' => false}, Config),
-    ?assertMatch({ok, Mine, _}, met(Broker)).
+    Anybody = (own([Me]))#{'enable.ssl.certificate.verification' => false},
+    ?assertMatch({ok, Mine, _}, trial(Broker, Port, Anybody, Config)).
 
 ciphers(Config) ->
     %% Which ciphers and curves are used is as librdkafka is told.
@@ -128,8 +115,8 @@ ciphers(Config) ->
     {Broker, Port} = broker(broker, [{versions, ['tlsv1.2']}], Config),
     [
         begin
-            _ = client(Port, (own([Me]))#{'ssl.cipher.suites' => Name}, Config),
-            {ok, Mine, About} = met(Broker),
+            Kafka = (own([Me]))#{'ssl.cipher.suites' => Name},
+            {ok, Mine, About} = trial(Broker, Port, Kafka, Config),
             ?assertEqual(
                 ssl:str_to_suite(Name), proplists:get_value(selected_cipher_suite, About)
             )
@@ -155,8 +142,23 @@ wrong_ciphers(Config) ->
 own([First | _] = Chain) ->
     #{'ssl.certificate.pem' => pem(Chain), 'ssl.key.pem' => key(First)}.
 
-client(Port, Kafka, Config) ->
-    crema_ct:started(crema_producer:start_link(options(Port, Kafka, Config))).
+%% What the broker makes of a client, which stops then: it comes only once.
+trial(Broker, Port, Kafka, Config) ->
+    {Met, _} = trial(Broker, Port, Kafka, fun() -> none end, Config),
+    Met.
+
+%% What a client says that refuses the broker.
+refusal(Broker, Port, Kafka, Config) ->
+    {Met, Text} = trial(Broker, Port, Kafka, fun refusal/0, Config),
+    ?assertMatch({error, _}, Met),
+    Text.
+
+trial(Broker, Port, Kafka, Then, Config) ->
+    P = crema_ct:started(crema_producer:start_link(options(Port, Kafka, Config))),
+    Met = met(Broker),
+    Said = Then(),
+    ok = crema_producer:stop(P, 0),
+    {Met, Said}.
 
 options(Port, Kafka, Config) ->
     #{ca := Ca} = proplists:get_value(made, Config),
@@ -173,7 +175,6 @@ options(Port, Kafka, Config) ->
         kafka => maps:merge(Common, Kafka)
     }.
 
-%% What the client said when it refused.
 refusal() ->
     case crema_ct_life:event([crema, client, error]) of
         #{code := ssl, message := Text} -> Text;
