@@ -167,7 +167,8 @@ always(producer) ->
     ];
 always(consumer) ->
     [
-        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE, ?CMD_GROUP_METADATA
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE, ?CMD_GROUP_METADATA,
+        ?CMD_SETTLE
     ];
 always(reader) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO, ?CMD_SLOTS];
 always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_INFO].
@@ -197,10 +198,11 @@ is_same_shape(A, B) when is_binary(A), is_binary(B) -> true;
 is_same_shape(A, B) when is_integer(A), is_integer(B) -> true;
 is_same_shape(A, B) -> is_atom(A) andalso (is_atom(B) orelse is_integer(B)).
 
-%% A command's number, and bytes: any, or almost right. RETIRE takes no argument,
-%% and would end what the other commands are sent to.
+%% A command's number, and bytes: any, or almost right. RETIRE and DRAIN take no
+%% argument, and would end what the other commands are sent to.
 command() ->
-    Number = ?SUCHTHAT(Command, oneof([byte(), known()]), Command =/= ?CMD_RETIRE),
+    Ending = [?CMD_RETIRE, ?CMD_DRAIN],
+    Number = ?SUCHTHAT(Command, oneof([byte(), known()]), not lists:member(Command, Ending)),
     ?LET(Command, Number, {Command, argument(Command)}).
 
 known() -> elements([Number || {Number, _} <- ?COMMANDS]).
@@ -265,6 +267,7 @@ samples(?CMD_LOOK) -> [<<7:64>>];
 samples(?CMD_AWAIT) -> [<<7:64, (tag())/binary>>];
 samples(?CMD_CANCEL) -> [<<0, 7:64>>, <<1, (tag())/binary>>, <<2, (tag())/binary>>];
 samples(?CMD_FLUSH) -> [tag()];
+samples(?CMD_SETTLE) -> [tag()];
 samples(?CMD_TOPIC_CONFIG) ->
     Pairs = [{<<"compression.type">>, <<"gzip">>}, {<<"message.timeout.ms">>, <<"1000">>}],
     [term_to_binary(Pairs), term_to_binary(tl(Pairs)), term_to_binary([])];

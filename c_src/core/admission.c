@@ -170,7 +170,9 @@ static outcome_t admit_or_wait(cr_client_t *client, const cr_input_t *in, cr_pro
         cr_delivery_t *delivery = client->delivery;
         const cr_options_t *options = &delivery->options;
         outcome_t outcome = REFUSED;
-        if (!cr_transaction_takes(client, produce, error)) {
+        if (delivery->draining) {
+                cr_error_own(error, "closed", "another client takes the place of this one");
+        } else if (!cr_transaction_takes(client, produce, error)) {
                 /* *error says it */
         } else if (produce->count > options->max_messages ||
                    produce->cost > (uint64_t)options->max_bytes) {

@@ -29,6 +29,9 @@
  *   TOPIC_CONFIG [{Key, Value}]                       {ok, Variant} | {error, _}
  *   RETIRE       (none)                               ok: nothing is outstanding, and whatever
  *                                                     follows is answered `closed`; else busy
+ *   DRAIN        (none)                               ok: from now on PRODUCE is answered `closed`,
+ *                                                     as who waits for a place is; busy in a
+ *                                                     transaction
  *   TRANSACT     What:8, Epoch:32, Tag/binary         later: ok | {error, _}
  *   SEND_OFFSETS {Tag, Metadata, [{Topic, Partition, Offset}], Millis}
  *                                                     later: ok | {error, _}
@@ -47,6 +50,8 @@
  *                                                     are not acknowledged
  *   REDELIVER    Slot:64, From:64, To:64              the same; batches of these follow
  *   RELEASE      (none)                               event {released, _, _} follows
+ *   SETTLE       Tag                                  later: ok; nothing is delivered any more, and
+ *                                                     all that was is acknowledged
  *   COMMIT       {Tag, Partitions}                    later: {ok, [{Topic, Partition, Offset, ok |
  *                                                     {error, _}}]}, of what is acknowledged
  *   SEEK         {Tag, Partitions, Where, Number, Millis}
@@ -129,6 +134,7 @@
         ROW(LOOK, 26, PRODUCER, PACKED)                                                            \
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
+        ROW(DRAIN, 80, PRODUCER, NONE)                                                             \
         ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \
         ROW(SEND_OFFSETS, 22, PRODUCER, TERM)                                                      \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
@@ -138,6 +144,7 @@
         ROW(REDELIVER, 56, CONSUMER, PACKED)                                                       \
         ROW(WAITING, 57, CONSUMER, PACKED)                                                         \
         ROW(RELEASE, 36, CONSUMER, NONE)                                                           \
+        ROW(SETTLE, 81, CONSUMER, PACKED)                                                          \
         ROW(COMMIT, 37, CONSUMER, TERM)                                                            \
         ROW(SLOTS, 38, SLOTTED, NONE)                                                              \
         ROW(GROUP_METADATA, 39, CONSUMER, PACKED)                                                  \

@@ -117,6 +117,7 @@ typedef struct cr_delivery {
         cr_job_t flush_job;
         bool flush_running;
         atomic_bool flush_stop; /* read by the flush lane */
+        bool draining;          /* nothing more is taken: retire.c */
         bool nudges;            /* the linger is a short one: see nudge.c */
         cr_job_t nudge_job;
         bool nudge_running;

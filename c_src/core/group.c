@@ -31,6 +31,7 @@ void cr_group_destroy(cr_group_t *group) {
         if (group->early)
                 rd_kafka_topic_partition_list_destroy(group->early);
         cr_topics_clear(&group->topics);
+        cr_tag_clear(&group->settled);
         cr_free(group);
 }
 
@@ -113,6 +114,7 @@ void cr_group_answered(cr_client_t *client) {
                 cr_group_revoke(client);
         cr_group_commit_starts(client);
         cr_group_seeks(client);
+        cr_group_settle(client);
 }
 
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
@@ -179,6 +181,7 @@ void cr_group_sweep(cr_client_t *client) {
         cr_group_commit_starts(client);
         cr_group_seeks(client);
         cr_group_look(client);
+        cr_group_settle(client);
         cr_prefetch_sweep(client);
         if (group->revoked && !group->answering && !draining)
                 cr_group_release(client);
@@ -193,6 +196,8 @@ void cr_group_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
                 slot->worker = 0;
                 slot->credit = 0;
         }
+        if (client->group->settled.to == gone)
+                cr_tag_clear(&client->group->settled);
 }
 
 static void answer_stale(cr_client_t *client, cr_reply_t *reply) {
@@ -252,6 +257,7 @@ void cr_do_ACK(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 }
         }
         cr_slot_store(slot);
+        cr_group_settle(client);
         if (slot->wants_reset)
                 cr_group_reset(client, slot);
         if (slot->credit && !cr_ready_is_empty(&slot->ready))

@@ -57,6 +57,8 @@ typedef struct cr_group {
         unsigned pace;      /* so many of them may be: prefetch.c */
         bool gates_out;     /* librdkafka is being told of shut slots: prefetch.c */
         bool release_waits; /* ... and a release for that */
+        bool settling;      /* nothing is delivered any more: group_settle.c */
+        cr_tag_t settled;   /* ... and who hears when all is acknowledged */
 } cr_group_t;
 
 cr_group_t *cr_group_new(const cr_options_t *options);
@@ -135,6 +137,8 @@ void cr_group_look_for_topics(cr_client_t *client);
 void cr_group_place(cr_client_t *client);
 /* group_release.c: commits, answers librdkafka. Takes group->revoked. */
 void cr_group_release(cr_client_t *client);
+/* group_settle.c: answers SETTLE, if there is nothing to wait for. */
+void cr_group_settle(cr_client_t *client);
 /* group_evict.c: what is being drained, if anything is, is lost. */
 void cr_group_evicted(cr_client_t *client);
 /* Looks whether it is. */

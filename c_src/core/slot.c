@@ -142,7 +142,7 @@ static bool may_deliver(const cr_slot_t *slot, cr_measure_t *most) {
         const cr_options_t *options = &group->options;
         size_t share = cr_prefetch_share(group), cost = cr_slot_delivered_cost(slot);
         uint32_t room = least(slot->credit, cr_slot_room(slot));
-        if (!slot->worker || !room || slot->begins || cr_slot_is_halted(slot))
+        if (!slot->worker || !room || slot->begins || group->settling || cr_slot_is_halted(slot))
                 return false;
         if (slot->window.unacked && cost >= share / 2)
                 return false;

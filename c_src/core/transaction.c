@@ -217,6 +217,11 @@ void cr_do_TRANSACT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply
                 return;
         tag.bytes = (const char *)in->data + bytes.at;
         tag.size = bytes.size - bytes.at;
+        if (what == CR_TRANSACT_BEGIN && client->delivery->draining) {
+                cr_answer_own(client, reply, "closed",
+                              "another client takes the place of this one");
+                return;
+        }
         if (what == CR_TRANSACT_FIRST_REPORT) {
                 wait_first(client, in, tag, reply);
                 return;

@@ -117,6 +117,30 @@ static void retired_takes_nothing(void **state) {
         test_host_free(host);
 }
 
+/* Proves that a producer that is drained takes nothing more, refuses who waits for a
+ * place, and goes on with what it has. */
+static void drained_goes_on(void **state) {
+        test_host_t *host = plain_producer(bootstrap);
+        const unsigned char await[] = {0, 0, 0, 0, 0, 0, 0, 7, 't'};
+        bytes_t waits = {.size = 0};
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(plain_produce(host, CR_MODE_KEEP, 7, "", 3), "");
+        host->client->delivery->options.max_messages = 4;
+        put_produce(&waits, CR_MODE_WAIT, CR_POLICY_WAIT, 8, "place", 2);
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, waits.data, waits.size), "wait");
+        assert_string_equal(test_command(host, CR_CMD_DRAIN, NULL, 0), "");
+        packet = test_host_reply(host, "place");
+        assert_non_null(packet);
+        packet_free(packet);
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "closed");
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
+        packet_free(test_host_reply(host, "flush"));
+        assert_string_equal(test_command(host, CR_CMD_AWAIT, await, sizeof(await)), "packed");
+        assert_int_equal(host->client->delivery->accepted, 3);
+        test_host_free(host);
+}
+
 /* Proves that every message accepted by a client that is closed is reported by
  * its reaper, awaited or not. */
 static void reaper_reports_everything(void **state) {
@@ -312,6 +336,7 @@ int main(void) {
                                            cmocka_unit_test(sent_reports_carry_tags),
                                            cmocka_unit_test(kept_reports_are_given_once),
                                            cmocka_unit_test(retired_takes_nothing),
+                                           cmocka_unit_test(drained_goes_on),
                                            cmocka_unit_test(reaper_reports_everything),
                                            cmocka_unit_test(cut_commands_are_refused),
                                            cmocka_unit_test(hashed_keys_choose),

@@ -320,8 +320,42 @@ static void waited_for_and_made_again(void **state) {
         rd_kafka_destroy(rk);
 }
 
+static bool has_delivered(const cr_group_t *group) {
+        const cr_slot_t *slot = first_slot(group);
+        return slot && slot->window.unacked == 2;
+}
+
+/* Proves that a member that settles delivers nothing more, and says so when the last
+ * message is acknowledged. */
+static void settles_when_acknowledged(void **state) {
+        member_t *member = *state;
+        bytes_t command = {.size = 0};
+        fill_partition(member, 5);
+        join(member);
+        assert_true(serve_until(member, has_slot));
+        take_and_demand(member, 2);
+        assert_true(serve_until(member, has_delivered));
+        assert_string_equal(test_command(member->host, CR_CMD_SETTLE, NULL, 0),
+                            "malformed_command");
+        assert_string_equal(test_command(member->host, CR_CMD_SETTLE, "settle", 6), "");
+        take_and_demand(member, 2);
+        assert_int_equal(first_slot(member->host->client->group)->window.unacked, 2);
+        assert_int_equal(member->host->client->group->settled.to, 1);
+        put_uint(&command, first_slot(member->host->client->group)->id, 8);
+        put_uint(&command, 0, 8);
+        put_uint(&command, 1, 8);
+        assert_string_equal(test_command(member->host, CR_CMD_ACK, command.data, command.size), "");
+        packet_free(test_host_reply(member->host, "settle"));
+        assert_int_equal(member->host->client->group->settled.to, 0);
+        assert_true(has_slot(member->host->client->group));
+        assert_string_equal(test_command(member->host, CR_CMD_SETTLE, "again", 5), "");
+        packet_free(test_host_reply(member->host, "again"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(settles_when_acknowledged, set_up_member,
+                                                tear_down_member),
                 cmocka_unit_test_setup_teardown(slow_broker_is_heard, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(trouble_is_told, set_up_member, tear_down_member),

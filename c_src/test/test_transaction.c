@@ -169,7 +169,10 @@ static void open_one_is_kept(void **state) {
         (void)state;
         assert_string_equal(test_command(host, CR_CMD_PURGE, NULL, 0), "in_transaction");
         assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "busy");
+        assert_string_equal(test_command(host, CR_CMD_DRAIN, NULL, 0), "busy");
         assert_true(succeeds(host, CR_TRANSACT_COMMIT, 0));
+        assert_string_equal(test_command(host, CR_CMD_DRAIN, NULL, 0), "");
+        assert_string_equal(transact(host, CR_TRANSACT_BEGIN, 2, "drained"), "closed");
         assert_string_equal(test_command(host, CR_CMD_RETIRE, NULL, 0), "");
         assert_string_equal(transact(host, CR_TRANSACT_BEGIN, 2, "late"), "closed");
         test_host_free(host);
