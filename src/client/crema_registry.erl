@@ -6,7 +6,7 @@
 
 -export([new_table/0, is_there/0, start_link/0, register/4, alias/2, is_alias/1]).
 -export([lookup/1, missing/2, whereis_name/1]).
--export([set_port/1, set_settings/1, status/1, set_status/2, own/2, set_own/3]).
+-export([set_port/1, set_settings/1, status/1, set_status/2, own/2, owns/1, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
 -export([watch/1, note/3, noted/3, forget/2]).
 -export([claim/2]).
@@ -160,6 +160,11 @@ own(Producer, Config) ->
     catch
         error:badarg -> none
     end.
+
+%% @doc All of them.
+-spec owns(Producer :: pid()) -> [{crema_topic_config:config(), pid()}].
+owns(Producer) ->
+    [{Config, Pid} || [Config, Pid] <- ets:match(?TABLE, {{own, Producer, '$1'}, '$2'})].
 
 -spec set_own(Producer :: pid(), crema_topic_config:config(), pid()) -> ok.
 set_own(Producer, Config, Pid) ->

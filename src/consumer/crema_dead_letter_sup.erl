@@ -3,7 +3,7 @@
 -module(crema_dead_letter_sup).
 -behaviour(supervisor).
 
--export([child_spec/2, start_link/2, start_producer/2, why/1, producer/1]).
+-export([child_spec/2, start_link/2, start_producer/2, why/1, producer/1, changes/1]).
 -export([init/1]).
 
 %% So often within so many seconds it starts again; then the consumer does.
@@ -25,13 +25,30 @@ start_link(Consumer, Options) ->
 
 -spec start_producer(pid(), fun(() -> map())) -> {ok, pid()} | {error, term()}.
 start_producer(Consumer, Options) ->
-    case crema_producer:start_own(Options()) of
+    case crema_producer:start_own((renewed(Consumer, Options))()) of
         {ok, Producer} ->
             ok = crema_registry:note(Consumer, ?MODULE, Producer),
             {ok, Producer};
         {error, _} = Error ->
             Error
     end.
+
+%% Those that follow from the consumer's since its last renewal.
+-spec renewed(pid(), Options) -> Options when Options :: fun(() -> map()).
+renewed(Consumer, Options) ->
+    case crema_group:renewed(Consumer) of
+        none ->
+            Options;
+        OfConsumer ->
+            {own, Own} = crema_failure_options:producer(OfConsumer()),
+            Own
+    end.
+
+%% @doc What a renewal of the consumer changes of it, in a function: it may hold secrets.
+-spec changes(pid()) -> fun(() -> crema_renewal:changes()).
+changes(Consumer) ->
+    Options = renewed(Consumer, fun maps:new/0),
+    fun() -> maps:with([kafka, bootstrap_servers], Options()) end.
 
 %% @doc Why it did not start.
 -spec why(Reason :: term()) -> term().

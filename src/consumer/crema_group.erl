@@ -5,7 +5,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/4]).
+-export([start_link/4, renewed/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export([terminate/2, format_status/2]).
 
@@ -18,7 +18,11 @@
     slots :: crema_slots:slots(),
     subscription :: crema_subscription:subscription(),
     delegates :: crema_delegates:delegates(),
-    stop_timeout :: timeout()
+    stop_timeout :: timeout(),
+    %% another client that is to take the place of this one: it connects; what was
+    %% delivered is waited for; workers finish; the old one leaves the group
+    renewal = none ::
+        none | {trial | settling | parking | closing, reference() | none, crema_renewal:trial()}
 }).
 
 -type state() :: #state{}.
@@ -38,15 +42,32 @@ start_link(Consumer, Workers, ExactlyOnce, Options) ->
     {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
 init({Consumer, Workers, ExactlyOnce, Given}) ->
     process_flag(trap_exit, true),
-    Options = Given(),
+    Options = (crema_registry:noted(Consumer, ?MODULE, Given))(),
     case crema_membership:check(Consumer, Options) of
         ok -> open(Consumer, {Workers, ExactlyOnce}, Options);
         {error, Reason} -> {stop, Reason}
     end.
 
+%% @doc The options of a consumer since its last renewal.
+-spec renewed(pid()) -> fun(() -> map()) | none.
+renewed(Consumer) ->
+    crema_registry:noted(Consumer, ?MODULE, none).
+
 -spec open(pid(), {pid(), pid() | none}, map()) ->
     {ok, state(), {continue, subscribe}} | {stop, crema_error:reason()}.
 open(Consumer, Helpers, Options) ->
+    case open(Options) of
+        {ok, Port, _} ->
+            crema_child:log_warnings(Options),
+            ok = crema_registry:register(consumer, Port, maps:with([commit, prefix], Options), #{}),
+            ok = crema_registry:alias(Consumer, self()),
+            {ok, opened(Port, Consumer, Helpers, Options), {continue, subscribe}};
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+-spec open(map()) -> {ok, port(), binary()} | crema_error:error().
+open(Options) ->
     Known = #{known => fun crema_client:known/1},
     Properties = crema_properties:kafka_properties(consumer, Options, Known),
     Limits = [
@@ -56,15 +77,7 @@ open(Consumer, Helpers, Options) ->
         {<<"commits">>, commits(maps:get(commit, Options))},
         {<<"prefetch">>, maps:get(prefetch, Options)}
     ],
-    case crema_settings:named(crema_client:open(consumer, Properties, Limits), Options) of
-        {ok, Port, _} ->
-            crema_child:log_warnings(Options),
-            ok = crema_registry:register(consumer, Port, maps:with([commit, prefix], Options), #{}),
-            ok = crema_registry:alias(Consumer, self()),
-            {ok, opened(Port, Consumer, Helpers, Options), {continue, subscribe}};
-        {error, Reason} ->
-            {stop, Reason}
-    end.
+    crema_settings:named(crema_client:open(consumer, Properties, Limits), Options).
 
 -spec opened(port(), pid(), {pid(), pid() | none}, map()) -> state().
 opened(Port, Consumer, {Workers, ExactlyOnce}, Options) ->
@@ -126,6 +139,20 @@ handle_call({pause, Which, Value}, _From, #state{slots = Slots} = State) ->
     end;
 handle_call(subscription, _From, #state{subscription = Subscription} = State) ->
     {reply, {ok, crema_subscription:topics(Subscription)}, State};
+handle_call({subscribe, _}, _From, #state{renewal = {closing, _, _}} = State) ->
+    {reply, crema_renewal:busy("another client takes the place of this one"), State};
+handle_call({renew, _, _}, _From, #state{renewal = Renewal} = State) when Renewal =/= none ->
+    {reply, crema_renewal:busy("a new client is being made already"), State};
+handle_call({renew, Changes, Timeout}, From, #state{options = Options} = State) ->
+    Started =
+        case crema_handover:supports(Options) of
+            ok -> crema_renewal:start(consumer, {Changes, Timeout}, Options, fun open/1, From);
+            Unsupported -> Unsupported
+        end,
+    case Started of
+        {ok, Trial} -> {noreply, State#state{renewal = {trial, none, Trial}}};
+        {error, _} = Error -> {reply, Error, State}
+    end;
 handle_call({subscribe, Change}, From, #state{port = Port, subscription = Before} = State) ->
     case crema_subscription:change(Change, From, Port, Before) of
         {wait, New} -> {noreply, State#state{subscription = New}};
@@ -158,19 +185,33 @@ with_deadline(default, State) -> State;
 with_deadline(Timeout, State) -> State#state{stop_timeout = Timeout}.
 
 -spec handle_info(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
-handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
+handle_info(Message, #state{renewal = none} = State) ->
+    handle_other(Message, State);
+handle_info(Message, #state{renewal = {Phase, Ref, Trial}} = State) ->
+    case renewal(Message, Phase, Ref, Trial, State) of
+        unknown ->
+            case handle_other(Message, State) of
+                {noreply, New} -> parked(New);
+                Stop -> Stop
+            end;
+        Next ->
+            Next
+    end.
+
+-spec handle_other(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
+handle_other({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
-handle_info({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
+handle_other({'EXIT', Consumer, Reason}, #state{consumer = Consumer} = State) ->
     {stop, Reason, State};
 %% Not a fault, and starting again would only meet it again.
-handle_info({crema_handler_stop, Reason}, State) ->
+handle_other({crema_handler_stop, Reason}, State) ->
     {stop, {shutdown, {handler_stop, Reason}}, State};
 %% Not for good: its supervisor starts it again.
-handle_info({crema_unreleased, Reason}, State) ->
+handle_other({crema_unreleased, Reason}, State) ->
     {stop, Reason, State};
-handle_info({crema_remedy_stop, Failure}, State) ->
+handle_other({crema_remedy_stop, Failure}, State) ->
     beyond_use(crema_remedy:reason(Failure), State);
-handle_info(Message, #state{slots = Slots} = State) ->
+handle_other(Message, #state{slots = Slots} = State) ->
     case crema_slots:handle(Message, Slots) of
         {ok, New} ->
             {noreply, State#state{slots = New}};
@@ -287,6 +328,101 @@ with_paused(#state{slots = Slots, client = Client} = State) ->
     Status = #{paused => crema_slots:paused(Slots)},
     State#state{client = crema_client:set(Status, Client)}.
 
+%% ---- another client -----------------------------------------------------------------
+
+-spec renewal(term(), Phase, reference() | none, crema_renewal:trial(), state()) ->
+    {noreply, state()} | {stop, term(), state()} | unknown
+when
+    Phase :: trial | settling | parking | closing.
+renewal({renewal_timeout, Ref}, settling, Ref, Trial, State) -> park(Trial, State);
+renewal({Ref, _}, settling, Ref, Trial, State) -> park(Trial, State);
+renewal({renewal_timeout, Ref}, parking, Ref, Trial, State) ->
+    parked(State#state{renewal = {parking, none, Trial}});
+renewal({renewal_timeout, Ref}, closing, Ref, Trial, State) -> join(Trial, State);
+renewal({Ref, _}, closing, Ref, Trial, State) -> join(Trial, State);
+renewal(_, closing, _, _, _) -> unknown;
+renewal(Message, Phase, Ref, Trial, State) ->
+    case crema_renewal:handle(Message, Trial) of
+        connected ->
+            {noreply, settle(Trial, State)};
+        {failed, Reason} when Phase =:= trial ->
+            ok = crema_renewal:failed(Reason, Trial),
+            {noreply, State#state{renewal = none}};
+        {ok, New} ->
+            {noreply, State#state{renewal = {Phase, Ref, New}}};
+        _ ->
+            unknown
+    end.
+
+%% What was delivered is handled and acknowledged, by whomever, as far as time goes.
+-spec settle(crema_renewal:trial(), state()) -> state().
+settle(Trial, #state{port = Port, options = #{drain_timeout := Timeout}} = State) ->
+    {ok, Ref} = crema_port:ask_async(Port, ?CMD_SETTLE, fun(Tag) -> Tag end),
+    State#state{renewal = {settling, timed(Timeout, Ref), Trial}}.
+
+-spec timed(non_neg_integer(), reference()) -> reference().
+timed(Timeout, Ref) ->
+    _ = erlang:send_after(Timeout, self(), {renewal_timeout, Ref}),
+    Ref.
+
+-spec park(crema_renewal:trial(), state()) -> {noreply, state()}.
+park(Trial, #state{slots = Slots, options = #{drain_timeout := Timeout}} = State) ->
+    Ref = timed(Timeout, make_ref()),
+    parked(State#state{
+        slots = crema_handover:park(Slots), renewal = {parking, Ref, Trial}
+    }).
+
+%% A handler that is stuck is not waited for: its worker goes on with the new client
+%% when it returns.
+-spec parked(state()) -> {noreply, state()}.
+parked(#state{renewal = {parking, Ref, Trial}, slots = Slots} = State) ->
+    case crema_handover:is_parked(Ref =:= none, Slots) of
+        true -> {noreply, leave(Trial, State)};
+        false -> {noreply, State}
+    end;
+parked(State) ->
+    {noreply, State}.
+
+%% The old client commits what is acknowledged, and leaves the group. From here on the
+%% new one is asked.
+-spec leave(crema_renewal:trial(), state()) -> state().
+leave(Trial, #state{port = Old, client = Client, slots = Slots, about = About} = State) ->
+    #{stop_timeout := Timeout, remote_ack_timeout := Remote} = State#state.options,
+    {Port, Options} = {crema_renewal:port(Trial), crema_renewal:options(Trial)},
+    ok = crema_registry:note(State#state.consumer, ?MODULE, fun() -> Options end),
+    Positions = positions(Old, Options),
+    Ref = crema_client:close_async(Old),
+    ok = crema_registry:set_port(Port),
+    ok = crema_group_events:revoked(crema_slots:places(Slots), crema_deadline:now(), About),
+    Attached = crema_client:attach(Port, Options, crema_client:detach(Client)),
+    Status = #{assigned => [], paused => [], joined => false},
+    State#state{
+        port = Port,
+        options = Options,
+        client = crema_client:set(Status, Attached),
+        slots = crema_handover:keep(Port, Options, Positions, Slots),
+        delegates = crema_delegates:new(Port, Remote),
+        renewal = {closing, timed(Timeout, Ref), Trial}
+    }.
+
+%% Where handlers are that keep their offsets themselves.
+-spec positions(port(), map()) -> #{crema_group_events:place() => non_neg_integer()}.
+positions(Port, #{commit := external}) ->
+    {ok, Slots} = crema_port:command(Port, ?CMD_SLOTS, <<>>),
+    maps:from_list([{{element(2, S), element(3, S)}, element(8, S)} || S <- Slots]);
+positions(_Port, _Options) ->
+    #{}.
+
+-spec join(crema_renewal:trial(), state()) -> {noreply, state()} | {stop, term(), state()}.
+join(Trial, #state{port = Port, subscription = Subscription, client = Client} = State) ->
+    case crema_subscription:begin_with(Port, Subscription) of
+        {ok, New} ->
+            ok = crema_renewal:done(crema_client:metadata(Client), Trial),
+            {noreply, State#state{subscription = New, renewal = none}};
+        {error, Reason} ->
+            {stop, Reason, State}
+    end.
+
 %% ---- the end -----------------------------------------------------------------------
 
 %% Workers finish the message they are at and acknowledge; then the client is
@@ -306,7 +442,18 @@ terminate(Reason, #state{stop_timeout = Stop, options = Options, slots = Slots} 
             Places = crema_slots:drain(stopped, Drained, Slots),
             ok = crema_client:close(Port, Deadline),
             crema_group_events:revoked(Places, Began, About)
-    end.
+    end,
+    old_gone(Deadline, State).
+
+%% The client whose place was taken leaves the group, too.
+-spec old_gone(crema_deadline:deadline(), state()) -> ok.
+old_gone(Deadline, #state{renewal = {closing, Ref, _}}) ->
+    receive
+        {Ref, _} -> ok
+    after crema_deadline:left(Deadline) -> ok
+    end;
+old_gone(_Deadline, _State) ->
+    ok.
 
 -spec format_status(normal | terminate, list()) -> term().
 format_status(_, [_Dictionary, #state{slots = Slots}]) ->

@@ -41,6 +41,8 @@
     nacked :: crema_nacked:nacked(),
     %% the next worker for a message without a key
     next = 0 :: non_neg_integer(),
+    %% who is not parked yet, while they are to be
+    parking = [] :: [pid()],
     %% why it ends, once it does
     ending = none :: none | {because, Reason :: term()}
 }).
@@ -101,6 +103,21 @@ handle_cast({nacked, Runs, Reason}, #parallel{nacked = Nacked} = State) ->
 handle_cast({partition_error, Reason}, #parallel{workers = Workers} = State) ->
     ok = lists:foreach(fun(W) -> crema_worker:partition_error(W, Reason) end, Workers),
     {noreply, State};
+handle_cast(park, #parallel{workers = Workers} = State) ->
+    ok = lists:foreach(fun(Worker) -> gen_server:cast(Worker, park) end, Workers),
+    {noreply, State#parallel{parking = Workers}};
+handle_cast({attach, #{slot := Slot, port := Port} = Work}, #parallel{workers = Workers} = State) ->
+    ok = lists:foreach(fun(Worker) -> gen_server:cast(Worker, {attach, Work}) end, Workers),
+    {Group, _} = State#parallel.source,
+    take(Work, State#parallel{
+        slot = Slot,
+        port = Port,
+        source = {Group, Slot},
+        free = Workers,
+        backlog = [],
+        parking = [],
+        nacked = crema_nacked:new({Port, Slot})
+    });
 handle_cast(resume, #parallel{workers = Workers} = State) ->
     ok = lists:foreach(fun crema_worker:resume/1, Workers),
     {noreply, State};
@@ -136,6 +153,10 @@ handle_info({crema_batch, Slot, Packed, Mask}, #parallel{slot = Slot, ending = n
 handle_info({crema_slot_end, Slot} = End, #parallel{slot = Slot, workers = Workers} = State) ->
     ok = lists:foreach(fun(Worker) -> Worker ! End end, Workers),
     {noreply, State};
+handle_info({crema_parked, Worker}, #parallel{parking = Parking, source = {Group, Slot}} = State) ->
+    Left = lists:delete(Worker, Parking),
+    _ = Left =:= [] andalso (Group ! {crema_parked, Slot}),
+    {noreply, State#parallel{parking = Left, backlog = []}};
 handle_info({crema_share_done, Worker, Fresh}, #parallel{ending = none} = State) ->
     {noreply, next_share(Worker, demand(Fresh, State))};
 handle_info({'EXIT', Group, kill_workers}, #parallel{source = {Group, _}} = State) ->

@@ -6,10 +6,11 @@
 -module(crema_slots).
 
 -include("../port/crema_commands.hrl").
+-include("crema_slots.hrl").
 
 -export([new/1, assigned/2, started/2, renewed/3, revoked/3, released/2, handle/2]).
 -export([partition_error/3, nacked/3]).
--export([places/1, pause/3, paused/1, drain/3]).
+-export([places/1, place/1, pause/3, paused/1, drain/3, work_of/3, leave/3]).
 
 -export_type([slots/0, id/0, work/0]).
 
@@ -41,37 +42,7 @@
     | {stop | leave, crema_error:reason(), slots()}
     | unknown.
 
--record(slot, {
-    topic :: binary(),
-    partition :: non_neg_integer(),
-    worker = none :: none | pid(),
-    %% what its handler is at, and a timer for that while it is at something; there
-    %% may be several processes of one worker
-    watched = #{} :: #{pid() => {crema_liveness:cell(), none | reference()}},
-    %% it took too long at that message, which had failed so often, and was killed
-    overdue = none :: none | {Offset :: integer() | none, Tries :: non_neg_integer()},
-    restarts = crema_restarts:new() :: crema_restarts:restarts(),
-    %% paused by a failure: no worker is started until that is over
-    resting = false :: boolean(),
-    revoked = false :: boolean(),
-    %% a handler was told of the assignment
-    told = false :: boolean(),
-    %% the worker is that of the generation before, and ends
-    renewed = false :: boolean()
-}).
-
--record(slots, {
-    work :: work(),
-    all = #{} :: #{id() => #slot{}},
-    monitors = #{} :: #{reference() => id()},
-    %% workers of slots that were lost, which may come back meanwhile
-    leaving = #{} :: #{pid() => crema_group_events:place()},
-    paused = crema_paused:new() :: crema_paused:paused(),
-    %% since when a revocation is being drained
-    draining = none :: none | integer(),
-    drain_timer = none :: none | reference()
-}).
--opaque slots() :: #slots{}.
+-type slots() :: #slots{}.
 -type given() :: {id(), Topic :: binary(), Partition :: non_neg_integer(), Offset :: integer()}.
 
 -spec new(work()) -> slots().
@@ -80,8 +51,12 @@ new(Work) -> #slots{work = Work}.
 %% @doc The partitions that are assigned, in order.
 -spec places(slots()) -> [crema_group_events:place()].
 places(#slots{all = All}) ->
-    lists:sort([place(Slot) || #slot{revoked = false} = Slot <- maps:values(All)]).
+    lists:sort([
+        place(Slot)
+     || #slot{revoked = false, handover = Handover} = Slot <- maps:values(All), Handover =/= kept
+    ]).
 
+%% @doc Of one of them.
 -spec place(#slot{}) -> crema_group_events:place().
 place(#slot{topic = Topic, partition = Partition}) -> {Topic, Partition}.
 
@@ -128,22 +103,24 @@ paused(#slots{paused = Paused} = Slots) ->
 %% ---- assignment ------------------------------------------------------------------
 
 -spec assigned([given()], slots()) -> slots().
-assigned(Given, #slots{all = All, work = #{exactly_once := Pid}} = Slots) ->
+assigned(Given, Before) ->
+    #slots{all = All, work = #{exactly_once := Pid}} = Slots = crema_handover:back(Given, Before),
     Staying = [Id || {Id, #slot{revoked = false}} <- maps:to_list(All)],
     ok = crema_exactly_once:rebalanced(Pid, Staying),
     New = maps:from_list([{Id, #slot{topic = T, partition = P}} || {Id, T, P, _} <- Given]),
-    Slots#slots{all = maps:merge(All, New)}.
+    Slots#slots{all = maps:merge(New, All)}.
 
-%% @doc Starts the workers of slots that were assigned.
+%% @doc Starts the workers of slots that were assigned, and are not those of before.
 -spec started([given()], slots()) -> slots().
 started(Given, Slots) ->
-    lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Slots, Given).
+    Attached = crema_handover:attached(Slots),
+    lists:foldl(fun({Id, _, _, _}, Acc) -> start_worker(Id, Acc) end, Attached, Given).
 
 %% One handler at a time: nobody is started beside a worker that is leaving.
 -spec start_worker(id(), slots()) -> slots().
 start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
     case All of
-        #{Id := #slot{revoked = false, worker = none, resting = false} = Slot} ->
+        #{Id := #slot{revoked = false, worker = none, resting = false, handover = none} = Slot} ->
             case lists:member(place(Slot), maps:values(Leaving)) of
                 true -> Slots;
                 false -> start_worker(Id, Slot, Slots)
@@ -153,25 +130,29 @@ start_worker(Id, #slots{all = All, leaving = Leaving} = Slots) ->
     end.
 
 -spec start_worker(id(), #slot{}, slots()) -> slots().
-start_worker(Id, Slot, #slots{work = Work} = Slots) ->
-    #{supervisor := Supervisor, options := Options} = Work,
+start_worker(Id, Slot, #slots{work = #{supervisor := Supervisor}, parking = Parking} = Slots) ->
     {Flag, Paused} = crema_paused:flag(place(Slot), Slots#slots.paused),
-    Own = (maps:with([port, group, consumer, about, exactly_once, policies], Work))#{
-        slot => Id,
-        assigned => not Slot#slot.told,
-        topic => Slot#slot.topic,
-        partition => Slot#slot.partition,
-        paused => Flag,
-        options => maps:with(?WORKERS_OPTIONS, Options),
-        failed => crema_restarts:failed(Slot#slot.restarts)
-    },
+    Own = (work_of(Id, Slot, Slots))#{paused => Flag},
     {ok, Worker} = crema_consumer_sup:start_worker(Supervisor, Own),
     Monitor = erlang:monitor(process, Worker),
     ok = crema_worker:begin_work(Worker, Own),
+    ok = crema_handover:park(Parking, Worker),
     Restarts = crema_restarts:started(crema_deadline:now(), Slot#slot.restarts),
     Started = Slot#slot{worker = Worker, restarts = Restarts},
     Monitors = (Slots#slots.monitors)#{Monitor => Id},
     put_slot(Id, Started, Slots#slots{monitors = Monitors, paused = Paused}).
+
+%% @doc What its worker is told, but for the flag of a pause.
+-spec work_of(id(), #slot{}, slots()) -> map().
+work_of(Id, Slot, #slots{work = #{options := Options} = Work}) ->
+    (maps:with([port, group, consumer, about, exactly_once, policies], Work))#{
+        slot => Id,
+        assigned => not Slot#slot.told,
+        topic => Slot#slot.topic,
+        partition => Slot#slot.partition,
+        options => maps:with(?WORKERS_OPTIONS, Options),
+        failed => crema_restarts:failed(Slot#slot.restarts)
+    }.
 
 -spec put_slot(id(), #slot{}, slots()) -> slots().
 put_slot(Id, Slot, #slots{all = All} = Slots) ->
@@ -223,6 +204,12 @@ handle({'DOWN', Monitor, process, Worker, Reason}, #slots{monitors = Monitors} =
         error ->
             unknown
     end;
+handle(Message, #slots{moved = Moved} = Slots) when
+    is_map_key(element(2, Message), Moved)
+->
+    handle(setelement(2, Message, maps:get(element(2, Message), Moved)), Slots);
+handle({crema_parked, Id}, Slots) ->
+    {ok, crema_handover:parked(Id, Slots)};
 handle({restart, Id}, Slots) ->
     {ok, start_worker(Id, Slots)};
 handle({drain_timeout, Began}, #slots{draining = Began} = Slots) ->
@@ -298,9 +285,10 @@ worker_down(Id, Worker, Reason, #slots{all = All} = Slots) ->
             Reason =:= normal; Reason =:= {shutdown, {slot_gone, Id}}
         ->
             {ok, put_slot(Id, ended(Slot), Slots)};
-        %% What it did comes again.
+        %% What it did comes again; or its slot went with a client of before.
         #{Id := #slot{worker = Worker} = Slot} when
-            Reason =:= {shutdown, {transaction_aborted, Id}}
+            Reason =:= {shutdown, {transaction_aborted, Id}};
+            element(1, element(2, Reason)) =:= slot_gone
         ->
             {ok, start_worker(Id, put_slot(Id, ended(Slot), Slots))};
         #{Id := #slot{worker = Worker} = Slot} ->
@@ -405,7 +393,7 @@ revoked(Ids, Lost, #slots{all = All, work = #{options := Options}} = Slots) ->
      || {Id, #slot{revoked = true, worker = W} = Slot} <- maps:to_list(Marked), is_pid(W)
     ],
     case Lost of
-        true -> drained(leave(Working, Drained));
+        true -> drained(leave(lost, Working, Drained));
         false -> drained(end_workers(Working, revoked, Drained))
     end.
 
@@ -414,14 +402,16 @@ end_workers(Working, Why, Slots) ->
     lists:foreach(fun({_, #slot{worker = Worker}}) -> crema_worker:drain(Worker, Why) end, Working),
     Slots.
 
--spec leave([{id(), #slot{}}], slots()) -> slots().
-leave(Working, #slots{all = All, leaving = Leaving, work = #{options := Options}} = Slots) ->
+%% @doc They may end for so long as a drain takes, and nobody waits for them but who
+%% takes their place.
+-spec leave(crema_worker:ending(), [{id(), #slot{}}], slots()) -> slots().
+leave(Why, Working, #slots{all = All, leaving = Leaving, work = #{options := Options}} = Slots) ->
     #{drain_timeout := Timeout} = Options,
     Workers = [Worker || {_, #slot{worker = Worker}} <- Working],
     _ = erlang:send_after(Timeout, self(), {kill, Workers}),
     Without = maps:from_list([{Id, Slot#slot{worker = none}} || {Id, Slot} <- Working]),
     Places = maps:from_list([{Slot#slot.worker, place(Slot)} || {_, Slot} <- Working]),
-    end_workers(Working, lost, Slots#slots{
+    end_workers(Working, Why, Slots#slots{
         all = maps:merge(All, Without), leaving = maps:merge(Leaving, Places)
     }).
 

@@ -84,7 +84,7 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         paused = maps:get(paused, Work),
         handler_state = none,
         parallel = parallel(Work),
-        gathered = gathered(Work, crema_handler:takes_batches(Handler)),
+        gathered = crema_parked:gathered(Options, parallel(Work), Handler),
         nacked = crema_nacked:new({Port, Slot}),
         expiry = crema_expiry:new(maps:get(ack_timeout, Options), parallel(Work) =:= none)
     },
@@ -101,13 +101,6 @@ info(Work) ->
     maps:with([topic, partition, consumer], Work).
 
 %% Shares come as soon as those before are done: they are not gathered.
--spec gathered(map(), Batches :: boolean()) -> crema_gather:gathered().
-gathered(#{options := #{batch_age := Age} = Options} = Work, true) when not is_map_key(parallel, Work) ->
-    #{batch_messages := Messages, batch_bytes := Bytes} = Options,
-    crema_gather:new(Age, Messages, Bytes);
-gathered(_Work, _Batches) ->
-    crema_gather:new(0, 1, 1).
-
 %% The user's code runs after init, so that starting never waits for it.
 -spec start_work(map(), worker()) -> next().
 start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker) ->
@@ -154,7 +147,7 @@ start_at(Where, #worker{port = Port, slot = Slot} = Worker) ->
     Ref = make_ref(),
     Command = term_to_binary({term_to_binary(Ref), Slot, Kind, Number}),
     case crema_port:command(Port, ?CMD_START_AT, Command) of
-        ok -> {noreply, rest(Worker#worker{start = Ref})};
+        ok -> {noreply, rest(Worker#worker{start = {asked, Ref, Where}})};
         Answer -> started_at(Answer, Worker)
     end.
 
@@ -208,8 +201,10 @@ handle_cast({partition_error, Reason}, Worker) ->
     go_on(callback(handle_error, Reason, Worker));
 handle_cast({nacked, Runs, Reason}, #worker{nacked = Nacked} = Worker) ->
     {noreply, Worker#worker{nacked = crema_nacked:redeliver(Runs, Reason, Nacked)}, 0};
-handle_cast(resume, Worker) ->
-    {noreply, Worker, 0};
+handle_cast(park, Worker) ->
+    {noreply, crema_parked:park(rest(Worker))};
+handle_cast({attach, Work}, Worker) ->
+    take(crema_parked:attach(Work, Worker));
 handle_cast(_, Worker) ->
     {noreply, Worker, 0}.
 
@@ -238,7 +233,7 @@ handle_info({crema_go_on, _}, Worker) ->
     {noreply, Worker, 0};
 handle_info({crema_due, Timer}, #worker{gathered = Gathered} = Worker) ->
     {noreply, Worker#worker{gathered = crema_gather:due(Timer, Gathered)}, 0};
-handle_info({Ref, Answer}, #worker{start = Ref} = Worker) when is_reference(Ref) ->
+handle_info({Ref, Answer}, #worker{start = {asked, Ref, _}} = Worker) ->
     started_at(crema_port:answer(Answer), Worker);
 handle_info({crema_expired, Timer}, #worker{expiry = Before} = Worker) ->
     {Runs, Expiry} = crema_expiry:expired(Timer, Before),
@@ -342,7 +337,7 @@ last_crash(Callback, Crash, #worker{place = {Topic, Partition, _}, about = About
 
 %% One slice.
 -spec work(worker()) -> next().
-work(#worker{wait = Timer} = Worker) when Timer =/= none ->
+work(#worker{wait = Timer, parked = Parked} = Worker) when Timer =/= none; Parked ->
     {noreply, Worker};
 work(#worker{paused = Paused} = Worker) ->
     case crema_paused:is_raised(Paused) of

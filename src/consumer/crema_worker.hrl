@@ -22,7 +22,7 @@
     started = false :: boolean(),
     handler_state :: term(),
     %% where the handler wants to begin, or what tells when that is done
-    start = none :: none | crema_control:where() | reference(),
+    start = none :: none | crema_control:where() | {asked, reference(), crema_control:where()},
     %% in a row, of the message that is the first to do
     failures = 0 :: non_neg_integer(),
     %% messages of the largest batch that the heap was made for
@@ -50,6 +50,8 @@
     expiry = none :: none | crema_expiry:expiry(),
     %% acknowledged and not yet told
     acked = crema_runs:new() :: crema_runs:runs(),
+    %% it does nothing: another client takes the place of its own
+    parked = false :: boolean(),
     %% why it ends, when it does in order
     ends = none :: none | crema_worker:ending()
 }).

@@ -71,6 +71,9 @@ client_events() ->
             <<"The client cannot go on and is rebuilt or stopped.">>,
             [{outstanding, {optional, {integer, messages}}, <<"messages without a report yet">>}],
             client() ++ problem()),
+        event([crema, client, renewed],
+            <<"A new client has taken the place of the old one: see crema_renewal:renew/3.">>,
+            [{duration, {integer, ms}, <<"since it was asked for">>}], client()),
         event([crema, client, log],
             <<"A line of librdkafka's log.">>,
             [{dropped, {integer, messages}, <<"lines dropped since the last, in a storm">>}],
@@ -80,17 +83,14 @@ client_events() ->
                 {message, binary, <<"the line">>}
             ]),
         event([crema, client, certificate],
-            <<"A certificate needs attention; told when a client is opened.">>, [], client() ++ [
-                {property, binary, <<"the librdkafka property concerned">>},
-                {message, binary, <<"what is the matter: it will expire, or the like">>}
-            ]),
+            <<"A certificate needs attention; told when a client is opened.">>, [],
+            [{property, binary, <<"the librdkafka property concerned">>} | client()] ++
+                [{message, binary, <<"what is the matter: it will expire, or the like">>}]),
         event([crema, client, statistics],
             <<"librdkafka's statistics, every statistics.interval.ms (under kafka; off by default): "
                 "the totals, and all of it.">>,
             statistics(),
-            client() ++ [
-                {statistics, map, <<"the whole, as crema:statistics/1 has it">>}
-            ])
+            client() ++ [{statistics, map, <<"the whole, as crema:statistics/1 has it">>}])
     ].
 
 -spec produce_events() -> [row()].

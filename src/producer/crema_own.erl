@@ -5,14 +5,12 @@
 -behaviour(supervisor).
 
 -export([find/3]).
--export([new/1, start/2, why/3, stop/2, await/2]).
--export([start_client/3, init/1]).
+-export([new/1, renew/1, changes/2, start/2, why/3, stop/2, await/2]).
+-export([start_client/2, init/1]).
 
 -export_type([own/0]).
 
 -record(own, {
-    %% In a function: supervisors print what they start.
-    options :: fun(() -> map()),
     supervisor = none :: none | pid()
 }).
 -opaque own() :: #own{}.
@@ -60,21 +58,38 @@ closed() ->
 %% @doc None yet. `Options' are the producer's, parsed.
 -spec new(Options :: map()) -> own().
 new(Options) ->
-    #own{options = fun() -> Options end}.
+    ok = renew(Options),
+    #own{}.
+
+%% @doc Clients that are started from now on have these options. In a function, for
+%% the table is everybody's.
+-spec renew(Options :: map()) -> ok.
+renew(Options) ->
+    crema_registry:note(self(), ?MODULE, fun() -> Options end).
+
+%% @doc What a renewal of the producer changes of the client for that configuration, in a
+%% function: it may hold secrets.
+-spec changes(pid(), crema_topic_config:config()) -> fun(() -> crema_renewal:changes()).
+changes(Producer, Config) ->
+    fun() -> maps:with([kafka, bootstrap_servers], options(Producer, Config)) end.
+
+-spec options_of(pid()) -> map().
+options_of(Producer) ->
+    (crema_registry:noted(Producer, ?MODULE, fun maps:new/0))().
 
 %% @doc Starts the client for that configuration, unless it runs.
 -spec start(crema_topic_config:config(), own()) -> {{ok, pid()} | crema_error:error(), own()}.
-start(Config, #own{supervisor = none, options = Options} = Own) ->
-    case maps:get(kafka, Options()) of
+start(Config, #own{supervisor = none} = Own) ->
+    case maps:get(kafka, options_of(self())) of
         #{<<"transactional.id">> := _} ->
             {would_fence(), Own};
         _ ->
             {ok, Supervisor} = supervisor:start_link(?MODULE, []),
             start(Config, Own#own{supervisor = Supervisor})
     end;
-start(Config, #own{supervisor = Supervisor, options = Options} = Own) ->
-    Spec = crema_producer:child_spec(options(Options, Config)),
-    Child = Spec#{id := Config, start := {?MODULE, start_client, [self(), Options, Config]}},
+start(Config, #own{supervisor = Supervisor} = Own) ->
+    Spec = crema_producer:child_spec(options(self(), Config)),
+    Child = Spec#{id := Config, start := {?MODULE, start_client, [self(), Config]}},
     {started(supervisor:start_child(Supervisor, Child), Supervisor, Config), Own}.
 
 -spec would_fence() -> crema_error:error().
@@ -82,9 +97,9 @@ would_fence() ->
     Text = "a second client of a transactional producer would fence the first",
     crema_error:make(bad_options, Text, #{field => client}).
 
--spec options(fun(() -> map()), crema_topic_config:config()) -> map().
-options(Options, Config) ->
-    #{kafka := Kafka} = Parsed = Options(),
+-spec options(pid(), crema_topic_config:config()) -> map().
+options(Producer, Config) ->
+    #{kafka := Kafka} = Parsed = options_of(Producer),
     Own = Parsed#{name := undefined, kafka := crema_topic_config:over(Config, Kafka)},
     case Config of
         #{<<"partitioner">> := _} -> Own#{partitioner := undefined};
@@ -146,10 +161,9 @@ await(Deadline, #own{supervisor = Supervisor}) ->
 %% ---- in the supervisor ------------------------------------------------------------
 
 %% @doc Also after a crash: the producer's callers find the new one.
--spec start_client(pid(), fun(() -> map()), crema_topic_config:config()) ->
-    {ok, pid()} | {error, term()}.
-start_client(Producer, Options, Config) ->
-    case crema_producer:start_own(options(Options, Config)) of
+-spec start_client(pid(), crema_topic_config:config()) -> {ok, pid()} | {error, term()}.
+start_client(Producer, Config) ->
+    case crema_producer:start_own(options(Producer, Config)) of
         {ok, Pid} = Started ->
             ok = crema_registry:set_own(Producer, Config, Pid),
             Started;

@@ -11,7 +11,7 @@
 -module(crema_producer).
 
 -export([start_link/1, child_spec/1, stop/1, stop/2, disconnect/1, middleware/2]).
--export([start_own/1, client/3, own_client/3, helper/2, not_connected/0]).
+-export([start_own/1, open/1, settings/2, client/3, own_client/3, helper/2, not_connected/0]).
 
 -export_type([purpose/0]).
 
@@ -87,6 +87,29 @@ disconnect(Producer) ->
 -spec middleware(crema_registry:ref(), crema_middleware:change()) -> ok | crema_error:error().
 middleware(Producer, Change) ->
     call(Producer, {middleware, Change}, infinity).
+
+%% @private Opens a client for a producer with these parsed options.
+-spec open(map()) -> {ok, port(), binary()} | crema_error:error().
+open(Options) ->
+    Properties = crema_properties:kafka_properties(producer, Options),
+    Limits = [
+        {<<"max_messages">>, maps:get(max_queue_messages, Options)},
+        {<<"max_bytes">>, maps:get(max_queue_bytes, Options)},
+        {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
+        | crema_producer_events:limits(Options)
+    ],
+    crema_settings:named(crema_client:open(producer, Properties, Limits), Options).
+
+%% @private What its calls must know.
+-spec settings(crema_client:client(), map()) -> crema_target:settings().
+settings(Client, Options) ->
+    Calls = #{
+        on_full => maps:get(on_full, Options),
+        full_timeout => maps:get(full_timeout, Options),
+        timeout => maps:get(request_timeout, Options)
+    },
+    Events = crema_producer_events:settings(crema_client:metadata(Client), Options),
+    lists:foldl(fun maps:merge/2, Calls, [Events, crema_prepare:settings(Options)]).
 
 %% @private The client of a producer that had none, made if need be. `none':
 %% there is none, nor anything to do with it.

@@ -28,6 +28,9 @@
     ending = #{} :: #{crema_port:tag() => {Since :: integer(), request | idle}},
     %% what a reload still waits for: its delay, and the end of the client before
     reload = none :: none | {Since :: integer(), [delay | crema_port:tag()]},
+    %% a new client that connects, or waits for the old one to be done
+    renewal = none ::
+        none | {trial | flushing | closing, crema_port:tag() | none, crema_renewal:trial()},
     %% reloads without a delivery in between
     attempt = 0 :: non_neg_integer()
 }).
@@ -39,7 +42,7 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
     Client = crema_client:new(producer, none, Options),
     Transactions = crema_transactions:start_link(crema_client:metadata(Client), Options),
     Known = maps:from_list([{transactions, Pid} || Pid <- [Transactions], is_pid(Pid)]),
-    Settings = maps:merge(settings(Client, Options), Known#{callbacks => Callbacks}),
+    Settings = maps:merge(crema_producer:settings(Client, Options), Known#{callbacks => Callbacks}),
     ok = crema_registry:register(producer, none, Settings, #{}),
     State = #state{
         options = Options,
@@ -56,21 +59,10 @@ init(#{connect := When, flush_timeout := Timeout} = Options) ->
         Started ->
             crema_child:log_warnings(Options),
             case Started of
-                {ok, Connected} -> {ok, Connected};
+                {ok, _} -> Started;
                 false -> {ok, State}
             end
     end.
-
-%% What calls must know.
--spec settings(crema_client:client(), map()) -> crema_target:settings().
-settings(Client, Options) ->
-    Calls = #{
-        on_full => maps:get(on_full, Options),
-        full_timeout => maps:get(full_timeout, Options),
-        timeout => maps:get(request_timeout, Options)
-    },
-    Events = crema_producer_events:settings(crema_client:metadata(Client), Options),
-    lists:foldl(fun maps:merge/2, Calls, [Events, crema_prepare:settings(Options)]).
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, ok, #state{}}.
@@ -82,6 +74,16 @@ handle_call({own_client, Config}, _From, #state{own = Own} = State) ->
 handle_call({helper, Helper}, _From, #state{helpers = Helpers} = State) ->
     {Reply, New} = crema_helper:start(Helper, Helpers),
     {reply, Reply, State#state{helpers = New}};
+handle_call({renew, _, _}, _From, #state{reload = Reload, renewal = Renewal} = State) when
+    Reload =/= none; Renewal =/= none
+->
+    {reply, crema_renewal:busy("a new client is being made already"), State};
+handle_call({renew, Changes, Timeout}, From, #state{options = Options} = State) ->
+    Open = fun crema_producer:open/1,
+    case crema_renewal:start(producer, {Changes, Timeout}, Options, Open, From) of
+        {ok, Trial} -> {noreply, State#state{renewal = {trial, none, Trial}}};
+        Error -> {reply, Error, State}
+    end;
 handle_call(disconnect, _From, State) ->
     {Answer, New} = disconnect(request, State),
     {reply, Answer, New};
@@ -117,34 +119,50 @@ with_deadline(Timeout, State) -> State#state{flush_timeout = Timeout}.
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
-handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
+handle_info({Ref, _}, #state{renewal = {_, Ref, Trial}} = State) when is_reference(Ref) ->
+    {noreply, taken_over(Trial, State)};
+handle_info({flush_timeout, Ref}, #state{renewal = {flushing, Ref, Trial}} = State) ->
+    {Gone, New} = release(renewing, State),
+    {noreply, New#state{renewal = {closing, Gone, Trial}}};
+handle_info(Message, #state{renewal = {Phase, Ref, Trial}} = State) ->
+    case crema_renewal:handle(Message, Trial) of
+        connected -> {noreply, take_over(Trial, State)};
+        {ok, New} -> {noreply, State#state{renewal = {Phase, Ref, New}}};
+        {failed, Reason} when Phase =:= trial -> {noreply, not_renewed(Reason, State)};
+        _ -> handle_other(Message, State)
+    end;
+handle_info(Message, State) ->
+    handle_other(Message, State).
+
+-spec handle_other(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_other({'EXIT', Port, _}, State) when is_port(Port) ->
     %% One that was closed before.
     {noreply, State};
-handle_info({'EXIT', Pid, Reason}, #state{reporters = Reporters} = State) when
+handle_other({'EXIT', Pid, Reason}, #state{reporters = Reporters} = State) when
     is_map_key(Pid, Reporters)
 ->
     {noreply, reporter_ended(Pid, Reason, State)};
-handle_info({'EXIT', Pid, Reason}, #state{helpers = Helpers, own = Own} = State) ->
+handle_other({'EXIT', Pid, Reason}, #state{helpers = Helpers, own = Own} = State) ->
     case crema_helper:ended(Pid, Reason, Helpers) of
         {ok, New} -> {noreply, State#state{helpers = New}};
         %% Of what an event handler has started.
         unknown when Reason =:= normal -> {noreply, State};
         unknown -> {stop, crema_own:why(Pid, Reason, Own), State}
     end;
-handle_info({idle, Port, Accepted}, #state{port = Port} = State) ->
+handle_other({idle, Port, Accepted}, #state{port = Port} = State) ->
     {noreply, idle(Accepted, State)};
-handle_info({reload, Since}, #state{reload = {Since, _}} = State) ->
+handle_other({reload, Since}, #state{reload = {Since, _}} = State) ->
     reload_after(delay, State);
-handle_info({Ref, _}, #state{ending = Ending} = State) when is_map_key(Ref, Ending) ->
+handle_other({Ref, _}, #state{ending = Ending} = State) when is_map_key(Ref, Ending) ->
     {{Since, Why}, Rest} = maps:take(Ref, Ending),
     event([crema, producer, disconnected], #{duration => since(Since)}, #{reason => Why}, State),
     {noreply, State#state{ending = Rest}};
-handle_info({Ref, _} = Message, #state{reload = {_, Waits}} = State) ->
+handle_other({Ref, _} = Message, #state{reload = {_, Waits}} = State) ->
     case lists:member(Ref, Waits) of
         true -> reload_after(Ref, State);
         false -> handle_client(Message, State)
     end;
-handle_info(Message, State) ->
+handle_other(Message, State) ->
     handle_client(Message, State).
 
 -spec handle_client(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
@@ -209,6 +227,8 @@ terminate(Reason, #state{flush_timeout = Timeout} = Before) ->
 
 %% What its helpers hold goes out, also when nobody has used the client yet.
 -spec with_client(#state{}) -> #state{}.
+with_client(#state{port = none, renewal = {_, _, Trial}} = State) ->
+    taken_over(Trial, State);
 with_client(#state{port = none, reload = none, helpers = Helpers} = State) ->
     case crema_helper:are_none(Helpers) orelse connect(State) of
         {ok, Connected} -> Connected;
@@ -239,15 +259,13 @@ format_status(_, [_Dictionary, State]) ->
 
 -spec client_for(crema_producer:purpose(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
+client_for(Purpose, From, #state{renewal = {Phase, _, _}} = State) when Phase =/= trial ->
+    wait_for_client(Purpose, From, State);
 client_for(_, _From, #state{port = Port} = State) when is_port(Port) ->
     {reply, {ok, Port}, State};
-client_for(purge, _From, State) ->
-    {reply, none, State};
-client_for(produce_now, _From, #state{reload = {_, _}} = State) ->
-    {reply, crema_producer:not_connected(), State};
-client_for(_, {Pid, _} = From, #state{reload = {_, _}, waiting = Waiting} = State) ->
-    {noreply, State#state{waiting = Waiting#{Pid => From}}};
-client_for(flush, _From, State) ->
+client_for(Purpose, From, #state{reload = {_, _}} = State) ->
+    wait_for_client(Purpose, From, State);
+client_for(Purpose, _From, State) when Purpose =:= flush; Purpose =:= purge ->
     {reply, none, State};
 client_for(_, _From, State) ->
     case connect(State) of
@@ -255,23 +273,27 @@ client_for(_, _From, State) ->
         {error, _} = Error -> {reply, Error, State}
     end.
 
+-spec wait_for_client(crema_producer:purpose(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+wait_for_client(purge, _From, State) ->
+    {reply, none, State};
+wait_for_client(produce_now, _From, State) ->
+    {reply, crema_producer:not_connected(), State};
+wait_for_client(_, {Pid, _} = From, #state{waiting = Waiting} = State) ->
+    {noreply, State#state{waiting = Waiting#{Pid => From}}}.
+
 -spec connect(#state{}) -> {ok, #state{}} | crema_error:error().
-connect(#state{options = Options, client = Client} = State) ->
-    Properties = crema_properties:kafka_properties(producer, Options),
-    Limits = [
-        {<<"max_messages">>, maps:get(max_queue_messages, Options)},
-        {<<"max_bytes">>, maps:get(max_queue_bytes, Options)},
-        {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
-        | crema_producer_events:limits(Options)
-    ],
-    case crema_settings:named(crema_client:open(producer, Properties, Limits), Options) of
-        {ok, Port, _} ->
-            New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
-            Connected = start_reporter(Port, State#state{port = Port, client = New}),
-            {ok, changed(await_idle(0, Connected))};
-        {error, _} = Error ->
-            Error
+connect(State) ->
+    case crema_producer:open(State#state.options) of
+        {ok, Port, _} -> {ok, connected(Port, State)};
+        Error -> Error
     end.
+
+-spec connected(port(), #state{}) -> #state{}.
+connected(Port, #state{options = Options, client = Client} = State) ->
+    New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
+    Connected = start_reporter(Port, State#state{port = Port, client = New}),
+    changed(await_idle(0, Connected)).
 
 %% Gives up the client: whoever comes finds none. `{Ref, _}' follows when it is
 %% gone.
@@ -298,8 +320,10 @@ answer_waiting(#state{port = Port, waiting = Waiting} = State) ->
 -spec disconnect(request | idle, #state{}) -> {ok | crema_error:error(), #state{}}.
 disconnect(_, #state{port = none, reload = none} = State) ->
     {ok, State};
-disconnect(_, #state{port = none} = State) ->
-    {crema_error:make(busy, "a new client is being made after a fatal error", #{}), State};
+disconnect(_, #state{port = Port, renewal = Renewal} = State) when
+    Port =:= none; Renewal =/= none
+->
+    {crema_error:make(busy, "a new client is being made", #{}), State};
 disconnect(Why, #state{port = Port} = State) ->
     Failures = failures(State),
     case crema_port:command(Port, ?CMD_RETIRE, <<>>) of
@@ -311,6 +335,43 @@ disconnect(Why, #state{port = Port} = State) ->
         {error, _} = Error ->
             {Error, State}
     end.
+
+%% ---- renewal ------------------------------------------------------------------------
+
+%% The new client is connected. The old one takes nothing more: whoever comes waits
+%% until all it has is reported, and so the order stays.
+-spec take_over(crema_renewal:trial(), #state{}) -> #state{}.
+take_over(Trial, #state{port = none, reload = none} = State) ->
+    taken_over(Trial, State);
+take_over(Trial, #state{port = Port, flush_timeout = Timeout, transactions = Transactions} = State) ->
+    case is_port(Port) andalso crema_port:command(Port, ?CMD_DRAIN, <<>>) of
+        ok ->
+            ok = crema_transactions:client(Transactions, none),
+            {ok, Ref} = crema_port:ask_async(Port, ?CMD_FLUSH, fun(Tag) -> Tag end),
+            _ = erlang:send_after(Timeout, self(), {flush_timeout, Ref}),
+            State#state{renewal = {flushing, Ref, Trial}};
+        false ->
+            {error, Reason} = crema_renewal:busy("the producer has met a fatal error"),
+            not_renewed(Reason, State);
+        {error, Reason} ->
+            not_renewed(Reason, State)
+    end.
+
+-spec taken_over(crema_renewal:trial(), #state{}) -> #state{}.
+taken_over(Trial, #state{port = Old, client = Client} = State) ->
+    Options = crema_renewal:options(Trial),
+    Free = State#state{options = Options, client = crema_client:detach(Client), renewal = none},
+    ok = crema_own:renew(Options),
+    #state{client = New} = Connected = connected(crema_renewal:port(Trial), Free),
+    _ = is_port(Old) andalso crema_client:close_async(Old),
+    Told = crema_client:connected(New),
+    ok = crema_renewal:done(crema_client:metadata(Told), Trial),
+    Connected#state{client = Told}.
+
+-spec not_renewed(crema_error:reason(), #state{}) -> #state{}.
+not_renewed(Reason, #state{renewal = {_, _, Trial}} = State) ->
+    ok = crema_renewal:failed(Reason, Trial),
+    State#state{renewal = none}.
 
 %% ---- callbacks ----------------------------------------------------------------------
 
@@ -365,6 +426,8 @@ idle(Before, #state{port = Port} = State) ->
 %% ---- fatal errors -------------------------------------------------------------------
 
 -spec fatal(crema_error:reason(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+fatal(Reason, #state{renewal = {_, _, _}} = State) ->
+    fatal(Reason, not_renewed(Reason, State));
 fatal({Code, _} = Reason, #state{options = Options, transactions = Transactions} = State) ->
     ok = crema_transactions:fatal(Transactions, Reason),
     Attempt = failures(State) + 1,
