@@ -3,11 +3,11 @@
 # shellcheck shell=bash
 
 # In the order of their ports within a node's share of the block.
-readonly LISTENERS=(PLAINTEXT CONTROLLER TLS SASL OAUTH SASLTLS)
+readonly LISTENERS=(PLAINTEXT CONTROLLER TLS SASL OAUTH SASLTLS MTLS HEROKU)
 
 host_of() { # LISTENER; the certificate is for localhost, the rest avoids look-ups
     case $1 in
-    TLS | SASLTLS) printf 'localhost' ;;
+    TLS | SASLTLS | MTLS) printf 'localhost' ;;
     *) printf '127.0.0.1' ;;
     esac
 }
@@ -40,6 +40,7 @@ create_cluster() { # DIR VERSION NODES MODE
         write_properties "$dir" "$first" "$nodes" "$node"
     done
     write_env "$dir" "$version" "$nodes" "$mode" "$first"
+    write_heroku_env "$dir" "$(bootstrap_of "$first" "$nodes" HEROKU)"
     format_storage "$dir"
 }
 
@@ -58,10 +59,24 @@ write_env() { # DIR VERSION NODES MODE FIRST
         echo "CA=$dir/tls/ca.pem"
         echo "CLIENT_CERT=$dir/tls/client.crt"
         echo "CLIENT_KEY=$dir/tls/client.key"
+        echo "HEROKU_DIR=$dir/tls/heroku"
         echo "SASL_USER=alice"
         echo "SASL_PASSWORD=alice-secret"
     } >"$dir/env.new"
     mv "$dir/env.new" "$dir/env"
+}
+
+# What Heroku sets for an application, to be sourced.
+write_heroku_env() { # DIR ADDRESSES
+    local tls=$1/tls/heroku
+    {
+        echo "export KAFKA_URL=kafka+ssl://${2//,/,kafka+ssl://}"
+        echo "export KAFKA_PREFIX=wisteria-12345."
+        echo "export KAFKA_TRUSTED_CERT='$(cat "$tls/ca.pem")'"
+        echo "export KAFKA_CLIENT_CERT='$(cat "$tls/client.pem")'"
+        echo "export KAFKA_CLIENT_CERT_KEY='$(cat "$tls/client.key")'"
+        echo "export OTHER_TRUSTED_CERT='$(cat "$tls/other-ca.pem")'"
+    } >"$1/heroku.env"
 }
 
 write_properties() { # DIR FIRST NODES NODE

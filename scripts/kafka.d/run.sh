@@ -65,4 +65,6 @@ export_env() { # DIR
         export "KAFKA_$name=$value"
     done <"$1/env"
     export KAFKA_BOOTSTRAP=$PLAINTEXT CREMA_TEST_BOOTSTRAP=$PLAINTEXT
+    # shellcheck source=/dev/null
+    [ -z "$heroku" ] || . "$1/heroku.env"
 }
