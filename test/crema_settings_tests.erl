@@ -106,6 +106,24 @@ faults_of_the_application_environment_test_() ->
         )
     end).
 
+unreadable_layers_test_() ->
+    %% What cannot be read is told of also where something better is given.
+    with(
+        #{"K_BOOTSTRAP_SERVERS" => "a:1", "K_CONF_LINGER_MS" => "1"},
+        [{client, [{kafka, nonsense}, {"flush_timeout", 1}]}, {producer, [{kafka, ["linger.ms"]}, "x"]}],
+        fun() ->
+            ?assertEqual(
+                lists:sort([
+                    {application, producer},
+                    {application, client, kafka},
+                    {application, producer, kafka},
+                    {application, client, "flush_timeout"}
+                ]),
+                lists:sort(wrong(crema_settings:parse(producer, #{env => {prefix, "K"}, kafka => []})))
+            )
+        end
+    ).
+
 certificates_go_together_test_() ->
     %% A given certificate has its own key; a given authority turns the check of host
     %% names on again, which only Heroku's own made needless.

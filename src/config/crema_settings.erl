@@ -80,7 +80,7 @@ entry(kafka, Properties, Source) ->
     case crema_input:pairs(Properties) of
         {ok, Pairs, _} -> [property(Name, Value, Source) || {Name, Value} <- Pairs];
         %% It is told of as a whole.
-        error -> [{kafka, kafka, Properties, Source}]
+        error -> []
     end;
 entry(Key, Value, Source) ->
     [{Key, Key, Value, Source}].
@@ -108,13 +108,16 @@ application(Scope) ->
         {Layer, crema_input:pairs(application:get_env(crema, Layer, #{}))}
      || Layer <- [Scope, client]
     ],
+    Unreadable = [{application, Layer} || {Layer, Pairs} <- Read, not is_ok(Pairs)] ++ [
+        {application, Layer, kafka}
+     || {Layer, {ok, Pairs, _}} <- Read,
+        {kafka, Properties} <- Pairs,
+        not is_ok(crema_input:pairs(Properties))
+    ],
     Reason = <<"must be a map, property list or keyword list">>,
     {
         [entries(maps:from_list(Pairs), {application, Layer}) || {Layer, {ok, Pairs, _}} <- Read],
-        [
-            #{option => {application, Layer}, reason => Reason}
-         || {Layer, Pairs} <- Read, not is_ok(Pairs)
-        ]
+        [#{option => Option, reason => Reason} || Option <- Unreadable]
     }.
 
 -spec is_ok({ok, list(), list()} | error) -> boolean().
@@ -164,14 +167,19 @@ under(Layer, Above) ->
 
 -spec merged(map(), [entry()]) -> map().
 merged(Given, Below) ->
-    Options = maps:from_list([{Key, Value} || {_, Key, Value, _} <- Below, is_atom(Key)]),
-    Properties = [{Name, Value} || {_, {kafka, Name}, Value, _} <- Below],
+    {OfKafka, Others} = lists:partition(fun({_, Key, _, _}) -> is_property(Key) end, Below),
+    Options = maps:from_list([{Key, Value} || {_, Key, Value, _} <- Others]),
+    Properties = [{Name, Value} || {_, {kafka, Name}, Value, _} <- OfKafka],
     case crema_input:pairs(maps:get(kafka, Given, [])) of
         {ok, Pairs, []} when Properties =/= [] ->
             maps:merge(Options, Given#{kafka => Pairs ++ Properties});
         _ ->
             maps:merge(Options, Given)
     end.
+
+-spec is_property(term()) -> boolean().
+is_property({kafka, _}) -> true;
+is_property(_) -> false.
 
 %% ---- what is wrong ----------------------------------------------------------------
 
