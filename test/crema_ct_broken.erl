@@ -12,7 +12,7 @@ secret() -> ?SECRET.
 %% {What, Kind, Options, Variables, Names, Says}: a start fails, and its message has
 %% both, the variable or key and the fault.
 of_env() ->
-    urls() ++ halves() ++ prefixed() ++ refused_by_librdkafka() ++ of_consumers() ++ elsewhere().
+    urls() ++ halves() ++ pems() ++ prefixed() ++ refused_by_librdkafka() ++ of_consumers() ++ elsewhere().
 
 urls() ->
     [
@@ -52,6 +52,22 @@ halves() ->
             "variable KAFKA_CLIENT_CERT", "is not set, but KAFKA_CLIENT_CERT_KEY is"},
         {no_certificate, producer, [{env, heroku}], [Url, {"KAFKA_TRUSTED_CERT", ?SECRET}],
             "variable KAFKA_TRUSTED_CERT", "is no PEM"}
+    ].
+
+%% What is wrong in each has its own table; here they are known by their variables.
+pems() ->
+    Good = [
+        {"KAFKA_URL", "kafka+ssl://a:9092"}, {"KAFKA_CLIENT_CERT", "c"},
+        {"KAFKA_CLIENT_CERT_KEY", ?SECRET}
+    ],
+    [
+        {{pem, Name}, producer, [{env, heroku}], lists:keystore(Name, 1, Good, {Name, Value}),
+            "variable " ++ Name, "is no PEM"}
+     || {Name, Value} <- [
+            {"KAFKA_TRUSTED_CERT", "/no/file"},
+            {"KAFKA_CLIENT_CERT", "c"},
+            {"KAFKA_CLIENT_CERT_KEY", ?SECRET}
+        ]
     ].
 
 prefixed() ->
