@@ -59,6 +59,10 @@ static cr_slot_t *slot_of(const cr_group_t *group, int32_t partition) {
         return slot;
 }
 
+static bool three_lend(const cr_group_t *group) {
+        return group->lenders == 3;
+}
+
 static bool all_is_lent(const cr_group_t *group) {
         return group->lenders == 3 && slot_of(group, 0)->ready.bytes > 3 * EQUAL;
 }
@@ -86,12 +90,11 @@ static int join_filled(void **state) {
         return 0;
 }
 
-/* Four partitions, with messages in the first. */
-static int join_one_of_four(void **state) {
+/* Four partitions, all of them empty. */
+static int join_four(void **state) {
         member_t *member;
         (void)set_up_member(state);
         member = *state;
-        fill(member, "t4", 0);
         join_at(member, "t4", "earliest");
         group_of(member)->options.prefetch = (int64_t)4 * LIMIT;
         assert_true(serve_until(member, has_four));
@@ -270,6 +273,8 @@ static void lent_and_claimed(void **state) {
         cr_slot_t *slot = slot_of(group, 0);
         for (int32_t partition = 1; partition < 4; partition++)
                 take_slot(member, slot_of(group, partition), 1);
+        assert_true(serve_until(member, three_lend));
+        fill(member, "t4", 0);
         assert_true(serve_until(member, all_is_lent));
         fill(member, "t4", 1);
         assert_true(serve_until(member, one_is_claimed));
@@ -278,10 +283,6 @@ static void lent_and_claimed(void **state) {
         packet_free(test_host_packet(member->host, CR_PACKET_BATCH));
         take_slot(member, slot, MESSAGES);
         expect_all(member, 0);
-}
-
-static bool three_lend(const cr_group_t *group) {
-        return group->lenders == 3;
 }
 
 /* Proves that of a partition that lends no message is passed over, be it larger than
@@ -340,12 +341,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(trimmed_while_opened, join_filled,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(opened_in_vain, join_filled, tear_down_member),
-                cmocka_unit_test_setup_teardown(lent_and_claimed, join_one_of_four,
+                cmocka_unit_test_setup_teardown(lent_and_claimed, join_four, tear_down_member),
+                cmocka_unit_test_setup_teardown(large_one_is_claimed_for, join_four,
                                                 tear_down_member),
-                cmocka_unit_test_setup_teardown(large_one_is_claimed_for, join_one_of_four,
-                                                tear_down_member),
-                cmocka_unit_test_setup_teardown(more_than_kept_stays, join_one_of_four,
-                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(more_than_kept_stays, join_four, tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
