@@ -11,7 +11,7 @@
 -export([
     noack_and_crash/1, ack_from_elsewhere/1, stale_token/1, committed_is_contiguous/1,
     stop_drains/1, stop_comes_before_what_waits/1, stop_kills_late_handlers/1,
-    start_latest/1, start_is_committed/1,
+    start_latest/1, start_is_committed/1, sought_by_another/1,
     killed_consumer/1, position_at_end/1
 ]).
 
@@ -29,7 +29,7 @@ groups() ->
         {side_by_side, [parallel], [
             noack_and_crash, ack_from_elsewhere, stale_token, committed_is_contiguous,
             stop_drains, stop_comes_before_what_waits, stop_kills_late_handlers,
-            start_latest, start_is_committed,
+            start_latest, start_is_committed, sought_by_another,
             killed_consumer, position_at_end
         ]}
     ].
@@ -242,6 +242,28 @@ start_is_committed(Config) ->
     ok = crema_ct:fill(Config, Topic, 0, [11, 12]),
     _ = crema_ct:consumer(Config, Topic, #{to => self()}, Options),
     ?assertEqual([11, 12], values(crema_ct:handled(2))).
+
+sought_by_another(Config) ->
+    %% What is acknowledged of a partition that is back is committed, also where
+    %% another member went back to before what this one had committed of it.
+    [A, B] = [filled(Config, 10), filled(Config, 1)],
+    Group = #{group => crema_ct:unique(<<"group">>)},
+    First = crema_ct:consumer(Config, A, #{to => self()}, Group),
+    _ = crema_ct:handled(10),
+    {ok, [#{offset := 10}]} = crema:commit(First),
+    ok = crema_control:subscribe(First, [B]),
+    _ = crema_ct:handled(1),
+    Never = #{handle => fun(_, State) -> {noack, State} end},
+    Second = crema_ct:consumer(Config, A, Never, Group),
+    assigned(Second),
+    {ok, _} = crema:seek(Second, {A, 0}, 3),
+    ok = crema_consumer:stop(Second),
+    ok = crema_control:subscribe(First, [A]),
+    ?assertEqual(lists:seq(4, 10), values(crema_ct:handled(7))),
+    crema_ct:await(fun() ->
+        {ok, [#{offset := Offset}]} = crema_control:committed(First),
+        Offset =:= 10
+    end).
 
 killed_consumer(Config) ->
     %% After a kill everything that was not acknowledged comes again: there may be

@@ -28,6 +28,8 @@ typedef struct cr_topics {
         rd_kafka_topic_partition_list_t *sought;     /* subscribed to, and not yet looked for */
         /* By partition 0. One whose offset is 0 has offsets that are committed. */
         rd_kafka_topic_partition_list_t *there;
+        /* The partitions that the member has been given: group_assign.c. */
+        rd_kafka_topic_partition_list_t *had;
 } cr_topics_t;
 
 typedef struct cr_group {

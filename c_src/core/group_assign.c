@@ -15,6 +15,7 @@ typedef struct assign_job {
         rd_kafka_queue_t **queues;                   /* owned, one each */
         cr_begin_t begin;
         bool commits;                              /* starts are committed */
+        bool commits_acked;                        /* ... and what is acknowledged */
         bool fetched;                              /* what is committed is known */
         rd_kafka_topic_partition_list_t *fresh;    /* owned: starts yet to be committed */
         rd_kafka_topic_partition_list_t *unplaced; /* owned: their starts are not known yet */
@@ -30,6 +31,31 @@ typedef struct assign_job {
 /* After so many those wait for whose starts cannot be told, and no others. */
 #define TRIES_TOGETHER 10
 
+/* librdkafka commits nothing below what it has committed of a partition, and does
+ * not forget that while others have it, who may have gone back: so where one begins
+ * that is back is committed, as if it was new. */
+static void add_returned(cr_client_t *client, assign_job_t *assign) {
+        const rd_kafka_topic_partition_list_t *had = client->group->topics.had;
+        for (int i = 0; assign->commits_acked && i < assign->partitions->cnt; i++) {
+                const rd_kafka_topic_partition_t *at = &assign->partitions->elems[i];
+                if (at->offset < 0 ||
+                    !rd_kafka_topic_partition_list_find(had, at->topic, at->partition) ||
+                    rd_kafka_topic_partition_list_find(assign->fresh, at->topic, at->partition))
+                        continue;
+                rd_kafka_topic_partition_list_add(assign->fresh, at->topic, at->partition)->offset =
+                        at->offset;
+        }
+}
+
+static void remember(cr_client_t *client, const rd_kafka_topic_partition_list_t *given) {
+        rd_kafka_topic_partition_list_t *had = client->group->topics.had;
+        for (int i = 0; i < given->cnt; i++) {
+                const rd_kafka_topic_partition_t *at = &given->elems[i];
+                if (!rd_kafka_topic_partition_list_find(had, at->topic, at->partition))
+                        rd_kafka_topic_partition_list_add(had, at->topic, at->partition);
+        }
+}
+
 static rd_kafka_resp_err_t find_positions(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
         if (assign->begin.start != CR_START_EARLIEST)
@@ -41,6 +67,8 @@ static rd_kafka_resp_err_t find_positions(cr_client_t *client, assign_job_t *ass
         if (!err && !assign->fresh)
                 err = cr_find_starts(client->rk, &assign->begin, assign->partitions, &assign->fresh,
                                      &assign->error);
+        if (!err)
+                add_returned(client, assign);
         return err;
 }
 
@@ -85,12 +113,15 @@ static void answer(cr_client_t *client, assign_job_t *assign) {
         if (assign->fresh->cnt) /* a close commits it, if nothing does before */
                 (void)rd_kafka_offsets_store(client->rk, assign->fresh);
         assign->answered = true;
+        remember(client, assign->partitions);
 }
 
 /* A leader that is gone may stay away: those that need one are left to
  * group_place.c. They are paused, so that any offset will do for librdkafka. */
-static void leave_unplaced(assign_job_t *assign) {
+static void leave_unplaced(cr_client_t *client, assign_job_t *assign) {
         rd_kafka_topic_partition_list_t *all = assign->partitions;
+        assign->fresh = rd_kafka_topic_partition_list_new(0);
+        add_returned(client, assign);
         for (int i = 0; i < all->cnt; i++) {
                 if (all->elems[i].offset >= 0)
                         continue;
@@ -98,7 +129,6 @@ static void leave_unplaced(assign_job_t *assign) {
                                                   all->elems[i].partition);
                 all->elems[i].offset = 0;
         }
-        assign->fresh = rd_kafka_topic_partition_list_new(0);
 }
 
 /* Nothing that this member could do would mend it. */
@@ -131,7 +161,7 @@ static void run_assign(cr_client_t *client, cr_job_t *job) {
                         return;
                 }
                 if (assign->fetched && !assign->fresh && assign->tries >= TRIES_TOGETHER) {
-                        leave_unplaced(assign);
+                        leave_unplaced(client, assign);
                         answer(client, assign);
                         return;
                 }
@@ -230,6 +260,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->partitions = rd_kafka_topic_partition_list_copy(partitions);
                 assign->queues = cr_alloc((size_t)partitions->cnt * sizeof(rd_kafka_queue_t *));
                 assign->commits = client->group->options.commits != CR_COMMITS_NEVER;
+                assign->commits_acked = client->group->options.commits == CR_COMMITS_ACKNOWLEDGED;
                 assign->unplaced = rd_kafka_topic_partition_list_new(0);
                 assign->begin = cr_group_begin(client->group);
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {

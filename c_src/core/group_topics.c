@@ -17,12 +17,14 @@ void cr_topics_init(cr_topics_t *topics) {
         topics->subscribed = rd_kafka_topic_partition_list_new(0);
         topics->sought = rd_kafka_topic_partition_list_new(0);
         topics->there = rd_kafka_topic_partition_list_new(0);
+        topics->had = rd_kafka_topic_partition_list_new(0);
 }
 
 void cr_topics_clear(cr_topics_t *topics) {
         rd_kafka_topic_partition_list_destroy(topics->subscribed);
         rd_kafka_topic_partition_list_destroy(topics->sought);
         rd_kafka_topic_partition_list_destroy(topics->there);
+        rd_kafka_topic_partition_list_destroy(topics->had);
 }
 
 void cr_topics_subscribe(cr_topics_t *topics, const rd_kafka_topic_partition_list_t *asked) {
