@@ -45,7 +45,9 @@ static void be_fenced(member_t *member) {
 }
 
 static void unsubscribe(member_t *member) {
-        rd_kafka_mock_broker_set_rtt(member->mock, 1, 2000);
+        /* its assignment is on its way for so long: */
+        rd_kafka_mock_broker_push_request_error_rtts(member->mock, 1, SYNC_GROUP, 1,
+                                                     RD_KAFKA_RESP_ERR_NO_ERROR, 2000);
         join(member);
         await_joined(member);
         subscribe_to_nothing(member);
