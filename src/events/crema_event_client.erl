@@ -1,0 +1,69 @@
+%% @private The events that producers and consumers have in common.
+-module(crema_event_client).
+
+-export([events/0]).
+-import(crema_event_row, [event/4, client/0, problem/0]).
+
+-type row() :: crema_event_table:row().
+-type field() :: crema_event_table:field().
+
+-spec events() -> [row()].
+events() ->
+    [
+        event([crema, client, connected],
+            <<"A broker can be reached, at first or again after disconnected.">>,
+            [], client()),
+        event([crema, client, disconnected],
+            <<"No broker can be reached any more; once, not per attempt to reconnect.">>,
+            [], client() ++ problem()),
+        event([crema, client, error],
+            <<"Something failed outside any call: a host not resolved, a log-in refused, an "
+                "unknown topic subscribed to. Once per change of state.">>,
+            [], client() ++ problem() ++ [
+                {topic, {optional, binary}, <<"the topic concerned">>},
+                {partition, {optional, integer}, <<"the partition concerned">>}
+            ]),
+        event([crema, client, fatal],
+            <<"The client cannot go on and is rebuilt or stopped.">>,
+            [{outstanding, {optional, {integer, messages}}, <<"messages without a report yet">>}],
+            client() ++ problem()),
+        event([crema, client, renewed],
+            <<"A new client has taken the place of the old one: see crema_renewal:renew/3.">>,
+            [{duration, {integer, ms}, <<"since it was asked for">>}], client()),
+        event([crema, client, log],
+            <<"A line of librdkafka's log.">>,
+            [{dropped, {integer, messages}, <<"lines dropped since the last, in a storm">>}],
+            client() ++ [
+                {level, atom, <<"level of OTP's logger">>},
+                {facility, binary, <<"the part of librdkafka that speaks">>},
+                {message, binary, <<"the line">>}
+            ]),
+        event([crema, client, certificate],
+            <<"A certificate needs attention; told when a client is opened.">>, [],
+            [{property, binary, <<"the librdkafka property concerned">>} | client()] ++
+                [{message, binary, <<"what is the matter: it will expire, or the like">>}]),
+        event([crema, client, statistics],
+            <<"librdkafka's statistics, every statistics.interval.ms (under kafka; off by default): "
+                "the totals, and all of it.">>,
+            statistics(),
+            client() ++ [{statistics, map, <<"the whole, as crema:statistics/1 has it">>}])
+    ].
+
+-spec statistics() -> [field()].
+statistics() ->
+    [
+        {Name, {optional, Type}, Doc}
+     || {Name, Type, Doc} <- [
+            {msg_cnt, {integer, messages}, <<"messages in the producer queue">>},
+            {msg_size, {integer, bytes}, <<"their size">>},
+            {replyq, integer, <<"events waiting to be served">>},
+            {tx, integer, <<"requests sent">>},
+            {tx_bytes, {integer, bytes}, <<"bytes sent">>},
+            {rx, integer, <<"responses received">>},
+            {rx_bytes, {integer, bytes}, <<"bytes received">>},
+            {txmsgs, {integer, messages}, <<"messages sent">>},
+            {txmsg_bytes, {integer, bytes}, <<"their size">>},
+            {rxmsgs, {integer, messages}, <<"messages received">>},
+            {rxmsg_bytes, {integer, bytes}, <<"their size">>}
+        ]
+    ].
