@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test test-fast bench fmt fmt-check tidy clean
+.PHONY: help build demo check-connection test test-fast bench fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,10 @@ demo: ## count the words of a text; FILE=path, BOOTSTRAP=host:port of your own
 	@scripts/setup demo
 	@rebar3 compile
 	@examples/demo/run
+
+check-connection: ## what is wrong with one; ARGS="-b host:port -t topic", see scripts/check-connection
+	@rebar3 compile >/dev/null
+	@scripts/check-connection $(ARGS)
 
 test: ## every layer of the tests, on real brokers too
 	@scripts/setup test

@@ -454,6 +454,7 @@ defmodule Crema do
   defdelegate commit(consumer, partitions \\ :all), to: Crema.Control
   defdelegate stream(opts), to: Crema.Reader
   defdelegate explain_config(config), to: Crema.Config
+  defdelegate check(opts), to: Crema.Check
 
   @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
   @spec info() :: map

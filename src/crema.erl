@@ -13,11 +13,10 @@
 -export([flush/2, purge/1, queue_size/1, disconnect/1, partition_count/2, variant/2]).
 -export([transaction/2, transaction/3, abort/2, send_offsets/3, group_metadata/1]).
 -export([buffer/2, buffer_many/2, flush_buffer/1, flush_buffer/2, flush_buffer_async/1]).
--export([buffer_size/1, purge_buffer/1]).
+-export([buffer_size/1, purge_buffer/1, ack/1, ack/2, nack/1, nack/2, delegate/2]).
 -export([topic/2, topic/3, push/2, push/3, close_topic/2]).
--export([ack/1, ack/2, nack/1, nack/2, delegate/2]).
 -export([pause/2, resume/2, seek/3, commit/1, commit/2, fold/3]).
--export([info/0, info/1, status/1, statistics/1, await_ready/2, explain_config/1]).
+-export([check/1, info/0, info/1, status/1, statistics/1, await_ready/2, explain_config/1]).
 
 -export_type([message/0, tombstone/0, report/0, result/0, ref/0, callback/0]).
 -export_type([produce_options/0, tombstone_options/0, producer/0, variant/0, topic/0]).
@@ -451,6 +450,10 @@ fold(Options, Fun, Acc) -> crema_reader:fold(Options, Fun, Acc).
     {ok, crema_explain:explanation()} | crema_error:error().
 explain_config(Config) -> crema_explain:explain(Config).
 
+%% @doc See {@link crema_check:check/1}.
+-spec check(Options :: map() | list()) -> crema_check:result().
+check(Options) -> crema_check:check(Options).
+
 %% @doc About the driver: librdkafka's version, clients being wound up.
 -spec info() -> map().
 info() ->
@@ -463,8 +466,7 @@ info() ->
 %% callbacks to be run) or a consumer (its partitions, what is delivered, stored,
 %% unacknowledged, and the memory of what was fetched).
 -spec info(crema_registry:ref()) -> map().
-info(Client) ->
-    crema_info:client(Client).
+info(Client) -> crema_info:client(Client).
 
 %% @doc Whether a client is well, without asking anybody: for health probes.
 %% `connected', `fatal', `state'; for consumers `joined', `assigned', `paused' and
@@ -473,16 +475,14 @@ info(Client) ->
 %% producers also `idle' (not used yet), `disconnected', `reloading' (after a
 %% fatal error) and `stopping'.
 -spec status(crema_registry:ref()) -> map().
-status(Client) ->
-    crema_info:status(Client).
+status(Client) -> crema_info:status(Client).
 
 %% @doc librdkafka's statistics of a producer or consumer, the last that came,
 %% decorated as {@link crema_statistics:decorate/3} tells. `not_enabled' unless
 %% `statistics.interval.ms' is set under `kafka'; `not_yet' before the first.
 -spec statistics(crema_registry:ref()) ->
     {ok, crema_statistics:statistics()} | crema_error:error().
-statistics(Client) ->
-    crema_info:statistics(Client).
+statistics(Client) -> crema_info:statistics(Client).
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.
 %% A producer that is idle or disconnected connects.

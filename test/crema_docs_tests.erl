@@ -110,7 +110,7 @@ examples() ->
         lists:foldl(fun run/2, [], fences("docs/configuration.md") ++ fences("docs/events.md")),
         Pages = [
             "variants", "pools", "partitioning", "lifecycle", "groups", "handlers", "control",
-            "reading", "security", "renewal"
+            "reading", "security", "renewal", "check"
         ],
         lists:foreach(
             fun(Page) ->

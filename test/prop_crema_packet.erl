@@ -297,6 +297,15 @@ samples(?CMD_START_AT) ->
 samples(?CMD_COMMITTED) -> [term_to_binary({tag(), Of, 10}) || Of <- partition_samples()];
 samples(?CMD_LIST_OFFSETS) ->
     [term_to_binary({tag(), Of, Where, 0, 10}) || Of <- partition_samples(), Where <- ['end', timestamp]];
+samples(?CMD_PROBE) ->
+    Settings = [{<<"ssl.ca.pem">>, <<"-">>}, {<<"ssl.cipher.suites">>, <<"ALL">>}],
+    [
+        term_to_binary({tag(), <<"127.0.0.1">>, 1, <<"localhost">>, Given, [<<0, 0, 0, 0>>], 10})
+     || Given <- [[], Settings]
+    ];
+samples(?CMD_DESCRIBE) -> [term_to_binary({tag(), Topic, 0, 10}) || Topic <- [<<>>, ?OTHER]];
+samples(?CMD_READABLE) -> [term_to_binary({tag(), ?OTHER, 0, 10})];
+samples(?CMD_OPERATIONS) -> [term_to_binary({tag(), ?OTHER, Kind, 10}) || Kind <- [0, 1]];
 samples(?CMD_ASSIGN) ->
     [term_to_binary([{?OTHER, P, 0, To} || P <- [0, 1]]) || To <- [infinity, 7]];
 samples(?CMD_REDELIVER) -> [<<(slot()):64, 5:64, 9:64>>];

@@ -73,6 +73,17 @@ void cr_client_close(cr_client_t *client) {
         (void)cr_lane_submit(&client->life, &client->reap);
 }
 
+bool cr_client_reads(cr_client_t *client, cr_reads_t how, cr_reply_t *reply) {
+        if (client->reads == CR_READS_NOTHING)
+                client->reads = how;
+        if (client->reads == how)
+                return true;
+        cr_answer_own(client, reply, "wrong_state",
+                      "a client that has asked what can be read takes no assignment, nor does one "
+                      "with an assignment ask");
+        return false;
+}
+
 void cr_client_job_done(cr_client_t *client, cr_job_t *job) {
         pthread_mutex_lock(&client->finished_lock);
         job->next = NULL;

@@ -36,6 +36,10 @@ typedef enum cr_kind {
 
 typedef enum cr_state { CR_NEW, CR_OPENING, CR_OPEN, CR_RETIRED } cr_state_t;
 
+/* How it reads, from the first time on: where both are tried on one partition an
+ * assertion of librdkafka's ends the process. */
+typedef enum cr_reads { CR_READS_NOTHING, CR_READS_ASSIGNED, CR_READS_ALONE } cr_reads_t;
+
 /* How an asker recognises the answer that comes later. */
 typedef struct cr_tag {
         cr_recipient_t to; /* 0: nobody waits */
@@ -48,6 +52,7 @@ struct cr_client {
         void *host;               /* set once */
         cr_kind_t kind;
         cr_state_t state;
+        cr_reads_t reads;
         cr_recipient_t owner; /* who opened it: gets the events */
         atomic_bool closing;  /* read by lanes between slices */
 
@@ -141,6 +146,8 @@ static inline bool cr_client_closing(cr_client_t *client) {
 CR_COMMANDS(CR_COMMAND_DECLARE)
 #undef CR_COMMAND_DECLARE
 
+/* False, and answered, when it reads in the other way. */
+bool cr_client_reads(cr_client_t *client, cr_reads_t how, cr_reply_t *reply);
 /* Called by a lane when a job has run. @locality lane */
 void cr_client_job_done(cr_client_t *client, cr_job_t *job);
 /* Calls done() of the jobs that have run. */

@@ -67,6 +67,15 @@
  *                                                     {ok, [Slot | {error, _}]}: offsets of what is
  *                                                     to be read, without To; one with an error is
  *                                                     not read
+ *   PROBE        {Tag, Address, Port, Host, [{Property, Value}], [Request], Millis}
+ *                                                     later: {ok, [{Fact, Value}]} (probe.c)
+ *   DESCRIBE     {Tag, Topic | <<>>, 0, Millis}       later: {ok, {[{Id, Host, Port}],
+ *                                                     [{Topic, ok | {error, _}, [Leader | -1]}]}};
+ *                                                     with 1 for 0, of all topics
+ *   READABLE     {Tag, Topic, Partition, Millis}      later: {ok, true} | {error, _}, of a fetch at
+ *                                                     its end; for clients that read nothing else
+ *   OPERATIONS   {Tag, Topic, 0, Millis}              later: {ok, [Operation]}, that the user may
+ *                                                     carry out; with 1 for 0, of a group
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *
@@ -153,6 +162,10 @@
         ROW(START_AT, 43, CONSUMER, TERM)                                                          \
         ROW(COMMITTED, 52, CONSUMER, TERM)                                                         \
         ROW(LIST_OFFSETS, 53, SLOTTED, TERM)                                                       \
+        ROW(PROBE, 72, NEW, TERM)                                                                  \
+        ROW(DESCRIBE, 73, CLIENT, TERM)                                                            \
+        ROW(READABLE, 74, SLOTTED, TERM)                                                           \
+        ROW(OPERATIONS, 75, CLIENT, TERM)                                                          \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
         ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 

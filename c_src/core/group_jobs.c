@@ -188,6 +188,8 @@ void cr_do_SUBSCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *repl
         cr_start_t start, out_of_range;
         int64_t time, unused;
         cr_text_t tag;
+        if (!cr_client_reads(client, CR_READS_ASSIGNED, reply))
+                return;
         if (!cr_read_tuple(&term, 5)) {
                 cr_answer_malformed(client, reply);
                 return;

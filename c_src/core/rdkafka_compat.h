@@ -36,4 +36,76 @@ static inline bool cr_sends_chain(void) {
         return rd_kafka_version() >= 0x020800ff;
 }
 
+/* What the user may do with a topic or group is told by brokers (2.3). */
+#if RD_KAFKA_VERSION >= 0x020300ff
+/* The answer comes to the queue; false when it cannot be asked. */
+static inline bool cr_ask_operations(rd_kafka_t *rk, const char *name, bool of_group, int millis,
+                                     rd_kafka_queue_t *queue) {
+        rd_kafka_AdminOptions_t *options =
+                rd_kafka_AdminOptions_new(rk, of_group ? RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS
+                                                       : RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(&name, 1);
+        char text[8];
+        rd_kafka_error_t *refused =
+                rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+        bool asked = !refused && rd_kafka_AdminOptions_set_request_timeout(options, millis, text,
+                                                                           sizeof(text)) ==
+                                         RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (asked && of_group)
+                rd_kafka_DescribeConsumerGroups(rk, &name, 1, options, queue);
+        else if (asked)
+                rd_kafka_DescribeTopics(rk, topics, options, queue);
+        if (refused)
+                rd_kafka_error_destroy(refused);
+        rd_kafka_TopicCollection_destroy(topics);
+        rd_kafka_AdminOptions_destroy(options);
+        return asked;
+}
+
+/* Borrowed from the event; NULL, and an error or none, where they were not told. */
+static inline const rd_kafka_AclOperation_t *cr_operations(rd_kafka_event_t *event, bool of_group,
+                                                           size_t *count,
+                                                           const rd_kafka_error_t **error) {
+        const rd_kafka_DescribeTopics_result_t *of_topics =
+                rd_kafka_event_DescribeTopics_result(event);
+        const rd_kafka_DescribeConsumerGroups_result_t *of_groups =
+                rd_kafka_event_DescribeConsumerGroups_result(event);
+        size_t found = 0;
+        *count = 0;
+        *error = NULL;
+        if (of_group && of_groups) {
+                const rd_kafka_ConsumerGroupDescription_t **groups =
+                        rd_kafka_DescribeConsumerGroups_result_groups(of_groups, &found);
+                if (!found)
+                        return NULL;
+                *error = rd_kafka_ConsumerGroupDescription_error(groups[0]);
+                return rd_kafka_ConsumerGroupDescription_authorized_operations(groups[0], count);
+        }
+        if (!of_group && of_topics) {
+                const rd_kafka_TopicDescription_t **topics =
+                        rd_kafka_DescribeTopics_result_topics(of_topics, &found);
+                if (!found)
+                        return NULL;
+                *error = rd_kafka_TopicDescription_error(topics[0]);
+                return rd_kafka_TopicDescription_authorized_operations(topics[0], count);
+        }
+        return NULL;
+}
+#else
+static inline bool cr_ask_operations(rd_kafka_t *rk, const char *name, bool of_group, int millis,
+                                     rd_kafka_queue_t *queue) {
+        (void)rk, (void)name, (void)of_group, (void)millis, (void)queue;
+        return false;
+}
+
+static inline const rd_kafka_AclOperation_t *cr_operations(rd_kafka_event_t *event, bool of_group,
+                                                           size_t *count,
+                                                           const rd_kafka_error_t **error) {
+        (void)event, (void)of_group;
+        *count = 0;
+        *error = NULL;
+        return NULL;
+}
+#endif
+
 #endif

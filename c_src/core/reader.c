@@ -185,6 +185,8 @@ void cr_do_ASSIGN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) 
         cr_writer_t out;
         place_t place;
         int count = count_places(term);
+        if (!cr_client_reads(client, CR_READS_ASSIGNED, reply))
+                return;
         if (count < 0) {
                 cr_answer_malformed(client, reply);
                 return;

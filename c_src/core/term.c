@@ -172,6 +172,12 @@ void cr_write_binary(cr_writer_t *out, const void *bytes, size_t size) {
         WRITE(out, ei_x_encode_binary(&out->x, bytes, (int)size));
 }
 
+void cr_writer_discard(cr_writer_t *out) {
+        if (out->x.buff)
+                ei_x_free(&out->x);
+        out->x.buff = NULL;
+}
+
 cr_buf_t *cr_writer_finish(cr_writer_t *out, const cr_host_ops_t *ops, size_t *size) {
         cr_buf_t *buf = NULL;
         *size = 0;
@@ -179,7 +185,6 @@ cr_buf_t *cr_writer_finish(cr_writer_t *out, const cr_host_ops_t *ops, size_t *s
                 *size = (size_t)out->x.index;
                 memcpy(ops->buf_bytes(buf), out->x.buff, *size);
         }
-        if (out->x.buff)
-                ei_x_free(&out->x);
+        cr_writer_discard(out);
         return buf;
 }

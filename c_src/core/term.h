@@ -61,6 +61,8 @@ void cr_write_integer(cr_writer_t *out, int64_t value);
 void cr_write_double(cr_writer_t *out, double value);
 void cr_write_text(cr_writer_t *out, const char *text);
 void cr_write_binary(cr_writer_t *out, const void *bytes, size_t size);
+/* Frees a writer that is not to be finished. */
+void cr_writer_discard(cr_writer_t *out);
 /* Frees the writer; returns an owned block of the host, or NULL. */
 cr_buf_t *cr_writer_finish(cr_writer_t *out, const cr_host_ops_t *ops, size_t *size);
 

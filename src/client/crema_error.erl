@@ -291,6 +291,46 @@ network_hints() ->
         ssl =>
             <<"TLS failed: check ssl.ca.location or ssl.ca.pem, that the certificate is valid for "
                 "the host name, and that the port speaks TLS.">>,
+        unknown_host =>
+            <<"Correct the name in bootstrap_servers, or have it known here (DNS, /etc/hosts).">>,
+        name_servers_silent =>
+            <<"Check /etc/resolv.conf, and that the name servers can be reached.">>,
+        connection_refused =>
+            <<"The host is there, and nothing listens on that port: start the broker, or correct "
+                "the port.">>,
+        firewalled =>
+            <<"Something on the way swallows it: let a firewall, security group or network policy "
+                "pass the port, or check that the host is up.">>,
+        unreachable =>
+            <<"Check routes and the address: a VPN, a private network or IPv6 may be missing here.">>,
+        no_answer =>
+            <<"The broker is stopped, hangs or is overloaded, or the port is of something else.">>,
+        no_kafka =>
+            <<"Check host and port: it is of another service, or the broker ended the connection; "
+                "its log tells why.">>,
+        tls_expected => <<"Set security.protocol to ssl, or to sasl_ssl.">>,
+        tls_not_spoken =>
+            <<"Set security.protocol to plaintext or sasl_plaintext, or use the port of a listener "
+                "with TLS.">>,
+        tls_untrusted =>
+            <<"Give the certificate of the authority that signed it, as ssl.ca.pem or "
+                "ssl.ca.location.">>,
+        tls_expired => <<"Renew the broker's certificate, and check the clocks of both.">>,
+        tls_host_mismatch =>
+            <<"Use a name that the certificate has, or renew it with this one; with "
+                "ssl.endpoint.identification.algorithm set to none any certificate of the "
+                "authority will do.">>,
+        tls_client_refused =>
+            <<"The broker wants a client's certificate that it trusts: ssl.certificate.pem and "
+                "ssl.key.pem, or their locations.">>,
+        tls_settings => <<"Correct the file or text that the property names.">>,
+        tls_failed => <<"Compare versions, ciphers and curves with those of the broker.">>,
+        sasl_expected => <<"Set security.protocol to sasl_plaintext or sasl_ssl, and a user.">>,
+        sasl_not_expected =>
+            <<"Set security.protocol to plaintext or ssl, or use the port of a listener with SASL.">>,
+        advertised_unreachable =>
+            <<"Clients connect to what the broker's advertised.listeners says, not to what they "
+                "began with: correct it there, or make that name and port reachable here.">>,
         authentication => ?CREDENTIALS,
         sasl_authentication_failed => ?CREDENTIALS,
         unsupported_sasl_mechanism =>

@@ -1,0 +1,112 @@
+%% @private The steps of a diagnosis, as they are returned and shown.
+-module(crema_check_step).
+
+-export([ok/3, ok/4, warning/3, failed/4, failed/5, skipped/3, verdict/1, format/2]).
+
+-export_type([step/0, name/0, status/0]).
+
+-type name() ::
+    options | names | tcp | tls | kafka | sasl | brokers | topics | read | write | group.
+-type status() :: ok | warning | failed | skipped.
+
+-type step() :: #{
+    step := name(),
+    status := status(),
+    %% What it is about: a server, a broker, a topic or a group.
+    subject := binary(),
+    message := binary(),
+    %% What to do; empty where there is nothing to be done.
+    hint := binary(),
+    details := map(),
+    %% Of one that failed.
+    code => crema_error:code()
+}.
+
+-spec ok(name(), binary(), iodata()) -> step().
+ok(Name, Subject, Message) -> ok(Name, Subject, Message, #{}).
+
+-spec ok(name(), binary(), iodata(), map()) -> step().
+ok(Name, Subject, Message, Details) ->
+    (step(Name, ok, Subject, Message))#{details := Details}.
+
+-spec warning(name(), binary(), iodata()) -> step().
+warning(Name, Subject, Message) -> step(Name, warning, Subject, Message).
+
+-spec skipped(name(), binary(), iodata()) -> step().
+skipped(Name, Subject, Message) -> step(Name, skipped, Subject, Message).
+
+-spec failed(name(), binary(), crema_error:code(), iodata()) -> step().
+failed(Name, Subject, Code, Message) -> failed(Name, Subject, Code, Message, #{}).
+
+-spec failed(name(), binary(), crema_error:code(), iodata(), map()) -> step().
+failed(Name, Subject, Code, Message, Details) ->
+    Hint = crema_error:hint(Code),
+    (step(Name, failed, Subject, without(Hint, text(Message))))#{
+        code => Code, hint := Hint, details := Details
+    }.
+
+-spec step(name(), status(), binary(), iodata()) -> step().
+step(Name, Status, Subject, Message) ->
+    #{
+        step => Name,
+        status => Status,
+        subject => Subject,
+        message => text(Message),
+        hint => <<>>,
+        details => #{}
+    }.
+
+-spec text(iodata()) -> binary().
+text(Message) -> unicode:characters_to_binary(Message).
+
+%% Errors carry their hint at the end of their message.
+-spec without(binary(), binary()) -> binary().
+without(<<>>, Message) ->
+    Message;
+without(Hint, Message) ->
+    Size = byte_size(Message) - byte_size(Hint),
+    case Message of
+        <<Before:Size/binary, Hint/binary>> -> string:trim(Before, trailing);
+        _ -> Message
+    end.
+
+%% @doc The steps, or the error of the first that has failed with all of them.
+-spec verdict([step()]) -> {ok, [step()]} | crema_error:error().
+verdict(Steps) ->
+    case [Step || #{status := failed} = Step <- Steps] of
+        [] ->
+            {ok, Steps};
+        [#{code := Code, subject := Subject, message := Message} | _] ->
+            crema_error:make(Code, [about(Subject), Message], #{steps => Steps})
+    end.
+
+-spec about(binary()) -> iodata().
+about(<<>>) -> "";
+about(Subject) -> [Subject, ": "].
+
+%% @doc The steps for people, a line for each and one for what is to be done.
+-spec format([step()], plain | colours) -> iodata().
+format(Steps, Style) ->
+    [line(Step, Style) || Step <- Steps].
+
+-spec line(step(), plain | colours) -> iodata().
+line(#{step := Name, status := Status, subject := Subject, message := Message} = Step, Style) ->
+    Hint = maps:get(hint, Step),
+    [
+        mark(Status, Style),
+        io_lib:format(" ~-8s", [Name]),
+        about(Subject),
+        Message,
+        $\n
+        | [["                 -> ", Hint, $\n] || Hint =/= <<>>]
+    ].
+
+-spec mark(status(), plain | colours) -> iodata().
+mark(Status, plain) -> io_lib:format("~-8s", [Status]);
+mark(Status, colours) -> [colour(Status), mark(Status, plain), "\e[0m"].
+
+-spec colour(status()) -> string().
+colour(ok) -> "\e[32m";
+colour(warning) -> "\e[33m";
+colour(failed) -> "\e[31m";
+colour(skipped) -> "\e[2m".
