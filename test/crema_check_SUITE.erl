@@ -2,20 +2,21 @@
 -module(crema_check_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../src/port/crema_commands.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([good_connections/1, write/1, options/1, unknown_host/1, refused/1, firewalled/1]).
 -export([silent/1, other_service/1, tls_against_plain/1, plain_against_tls/1, untrusted/1]).
 -export([wrong_host/1, unchecked/1, client_certificate/1, bad_authority/1, advertised/1]).
 -export([deadline/1, secrets/1, killed_caller/1, text/1, command_line/1, script/1]).
--export([child_spec/1]).
+-export([one_way_of_reading/1, child_spec/1]).
 
 -define(ALL, 5000).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() -> [{group, faults}, good_connections, write, options, secrets, killed_caller, text,
-    command_line, script].
+    command_line, script, one_way_of_reading].
 
 groups() ->
     [
@@ -307,6 +308,31 @@ command_line(Config) ->
         ]
     ],
     ok = application:unset_env(crema, check_suite).
+
+one_way_of_reading(Config) ->
+    %% librdkafka ends the process when a partition that is assigned is read by itself,
+    %% or the other way round: whoever comes second is refused.
+    Topic = crema_ct:topic(Config, 1),
+    Readable = fun(Port) ->
+        Ask = fun(Tag) -> {?CMD_READABLE, term_to_binary({Tag, Topic, 0, 5000})} end,
+        crema_port:ask(Port, Ask, 10000, none)
+    end,
+    Assign = fun(Port) ->
+        crema_port:command(Port, ?CMD_ASSIGN, term_to_binary([{Topic, 0, 0, infinity}]))
+    end,
+    Properties = [
+        {<<"bootstrap.servers">>, crema_ct:bootstrap(Config)},
+        {<<"enable.partition.eof">>, <<"true">>}
+    ],
+    [
+        begin
+            {ok, Port, _} = crema_client:open(reader, Properties, []),
+            ?assertMatch({ok, _}, First(Port)),
+            ?assertMatch({error, {wrong_state, _}}, Second(Port)),
+            ok = crema_client:close(Port, crema_deadline:in(10000))
+        end
+     || {First, Second} <- [{Readable, Assign}, {Assign, Readable}]
+    ].
 
 %% As a module with options of its own has it.
 child_spec(Options) ->
