@@ -26,8 +26,9 @@ start(Config) ->
 
 %% @doc The same with brokers that run elsewhere, or with none.
 start(Config, Bootstrap) ->
-    Watch = crema_ct_watch:start(),
+    %% Not watched: the first start has libraries read from the disk.
     {ok, _} = application:ensure_all_started(crema),
+    Watch = crema_ct_watch:start(),
     [{watch, Watch}, {bootstrap, Bootstrap} | Config].
 
 %% @doc An embedded cluster, linked to the caller. Below `scripts/kafka run' the
