@@ -58,9 +58,9 @@ $(LAYERS:%=test-%): test-%:
 	@scripts/setup fast
 	@scripts/test $*
 
-test-kafka: ## the suites that need brokers, on both versions of Kafka
+test-kafka: ## what needs brokers, on both versions of Kafka
 	@scripts/setup test
-	@scripts/test kafka-4.1.2+kafka-3.9.2
+	@scripts/test kafka-4.1.2+kafka-3.9.2+heroku
 
 test-kafka-bundled: ## the same on the newest, with the newest librdkafka
 	@scripts/setup test

@@ -154,6 +154,11 @@ layer_examples() {
     echo "$count examples: all $count tests passed"
 }
 
+# The Elixir sample with nothing but what Heroku sets.
+layer_heroku() {
+    scripts/kafka run --heroku -- env -C examples/elixir_app mix test --include heroku
+}
+
 layer_demo() {
     rebar3 compile
     examples/demo/run

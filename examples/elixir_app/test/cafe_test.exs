@@ -1,5 +1,5 @@
 defmodule CafeTest do
-  # Runs on the embedded cluster, or on the brokers of KAFKA_BOOTSTRAP_SERVERS.
+  # Runs on the embedded cluster, or on the brokers that variables tell of.
   use ExUnit.Case, async: true
 
   setup do

@@ -14,9 +14,9 @@ defmodule Cafe.Application do
   end
 
   defp embedded_cluster do
-    case Application.fetch_env!(:cafe, :bootstrap_servers) do
+    case Application.fetch_env!(:cafe, :env) do
       nil -> [{Crema.Cluster, name: Cafe.Cluster, topics: %{topic() => 4}}]
-      _brokers -> []
+      _env -> []
     end
   end
 

@@ -8,26 +8,30 @@ defmodule Cafe.Clients do
   @impl true
   def init(nil) do
     config = Application.get_all_env(:cafe)
-    bootstrap = config[:bootstrap_servers] || Crema.Cluster.bootstrap_servers(Cafe.Cluster)
+    brokers = brokers(config[:env])
 
     barista = [
       name: Cafe.Barista,
-      bootstrap_servers: bootstrap,
       group: config[:group],
       topics: [config[:topic]],
-      kafka: kafka(config[:bootstrap_servers])
+      strip_prefix: true,
+      kafka: kafka(config[:env])
     ]
 
     children = [
-      {Crema.Producer, name: Cafe.Producer, bootstrap_servers: bootstrap},
-      {Cafe.Barista, barista}
+      {Crema.Producer, [name: Cafe.Producer] ++ brokers},
+      {Cafe.Barista, barista ++ brokers}
     ]
 
     Supervisor.init(children, strategy: :one_for_one)
   end
 
+  defp brokers(nil), do: [bootstrap_servers: Crema.Cluster.bootstrap_servers(Cafe.Cluster)]
+  # Variables say the rest: certificates, passwords, a prefix of names.
+  defp brokers(env), do: [env: env]
+
   # An embedded cluster waits for nearly the session time-out when members change.
   defp kafka(nil), do: ["session.timeout.ms": 3_000, "heartbeat.interval.ms": 500]
   # A topic that comes into being later is noticed within so many milliseconds.
-  defp kafka(_brokers), do: ["topic.metadata.refresh.interval.ms": 2_000]
+  defp kafka(_env), do: ["topic.metadata.refresh.interval.ms": 2_000]
 end
