@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     broken_inputs/1, nothing_connects/1, works_from_variables/1, short_names_everywhere/1,
-    starts_read_anew/1, secrets_are_not_shown/1
+    starts_read_anew/1, renewals_keep_who_it_is/1, secrets_are_not_shown/1
 ]).
 -export([init/1, log/2]).
 
@@ -16,7 +16,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         broken_inputs, nothing_connects, works_from_variables, short_names_everywhere,
-        starts_read_anew, secrets_are_not_shown
+        starts_read_anew, renewals_keep_who_it_is, secrets_are_not_shown
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -177,6 +177,44 @@ starts_read_anew(Config) ->
     end),
     ok = logger:remove_handler(?MODULE),
     ok = gen_server:stop(Supervisor).
+
+renewals_keep_who_it_is(Config) ->
+    %% What names a client, or says how it works, stays as it was, whatever the
+    %% environment says by now; only how the cluster is reached is read anew.
+    Topic = crema_ct:topic(Config, 1),
+    ok = crema_ct:fill(Config, Topic, 0, [1]),
+    Variables = fun(Group, Prefix) ->
+        [
+            {"K_BOOTSTRAP_SERVERS", binary_to_list(crema_ct:bootstrap(Config))},
+            {"K_GROUP", binary_to_list(Group)}, {"K_PREFIX", Prefix},
+            %% The mock cluster waits for about so long before it gives partitions anew.
+            {"K_CONF_SESSION_TIMEOUT_MS", "3600"}, {"K_CONF_HEARTBEAT_INTERVAL_MS", "200"}
+        ]
+    end,
+    Group = crema_ct:unique("group"),
+    C = crema_ct_broken:with(Variables(Group, "topic-"), fun() ->
+        crema_ct:started(crema_consumer:start_link(#{
+            env => {prefix, "K"}, topics => [Topic], handler => {crema_ct_handler, #{to => self()}}
+        }))
+    end),
+    [{W, #{value := <<"1">>}}] = crema_ct:handled(1),
+    Later = Variables(<<"other">>, "other-") ++
+        [{"K_CONF_GROUP_INSTANCE_ID", "other"}, {"K_CONF_CLIENT_ID", "renewed"}],
+    crema_ct_broken:with(Later, fun() ->
+        ok = application:set_env(crema, consumer, [{concurrency, {any, 2}}]),
+        try
+            ok = crema_renewal:renew(C)
+        after
+            ok = application:unset_env(crema, consumer)
+        end
+    end),
+    ok = crema_ct:fill(Config, Topic, 0, [2]),
+    ?assertMatch([{W, #{topic := Topic, value := <<"2">>}}], crema_ct:handled(1)),
+    #{kafka := Kafka, group := Whole} = Options = (crema_group:renewed(C))(),
+    ?assertEqual(<<"topic-", Group/binary>>, Whole),
+    ?assertMatch(#{concurrency := 1, prefix := <<"topic-">>, topics := [Topic]}, Options),
+    ?assertMatch(#{<<"client.id">> := <<"renewed">>}, Kafka),
+    ?assertNot(is_map_key(<<"group.instance.id">>, Kafka)).
 
 secrets_are_not_shown(Config) ->
     %% A marker in every variable that holds a secret is in no error, log, state,

@@ -250,13 +250,18 @@ over(New, Before) ->
     IsOther = fun(Name, _) -> not lists:member(crema_properties:canonical(Name), Names) end,
     maps:merge(maps:filter(IsOther, Before), New).
 
-%% What came of the environment is read anew; one that crema has for itself has nothing
-%% of that.
+%% How the cluster is reached is read anew, wherever it came from, and nothing else: with
+%% another group, prefix or id it would be another client. One that crema has for itself
+%% has nothing of the environment.
 -spec read(producer | consumer, map(), map()) -> {ok, map()} | crema_error:error().
-read(Kind, Given, #{sources := _} = Options) ->
-    case crema_settings:parse(Kind, merged(Given, crema_settings:given(Options))) of
-        {ok, Parsed} when Kind =:= consumer -> {ok, crema_prefix:names(Parsed)};
-        Read -> Read
+read(Kind, Given, #{sources := _, kafka := Before} = Options) ->
+    Same = maps:without([kafka, bootstrap_servers], Options),
+    case crema_settings:parse(Kind, merged(Given, maps:merge(Same, crema_settings:given(Options)))) of
+        {ok, #{kafka := Kafka} = Parsed} ->
+            Fixed = maps:with(?FIXED, Before),
+            {ok, Parsed#{kafka := maps:merge(maps:without(?FIXED, Kafka), Fixed)}};
+        {error, _} = Error ->
+            Error
     end;
 read(Kind, Given, Options) ->
     crema_options:parse(Kind, merged(Given, Options)).
