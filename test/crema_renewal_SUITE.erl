@@ -6,7 +6,8 @@
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
-    every_message_once/1, refused/1, unreachable/1, reads_anew/1, transaction/1, own_client/1,
+    every_message_once/1, refused/1, unreachable/1, late_broker/1, reads_anew/1, transaction/1,
+    own_client/1,
     pool/1, old_without_brokers/1, killed/1,
     workers_live_on/1, late_acknowledgements/1, several_workers/1,
     stuck_handler/1, two_members/1, stopped_meanwhile/1, refused_of_a_consumer/1, dead_letters/1,
@@ -22,7 +23,7 @@ all() -> [{group, side_by_side}].
 groups() ->
     [
         {side_by_side, [parallel], [
-            every_message_once, refused, unreachable, reads_anew, transaction, own_client, pool,
+            every_message_once, refused, unreachable, late_broker, reads_anew, transaction, own_client, pool,
             old_without_brokers, killed,
             workers_live_on, late_acknowledgements, several_workers,
             stuck_handler, two_members, stopped_meanwhile, refused_of_a_consumer, dead_letters,
@@ -97,11 +98,35 @@ unreachable(Config) ->
     P = crema_ct:producer(Config),
     Port = port(P),
     {error, {_, #{message := Text}}} =
-        crema_renewal:renew(P, #{bootstrap_servers => "127.0.0.1:1"}, 5000),
+        crema_renewal:renew(P, #{bootstrap_servers => "127.0.0.1:1"}, 500),
     ?assertNotEqual(nomatch, binary:match(Text, <<"all is as it was">>)),
-    {error, {_, _}} = crema_renewal:renew(P, #{kafka => #{'security.protocol' => ssl}}, 5000),
+    {error, {_, _}} = crema_renewal:renew(P, #{kafka => #{'security.protocol' => ssl}}, 500),
     ?assertEqual(Port, port(P)),
     {ok, _} = crema:produce(P, #{topic => crema_ct:topic(Config, 1)}).
+
+late_broker(Config) ->
+    %% Who reaches no broker at first tries again, as long as there is time.
+    [Host, Port] = string:split(crema_ct:bootstrap(Config), ":"),
+    {ok, Listening} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, binary]),
+    {ok, Number} = inet:port(Listening),
+    _ = spawn_link(fun() ->
+        {ok, First} = gen_tcp:accept(Listening),
+        ok = gen_tcp:close(First),
+        {ok, Client} = gen_tcp:accept(Listening),
+        To = binary_to_list(Host),
+        {ok, Broker} = gen_tcp:connect(To, binary_to_integer(Port), [binary]),
+        relay(Client, Broker)
+    end),
+    P = crema_ct:producer(Config),
+    Late = "127.0.0.1:" ++ integer_to_list(Number),
+    ?assertEqual(ok, crema_renewal:renew(P, #{bootstrap_servers => Late})).
+
+relay(Client, Broker) ->
+    receive
+        {tcp, Client, Bytes} -> ok = gen_tcp:send(Broker, Bytes), relay(Client, Broker);
+        {tcp, Broker, Bytes} -> ok = gen_tcp:send(Client, Bytes), relay(Client, Broker);
+        {tcp_closed, _} -> ok
+    end.
 
 reads_anew(Config) ->
     %% Functions are called, and addresses taken, by each renewal; the event tells.
@@ -410,7 +435,7 @@ refused_of_a_consumer(Config) ->
     ok = crema:await_ready(C, 20000),
     ok = crema_ct:fill(Config, Topic, 0, [1]),
     [{W, _}] = crema_ct:handled(1),
-    {error, {_, _}} = crema_renewal:renew(C, #{kafka => #{'security.protocol' => ssl}}, 5000),
+    {error, {_, _}} = crema_renewal:renew(C, #{kafka => #{'security.protocol' => ssl}}, 500),
     {error, {bad_options, _}} = crema_renewal:renew(C, #{kafka => #{'group.instance.id' => a}}),
     ok = crema_ct:fill(Config, Topic, 0, [2]),
     [{W, _}] = crema_ct:handled(1),

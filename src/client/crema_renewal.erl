@@ -168,7 +168,7 @@ handle({Ref, Bytes}, #trial{asked = Ref} = Trial) ->
     end;
 handle({crema_event, Port, Bytes} = Message, #trial{port = Port, later = Later} = Trial) ->
     case crema_port:event(Bytes) of
-        {error, {all_brokers_down, _} = Reason} -> {failed, trouble(Reason, Trial)};
+        {error, {all_brokers_down, _} = Reason} -> down(Reason, Trial);
         {error, Reason} -> {ok, Trial#trial{trouble = Reason}};
         {certificates, _} -> {ok, Trial#trial{later = [Message | Later]}};
         _ -> {ok, Trial}
@@ -178,6 +178,14 @@ handle({'EXIT', Port, _}, #trial{port = Port} = Trial) ->
     {failed, trouble(Reason, Trial)};
 handle(_, _Trial) ->
     unknown.
+
+%% Who was refused will be again. Anything else may pass: a name has several addresses,
+%% a broker starts.
+-spec down(crema_error:reason(), trial()) -> {ok, trial()} | {failed, crema_error:reason()}.
+down(Reason, #trial{trouble = {Code, _}} = Trial) when Code =:= ssl; Code =:= authentication ->
+    {failed, trouble(Reason, Trial)};
+down(_Reason, Trial) ->
+    {ok, Trial}.
 
 -spec trouble(crema_error:reason(), trial()) -> crema_error:reason().
 trouble(Reason, #trial{trouble = none}) -> not_renewed(Reason);
