@@ -62,7 +62,7 @@ keep(Port, Options, Positions, #slots{all = All, work = Work} = Slots) ->
     end,
     Slots#slots{
         all = maps:map(Keep, All),
-        work = Work#{port := Port, options := Options},
+        work = Work#{port := Port, options := Options, limit := crema_failure_options:limit(Options)},
         parking = false
     }.
 
