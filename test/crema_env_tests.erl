@@ -184,6 +184,17 @@ empty_variables_test() ->
     os:unsetenv("CREMA_ENV_TEST"),
     os:unsetenv("CREMA_ENV_TEST_2").
 
+other_locales_test_() ->
+    %% Where the locale has no UTF-8, as in many a container, a password is what it is.
+    {timeout, 60, fun() ->
+        Args = ["+fnl", "-pa" | code:get_path()],
+        {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => Args}),
+        true = peer:call(Peer, os, putenv, ["CREMA_ENV_TEST", [16#C3, 16#A4]]),
+        Variables = peer:call(Peer, crema_env, variables, []),
+        ?assertEqual(<<"ä"/utf8>>, maps:get(<<"CREMA_ENV_TEST">>, Variables)),
+        ok = peer:stop(Peer)
+    end}.
+
 heroku(Variables) -> crema_env:read({heroku, <<"KAFKA">>}, Variables, []).
 
 prefixed(Variables) -> crema_env:read({prefix, <<"K">>}, Variables, []).

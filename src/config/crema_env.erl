@@ -96,10 +96,10 @@ describe() ->
 variables() ->
     maps:from_list([{bytes(Name), bytes(Value)} || {Name, Value} <- os:env(), Value =/= ""]).
 
-%% What is no text in the locale's encoding comes as bytes.
+%% They come as bytes where the locale has no UTF-8, as LANG=C, and what is no text.
 -spec bytes(string()) -> binary().
 bytes(Text) ->
-    case unicode:characters_to_binary(Text) of
+    case file:native_name_encoding() =:= utf8 andalso unicode:characters_to_binary(Text) of
         Bytes when is_binary(Bytes) -> Bytes;
         _ -> << <<Char>> || Char <- Text>>
     end.
