@@ -65,6 +65,30 @@ given_undefined_is_given_test_() ->
         )
     end).
 
+brokers_by_any_name_test_() ->
+    %% Brokers among the properties are those of the option: they lie below it, and are
+    %% told once.
+    with(#{"K_CONF_METADATA_BROKER_LIST" => "conf:1"}, [], fun() ->
+        Parse = fun(Options) -> crema_settings:parse(producer, Options#{env => {prefix, "K"}}) end,
+        ?assertMatch(
+            {ok, #{
+                bootstrap_servers := <<"conf:1">>,
+                sources := #{bootstrap_servers := {env, <<"K_CONF_METADATA_BROKER_LIST">>}}
+            }},
+            Parse(#{})
+        ),
+        [
+            ?assertMatch({ok, #{bootstrap_servers := <<"a:1">>}}, Parse(Given))
+         || Given <- [
+                #{bootstrap_servers => "a:1"}, #{kafka => #{"bootstrap.servers" => "a:1"}},
+                #{kafka => #{"metadata.broker.list" => "a:1"}}
+            ]
+        ],
+        true = os:putenv("K_BOOTSTRAP_SERVERS", "b:1"),
+        ?assertEqual([{env, <<"K_CONF_METADATA_BROKER_LIST">>}], wrong(Parse(#{}))),
+        true = os:unsetenv("K_BOOTSTRAP_SERVERS")
+    end).
+
 other_kinds_test_() ->
     %% What is meant for other clients is left out, from variables as well; a name that
     %% no client knows is wrong.

@@ -7,7 +7,7 @@
 -module(crema_env).
 
 -export([check/1, describe/0, variables/0, read/3, variable/2, prefixed/2, table/1, doc/1]).
--export([aside/1]).
+-export([aside/1, property/1]).
 
 -export_type([env/0, variables/0, layer/0, place/0]).
 
@@ -251,12 +251,20 @@ once({Place, {Name, _} = Said}, {Layer, Faults}) ->
         #{} -> {Layer#{Place => Said}, Faults}
     end.
 
+%% @doc The place of a property, by whatever name.
+-spec property(binary()) -> place().
+property(Name) ->
+    case crema_properties:canonical(Name) of
+        <<"bootstrap.servers">> -> bootstrap_servers;
+        Canonical -> {kafka, Canonical}
+    end.
+
 %% KAFKA_SASL_USERNAME is sasl.username, KAFKA_CONF_LINGER_MS linger.ms. Two names
 %% of one property are the same place.
 -spec families(binary(), variables()) -> [{place(), {binary(), binary()}}].
 families(Prefix, Variables) ->
     [
-        {{kafka, crema_properties:canonical(<<Begin/binary, (dotted(Rest))/binary>>)}, {Name, Value}}
+        {property(<<Begin/binary, (dotted(Rest))/binary>>), {Name, Value}}
      || {Name, Value} <- maps:to_list(Variables),
         {Infix, Begin} <- ?FAMILIES,
         {ok, Rest} <- [behind(<<Prefix/binary, Infix/binary>>, Name)]

@@ -94,10 +94,7 @@ property(Given, Value, Source) ->
 
 -spec place(term()) -> term().
 place({kafka, Name}) when is_binary(Name) ->
-    case crema_properties:canonical(Name) of
-        <<"bootstrap.servers">> -> bootstrap_servers;
-        Canonical -> {kafka, Canonical}
-    end;
+    crema_env:property(Name);
 place(Option) ->
     Option.
 
