@@ -16,7 +16,11 @@ names_test() ->
             {<<"^orders-.*">>, <<"^amber-1\\.orders-.*">>},
             {<<"^amber-1\\.o">>, <<"^amber-1\\.o">>},
             {<<"^amber-1.o">>, <<"^amber-1.o">>},
-            {<<"^a|^b">>, <<"^amber-1\\.(a|b)">>}
+            {<<"^a|^b">>, <<"^amber-1\\.a|^amber-1\\.b">>},
+            {<<"^a|b">>, <<"^amber-1\\.a|^amber-1\\.b">>},
+            {<<"^amber-1.a|^b">>, <<"^amber-1.a|^amber-1\\.b">>},
+            {<<"^(a|b)c|^d">>, <<"^amber-1\\.((a|b)c|d)">>},
+            {<<"^amber-1\\.(a|b)">>, <<"^amber-1\\.(a|b)">>}
         ]
     ],
     ?assertEqual(<<"orders">>, crema_prefix:add(undefined, <<"orders">>)).

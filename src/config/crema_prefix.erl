@@ -60,24 +60,40 @@ check(Given) ->
 describe() ->
     <<"a text of letters, digits, dots, dashes and underscores">>.
 
-%% @doc A name that has the prefix. A pattern of names (`^...') gets it behind its `^'.
+%% @doc A name that has the prefix. A pattern of names (`^...') gets it behind its `^', and
+%% each of its alternatives does.
 -spec add(prefix(), Name :: binary()) -> binary().
 add(undefined, Name) ->
     Name;
 add(Prefix, <<"^", Pattern/binary>>) ->
     Escaped = re:replace(Prefix, "\\.", "\\\\.", [global, {return, binary}]),
-    Begins = [P || P <- [Prefix, Escaped], starts_with(P, Pattern)],
-    case {Begins, binary:match(Pattern, <<"|">>)} of
-        {[_ | _], _} -> <<"^", Pattern/binary>>;
-        {[], nomatch} -> <<"^", Escaped/binary, Pattern/binary>>;
-        {[], _} ->
-            Each = binary:replace(Pattern, <<"|^">>, <<"|">>, [global]),
-            <<"^", Escaped/binary, "(", Each/binary, ")">>
-    end;
+    Alternatives = [begins(Prefix, Escaped, Each) || Each <- alternatives(Pattern)],
+    iolist_to_binary([$^ | lists:join("|^", Alternatives)]);
 add(Prefix, Name) ->
     case starts_with(Prefix, Name) of
         true -> Name;
         false -> <<Prefix/binary, Name/binary>>
+    end.
+
+%% Within brackets a | may be anything else.
+-spec alternatives(Pattern :: binary()) -> [binary()].
+alternatives(Pattern) ->
+    case binary:match(Pattern, [<<"(">>, <<"[">>]) of
+        nomatch -> re:split(Pattern, "\\|\\^?");
+        _ -> [Pattern]
+    end.
+
+-spec begins(binary(), binary(), Pattern :: binary()) -> binary().
+begins(Prefix, Escaped, Pattern) ->
+    IsWhole = starts_with(Prefix, Pattern) orelse starts_with(Escaped, Pattern),
+    case {IsWhole, binary:match(Pattern, <<"|">>)} of
+        {true, _} ->
+            Pattern;
+        {false, nomatch} ->
+            <<Escaped/binary, Pattern/binary>>;
+        {false, _} ->
+            Each = binary:replace(Pattern, <<"|^">>, <<"|">>, [global]),
+            <<Escaped/binary, "(", Each/binary, ")">>
     end.
 
 -spec starts_with(binary(), binary()) -> boolean().
