@@ -71,6 +71,7 @@ if [ "${CREMA_LIBRDKAFKA:-system}" = bundled ]; then
     PKG_CONFIG_PATH=$prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
     export PKG_CONFIG_PATH
     rdkafka='rdkafka-static'
+    bundled=' -DCR_BUNDLED=1'
 else
     rdkafka=rdkafka
     need_library rdkafka librdkafka librdkafka-dev librdkafka-dev librdkafka
@@ -86,7 +87,7 @@ lib_cflags=$("$pkg_config" --cflags $rdkafka libssl libcrypto jansson | sed 's/-
 cat <<END
 CONFIG_WAS := $key
 CONFIG_INPUTS := $erts/include/erl_driver.h $ei/include/ei.h $("$pkg_config" --path $rdkafka)
-LIB_CFLAGS := $lib_cflags
+LIB_CFLAGS := $lib_cflags${bundled:-}
 EI_CFLAGS := -isystem $ei/include
 ERTS_CFLAGS := -isystem $erts/include
 LIBS := $("$pkg_config" --libs $rdkafka libssl libcrypto jansson) -L$ei/lib -lei

@@ -454,13 +454,11 @@ explain_config(Config) -> crema_explain:explain(Config).
 -spec check(Options :: map() | list()) -> crema_check:result().
 check(Options) -> crema_check:check(Options).
 
-%% @doc About the driver: librdkafka's version, clients being wound up.
+%% @doc About the driver: `librdkafka' and `openssl' (versions), `bundled', `features'
+%% of this build, its known `limits' ({@link crema_limits}), `reapers' (clients being
+%% wound up).
 -spec info() -> map().
-info() ->
-    case crema_anchor:runtime() of
-        {ok, Runtime} -> maps:from_list(Runtime);
-        {error, _} = Error -> #{error => Error}
-    end.
+info() -> crema_info:driver().
 
 %% @doc About a producer (queue, callers that wait, reports nobody fetched,
 %% callbacks to be run) or a consumer (its partitions, what is delivered, stored,

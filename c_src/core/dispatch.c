@@ -83,28 +83,6 @@ void cr_do_CLOSE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
                 cr_answer_no_memory(client, reply);
 }
 
-void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        cr_writer_t out = cr_writer();
-        (void)in;
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "ok");
-        cr_write_list(&out, 4);
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "librdkafka");
-        cr_write_text(&out, rd_kafka_version_str());
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "librdkafka_number");
-        cr_write_integer(&out, rd_kafka_version());
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "threads");
-        cr_write_integer(&out, rd_kafka_thread_cnt());
-        cr_write_tuple(&out, 2);
-        cr_write_atom(&out, "reapers");
-        cr_write_integer(&out, cr_reapers_alive());
-        cr_write_list_end(&out);
-        cr_answer(client, reply, &out);
-}
-
 void cr_do_ERROR_NAME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         cr_reader_t term = cr_reader(in->data, in->size);
         int64_t code = cr_read_integer(&term);

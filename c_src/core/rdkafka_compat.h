@@ -14,6 +14,11 @@
 #error "crema needs librdkafka 2.0.2 or later"
 #endif
 
+/* Whether crema has brought it (CREMA_LIBRDKAFKA=bundled); config.sh tells. */
+#ifndef CR_BUNDLED
+#define CR_BUNDLED 0
+#endif
+
 /* SCRAM that repeats the nonce as Kafka 4 demands (2.6.1, #4895). */
 #define CR_HAVE_SCRAM_KAFKA_4 (RD_KAFKA_VERSION >= 0x020601ff)
 /* The consumer group protocol of KIP-848, generally available (2.12). */

@@ -3,7 +3,23 @@
 
 -include("../port/crema_commands.hrl").
 
--export([client/1, status/1, statistics/1]).
+-export([driver/0, client/1, status/1, statistics/1]).
+
+%% @doc See `crema:info/0'.
+-spec driver() -> map().
+driver() ->
+    case crema_anchor:runtime() of
+        {ok, Runtime} ->
+            #{librdkafka_number := Number, features := Features, bundled := Bundled} =
+                Known = maps:from_list(Runtime),
+            Known#{
+                features := binary:split(Features, <<",">>, [global, trim_all]),
+                bundled := Bundled =:= 1,
+                limits => crema_limits:of_release(Number)
+            };
+        {error, _} = Error ->
+            #{error => Error}
+    end.
 
 -spec client(crema_registry:ref()) -> map().
 client(Client) ->

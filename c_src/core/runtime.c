@@ -1,0 +1,50 @@
+/*
+ * RUNTIME: what the driver is made of, and what it does at the moment.
+ */
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "client.h"
+#include "rdkafka_compat.h"
+
+/* What this build of librdkafka has: "gzip,snappy,ssl,sasl,...". */
+static char features[512];
+static pthread_once_t features_once = PTHREAD_ONCE_INIT;
+
+static void read_features(void) {
+        rd_kafka_conf_t *conf = rd_kafka_conf_new();
+        size_t size = sizeof(features);
+        if (rd_kafka_conf_get(conf, "builtin.features", features, &size) != RD_KAFKA_CONF_OK)
+                features[0] = '\0';
+        rd_kafka_conf_destroy(conf);
+}
+
+static void write_text(cr_writer_t *out, const char *name, const char *text) {
+        cr_write_tuple(out, 2);
+        cr_write_atom(out, name);
+        cr_write_text(out, text);
+}
+
+static void write_integer(cr_writer_t *out, const char *name, int64_t integer) {
+        cr_write_tuple(out, 2);
+        cr_write_atom(out, name);
+        cr_write_integer(out, integer);
+}
+
+void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_writer_t out = cr_writer();
+        (void)in;
+        pthread_once(&features_once, read_features);
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "ok");
+        cr_write_list(&out, 7);
+        write_text(&out, "librdkafka", rd_kafka_version_str());
+        write_integer(&out, "librdkafka_number", rd_kafka_version());
+        write_integer(&out, "bundled", CR_BUNDLED);
+        write_text(&out, "features", features);
+        write_text(&out, "openssl", OpenSSL_version(OPENSSL_VERSION));
+        write_integer(&out, "threads", rd_kafka_thread_cnt());
+        write_integer(&out, "reapers", cr_reapers_alive());
+        cr_write_list_end(&out);
+        cr_answer(client, reply, &out);
+}
