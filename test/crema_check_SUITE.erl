@@ -322,6 +322,7 @@ one_way_of_reading(Config) ->
     end,
     Properties = [
         {<<"bootstrap.servers">>, crema_ct:bootstrap(Config)},
+        {<<"log.queue">>, <<"true">>},
         {<<"enable.partition.eof">>, <<"true">>}
     ],
     [

@@ -194,7 +194,7 @@ readiness_ends(_Config) ->
     crema_ct:await(
         fun() ->
             erlang:process_info(Pid, [current_function, status]) =:=
-                [{current_function, {crema_ready, wait, 4}}, {status, waiting}]
+                [{current_function, {crema_ready, wait, 3}}, {status, waiting}]
         end,
         5000
     ),

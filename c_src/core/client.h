@@ -79,6 +79,7 @@ struct cr_client {
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */
 
+        int log_level;          /* lines beyond it are not wanted; set when it opens */
         unsigned logs_in_drain; /* events of one drain, to bound a storm */
         uint64_t logs_dropped;
         bool reading_statistics; /* on their lane */

@@ -2,8 +2,10 @@
  * The client's own queue: what librdkafka tells that is not a consumed
  * message. Reports go to delivery.c, rebalances to group.c, the rest becomes
  * events for the owner. Their number in one drain is bounded, so that a storm
- * of log lines can neither fill the owner's mailbox nor hold the scheduler.
+ * of log lines can neither fill the owner's mailbox nor hold the scheduler. What
+ * becomes of connections is not dropped: librdkafka waits between its attempts.
  */
+#include "connections.h"
 #include "delivery.h"
 #include "group.h"
 #include "statistics.h"
@@ -32,11 +34,23 @@ static void serve_error(cr_client_t *client, rd_kafka_event_t *event) {
         } else {
                 cr_error_code(&error, rd_kafka_event_error(event),
                               rd_kafka_event_error_string(event));
-                cr_peer_explain(&client->peer, &error);
         }
         if (client->group && cr_is_evicted(rd_kafka_event_error(event)))
                 cr_group_evicted(client);
         cr_write_error(&out, &error);
+        cr_send_event(client, &out);
+}
+
+/* {broker, Facility, Text, Reason}: why a certificate was refused, or nothing */
+static void serve_connection(cr_client_t *client, const char *facility, const char *text) {
+        char reason[256] = "";
+        cr_writer_t out = cr_writer();
+        (void)cr_peer_reason(&client->peer, text, reason, sizeof(reason));
+        cr_write_tuple(&out, 4);
+        cr_write_atom(&out, "broker");
+        cr_write_text(&out, facility);
+        cr_write_text(&out, text);
+        cr_write_text(&out, reason);
         cr_send_event(client, &out);
 }
 
@@ -46,6 +60,10 @@ static void serve_log(cr_client_t *client, rd_kafka_event_t *event) {
         cr_writer_t out;
         int level;
         if (rd_kafka_event_log(event, &facility, &text, &level))
+                return;
+        if (cr_connections_line(level, facility, text))
+                serve_connection(client, facility, text);
+        if (level > client->log_level)
                 return;
         if (client->logs_in_drain++ >= LOGS_A_DRAIN) {
                 client->logs_dropped++;

@@ -7,6 +7,7 @@
 
 #include "client.h"
 #include "cluster.h"
+#include "connections.h"
 #include "delivery.h"
 #include "door.h"
 #include "faults.h"
@@ -28,6 +29,7 @@ typedef struct open_job {
         cr_options_t options;
         rd_kafka_conf_t *conf; /* until rd_kafka_new() takes it */
         rd_kafka_t *rk;
+        int log_level;
         cr_error_t error;
         cr_faults_t faults, warnings;
 } open_job_t;
@@ -106,6 +108,7 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
         }
         client->rk = open->rk;
         client->kind = open->kind;
+        client->log_level = open->log_level;
         if (client->kind == CR_KIND_CONSUMER) {
                 rd_kafka_poll_set_consumer(client->rk);
                 client->queue = rd_kafka_queue_get_consumer(client->rk);
@@ -214,6 +217,8 @@ void cr_do_OPEN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         } else if (open->faults.count) {
                 cr_faults_answer(client, &open->faults, reply);
         } else {
+                open->log_level = open->kind == CR_KIND_CLUSTER ? CR_LOG_DEBUG
+                                                                : cr_connections_watch(open->conf);
                 client->owner = in->caller;
                 client->state = CR_OPENING;
                 if (cr_lane_submit(&client->life, &open->job))

@@ -109,19 +109,14 @@ void cr_peer_watch(cr_peer_t *peer, rd_kafka_conf_t *conf) {
         (void)rd_kafka_conf_set_ssl_cert_verify_cb(conf, verified);
 }
 
-/* Now and then librdkafka takes the failure for one of the transport. */
-void cr_peer_explain(cr_peer_t *peer, cr_error_t *error) {
-        char broker[256];
-        const char *end = strstr(error->text, ": ");
-        if (!end || (size_t)(end - error->text) >= sizeof(broker) ||
-            !strstr(end, "certificate verify failed"))
-                return;
-        snprintf(broker, sizeof(broker), "%.*s", (int)(end - error->text), error->text);
+bool cr_peer_reason(cr_peer_t *peer, const char *text, char *reason, size_t size) {
+        bool known;
+        if (!strstr(text, "certificate verify failed"))
+                return false;
         pthread_mutex_lock(&peer->lock);
-        if (peer->broker[0] && peer->reason[0] && strstr(broker, peer->broker)) {
-                cr_error_code(error, RD_KAFKA_RESP_ERR__SSL, NULL);
-                snprintf(error->text, sizeof(error->text), "%s: the broker's certificate %s",
-                         broker, peer->reason);
-        }
+        known = peer->broker[0] && peer->reason[0] && strstr(text, peer->broker);
+        if (known)
+                snprintf(reason, size, "the broker's certificate %s", peer->reason);
         pthread_mutex_unlock(&peer->lock);
+        return known;
 }

@@ -8,8 +8,8 @@
 #include <librdkafka/rdkafka.h>
 
 #include <pthread.h>
-
-#include "error.h"
+#include <stdbool.h>
+#include <stddef.h>
 
 typedef struct cr_peer {
         pthread_mutex_t lock;
@@ -22,7 +22,8 @@ void cr_peer_destroy(cr_peer_t *peer);
 /* Has a client of this configuration tell the peer, which must outlive it. Nothing
  * is accepted that OpenSSL refuses, nor the other way round. */
 void cr_peer_watch(cr_peer_t *peer, rd_kafka_conf_t *conf);
-/* Puts the reason into an error, if it is of the broker that was refused. */
-void cr_peer_explain(cr_peer_t *peer, cr_error_t *error);
+/* The reason, when the text says that the certificate of the broker was refused
+ * that was refused last. */
+bool cr_peer_reason(cr_peer_t *peer, const char *text, char *reason, size_t size);
 
 #endif

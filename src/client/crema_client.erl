@@ -21,6 +21,11 @@
     probe = none :: none | crema_port:tag(),
     %% codes told since the last good news
     told = #{} :: #{{crema_error:code(), term()} => true},
+    brokers = crema_brokers:new() :: crema_brokers:brokers(),
+    %% when the trouble was told that there is
+    since = none :: none | integer(),
+    %% what to say of a log-in that is refused, for all that is known beforehand
+    login_hint :: binary(),
     %% decorated, the last that came
     statistics :: not_enabled | none | crema_statistics:statistics(),
     deltas :: crema_statistics:deltas()
@@ -124,6 +129,7 @@ new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
         kind = Kind,
         name = crema_child:shown_name(Name),
         status = #{kind => Kind, connected => false, fatal => false},
+        login_hint = login_hint(Options),
         statistics = no_statistics(Options),
         deltas = Deltas
     },
@@ -138,6 +144,7 @@ attach(Port, Options, #client{status = Status} = Client) ->
     Attached = Client#client{
         port = Port,
         status = Status#{fatal := false, state => connecting},
+        login_hint = login_hint(Options),
         statistics = no_statistics(Options)
     },
     case Attached of
@@ -153,10 +160,28 @@ no_statistics(#{kafka := Kafka}) ->
         _ -> none
     end.
 
+%% What is known not to work by SCRAM looks like wrong credentials.
+-spec login_hint(map()) -> binary().
+login_hint(#{kafka := Kafka}) ->
+    Mechanism =
+        case crema_properties:find(<<"sasl.mechanism">>, Kafka) of
+            none -> crema_properties:find(<<"sasl.mechanisms">>, Kafka);
+            Found -> Found
+        end,
+    case {Mechanism, crema_anchor:runtime()} of
+        {{ok, _, <<"SCRAM-", _/binary>>}, {ok, Runtime}} -> crema_limits:scram(Runtime);
+        _ -> <<>>
+    end.
+
 %% @doc The client has no port any more.
 -spec detach(client()) -> client().
 detach(#client{status = Status} = Client) ->
-    Client#client{port = none, probe = none, told = #{}, status = Status#{connected := false}}.
+    Gone = Client#client{port = none, probe = none, status = Status#{connected := false}},
+    untold(Gone#client{brokers = crema_brokers:new()}).
+
+-spec untold(client()) -> client().
+untold(#client{brokers = Brokers} = Client) ->
+    Client#client{told = #{}, brokers = crema_brokers:forget(Brokers), since = none}.
 
 %% @doc Asks the cluster for its brokers: the answer says that it is there.
 -spec probe(client()) -> client().
@@ -194,6 +219,7 @@ handle({Ref, Bytes}, #client{probe = Ref} = Client) when is_reference(Ref) ->
 handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
     case crema_port:event(Bytes) of
         {error, Reason} -> take_problem(Reason, Client);
+        {broker, Facility, Text, Why} -> {ok, heard(Facility, Text, Why, Client)};
         {log, Level, Facility, Text, Dropped} -> {ok, log(Level, Facility, Text, Dropped, Client)};
         {certificates, Warnings} -> {ok, warn(Warnings, Client)};
         {statistics, Statistics} -> {ok, tell_statistics(Statistics, Client)};
@@ -206,22 +232,95 @@ handle(_, _) ->
 -spec connected(client()) -> client().
 connected(#client{status = #{connected := true}} = Client) ->
     Client;
-connected(Client) ->
+connected(#client{since = Since} = Client) ->
     %% The status first: whoever hears the event may look at it.
-    New = set(#{connected => true, state => connected}, Client#client{told = #{}}),
-    crema_events:execute([crema, client, connected], #{}, metadata(Client)),
+    New = set(#{connected => true, state => connected}, untold(Client)),
+    Measured = maps:from_list([{duration, crema_deadline:now() - Since} || Since =/= none]),
+    crema_events:execute([crema, client, connected], Measured, metadata(Client)),
+    _ = Since =/= none andalso log(notice, "connected again", Client),
     New.
 
 -spec take_problem(crema_error:reason(), client()) ->
     {ok, client()} | {fatal, crema_error:reason(), client()}.
 take_problem({_, #{fatal := true}} = Reason, Client) ->
     {fatal, Reason, fatal(Reason, Client)};
-take_problem({all_brokers_down, _} = Reason, #client{status = #{connected := true}} = Client) ->
-    crema_events:execute([crema, client, disconnected], #{}, with_problem(Reason, Client)),
-    log_problem(warning, Reason, Client),
-    {ok, probe(set(#{connected => false, state => connecting}, Client))};
+take_problem({all_brokers_down, _}, #client{brokers = Brokers} = Client) ->
+    %% Also when the only one has closed a connection that was idle.
+    {ok, Client#client{brokers = crema_brokers:all_down(Brokers)}};
 take_problem(Reason, Client) ->
-    {ok, tell(Reason, Client)}.
+    case crema_brokers:is_heard(Reason) of
+        true -> {ok, Client};
+        false -> {ok, tell(Reason, Client)}
+    end.
+
+%% ---- brokers ------------------------------------------------------------------------
+
+%% What librdkafka says of a connection that came up or failed, and why a broker's
+%% certificate was refused (of which librdkafka says nothing more).
+-spec heard(binary(), binary(), binary(), client()) -> client().
+heard(Facility, Text, Why, #client{status = #{connected := Connected}} = Client) ->
+    case crema_brokers:heard(Facility, Text, Connected, Client#client.brokers) of
+        {nothing, Brokers} ->
+            Client#client{brokers = Brokers};
+        {repaired, Broker, Time, Brokers} ->
+            repaired(Broker, Time, Client#client{brokers = Brokers});
+        {trouble, News, Trouble, AllDown, Brokers} ->
+            Reason = reason(refused(Why, Trouble), Client),
+            New = Client#client{brokers = Brokers},
+            case News of
+                suspected when Connected -> New;
+                suspected -> set(#{last_error => Reason}, New);
+                _ when Connected, AllDown -> disconnected(Reason, New);
+                new when Connected -> told([crema, client, broker_down], Reason, New);
+                new -> told([crema, client, error], Reason, New);
+                told -> New
+            end
+    end.
+
+%% Now and then librdkafka takes it for a failure of the transport.
+-spec refused(Why :: binary(), crema_brokers:trouble()) -> crema_brokers:trouble().
+refused(<<>>, Trouble) -> Trouble;
+refused(Why, Trouble) -> Trouble#{code := ssl, text := Why}.
+
+-spec reason(crema_brokers:trouble(), client()) -> crema_error:reason().
+reason(#{broker := Broker, cause := Cause, code := Code, text := Text}, Client) ->
+    Hint =
+        case {Cause, Client#client.login_hint} of
+            {authentication, Known} when Known =/= <<>> ->
+                <<Known/binary, " With older brokers: ", (crema_error:hint(Code))/binary>>;
+            {other, _} -> crema_error:hint(Code);
+            _ -> crema_brokers:hint(Cause)
+        end,
+    Details = #{broker => Broker, cause => Cause},
+    {error, Reason} = crema_error:make(Code, [Broker, ": ", Text], Details, Hint),
+    Reason.
+
+-spec disconnected(crema_error:reason(), client()) -> client().
+disconnected(Reason, Client) ->
+    New = told([crema, client, disconnected], Reason, Client),
+    probe(set(#{connected => false, state => connecting}, New)).
+
+%% An event, a line and the status.
+-spec told(crema_events:event_name(), crema_error:reason(), client()) -> client().
+told(Event, Reason, Client) ->
+    crema_events:execute(Event, #{}, with_problem(Reason, Client)),
+    log_problem(warning, Reason, Client),
+    Since =
+        case Client#client.since of
+            none -> crema_deadline:now();
+            Before -> Before
+        end,
+    set(#{last_error => Reason}, Client#client{since = Since}).
+
+-spec repaired(binary(), non_neg_integer(), client()) -> client().
+repaired(Broker, Time, #client{brokers = Brokers} = Client) ->
+    Metadata = (metadata(Client))#{broker => Broker},
+    crema_events:execute([crema, client, broker_up], #{duration => Time}, Metadata),
+    ok = log(notice, [Broker, ": connected again"], Client),
+    case crema_brokers:is_forgotten(Brokers) of
+        true -> Client#client{since = none};
+        false -> Client
+    end.
 
 %% @doc Tells what the client ends of.
 -spec fatal(crema_error:reason(), client()) -> client().
@@ -230,19 +329,16 @@ fatal(Reason, Client) ->
     log_problem(error, Reason, Client),
     set(#{fatal => Reason, connected => false}, Client).
 
-%% An error that is not news is not told again before the next good news.
+%% An error that is not news is not told again before the next good news. What a
+%% question failed of that no broker has answered is heard of the brokers.
 -spec tell(crema_error:reason(), client()) -> client().
-tell({timed_out, _}, Client) ->
+tell({Code, _}, Client) when Code =:= timed_out; Code =:= transport ->
     Client;
 tell({Code, Details} = Reason, #client{told = Told} = Client) ->
     Key = {Code, place(Code, Details)},
     case Told of
-        #{Key := _} ->
-            Client;
-        _ ->
-            crema_events:execute([crema, client, error], #{}, with_problem(Reason, Client)),
-            log_problem(warning, Reason, Client),
-            set(#{last_error => Reason}, Client#client{told = Told#{Key => true}})
+        #{Key := _} -> Client;
+        _ -> told([crema, client, error], Reason, Client#client{told = Told#{Key => true}})
     end.
 
 %% What else tells one error from another of its code. A topic's errors name the
@@ -260,7 +356,7 @@ with_problem(Reason, Client) ->
 %% @doc What events say of an error.
 -spec problem(crema_error:reason()) -> map().
 problem({Code, Details}) ->
-    (maps:with([topic, partition], Details))#{
+    (maps:with([topic, partition, broker, cause], Details))#{
         code => Code, message => maps:get(message, Details, <<>>)
     }.
 
@@ -295,14 +391,16 @@ counts(Port) ->
 %% Without a domain: OTP's own handler stops every log event that has one, but
 %% for its own.
 -spec log_problem(logger:level(), crema_error:reason(), client()) -> ok.
-log_problem(Level, Reason, #client{kind = Kind, name = Name}) ->
-    logger:log(Level, "crema ~s ~0p: ~ts", [
-        Kind, crema_child:shown_client(Name), crema_error:format(Reason)
-    ]).
+log_problem(Level, Reason, Client) ->
+    log(Level, crema_error:format(Reason), Client).
+
+-spec log(logger:level(), unicode:chardata(), client()) -> ok.
+log(Level, Text, #client{kind = Kind, name = Name}) ->
+    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, crema_child:shown_client(Name), Text]).
 
 -spec log(integer(), binary(), binary(), non_neg_integer(), client()) -> client().
 log(Syslog, Facility, Text, Dropped, Client) ->
-    Level = level(Syslog),
+    Level = level(Syslog, Facility),
     Metadata = (metadata(Client))#{level => Level, facility => Facility, message => Text},
     crema_events:execute([crema, client, log], #{dropped => Dropped}, Metadata),
     logger:log(Level, "~ts: ~ts", [Facility, Text]),
@@ -310,27 +408,25 @@ log(Syslog, Facility, Text, Dropped, Client) ->
 
 %% What is not wrong with certificates yet, or may be: told once, by the client's opening.
 -spec warn([{Property :: binary(), Text :: binary()}], client()) -> client().
-warn(Warnings, #client{kind = Kind, name = Name} = Client) ->
+warn(Warnings, Client) ->
     lists:foreach(
         fun({Property, Text}) ->
             Metadata = (metadata(Client))#{property => Property, message => Text},
             crema_events:execute([crema, client, certificate], #{}, Metadata),
-            logger:warning("crema ~s ~0p: ~ts ~ts", [
-                Kind, crema_child:shown_client(Name), Property, Text
-            ])
+            log(warning, [Property, $\s, Text], Client)
         end,
         Warnings
     ),
     Client.
 
-%% syslog's numbers. What librdkafka logs at 3 (connections refused and the
-%% like) reaches the owner as an error as well, and is told once there.
--spec level(integer()) -> logger:level().
-level(0) -> emergency;
-level(1) -> alert;
-level(2) -> critical;
-level(N) when N =< 6 -> info;
-level(_) -> debug.
+%% syslog's numbers. What becomes of connections is told by itself.
+-spec level(integer(), Facility :: binary()) -> logger:level().
+level(_, Facility) when Facility =:= <<"FAIL">>; Facility =:= <<"ERROR">> -> debug;
+level(0, _) -> emergency;
+level(1, _) -> alert;
+level(2, _) -> critical;
+level(N, _) when N =< 6 -> info;
+level(_, _) -> debug.
 
 -spec tell_statistics(crema_statistics:statistics(), client()) -> client().
 tell_statistics(Statistics, #client{statistics = Last, deltas = Deltas} = Client) ->

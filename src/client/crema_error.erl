@@ -6,7 +6,7 @@
 %% other keys of {@link details()}.
 -module(crema_error).
 
--export([make/3, from_kafka/3, code/1, hint/1, hints/0, format/1]).
+-export([make/3, make/4, from_kafka/3, code/1, hint/1, hints/0, format/1]).
 -export([badarg/1, format_error/2]).
 
 -export_type([error/0, reason/0, code/0, details/0, status/0]).
@@ -75,8 +75,13 @@
 %% @doc An error. The hint of the code, if there is one, is appended to the
 %% message (once). `Extra' holds the other details; a `message' in it is ignored.
 -spec make(code(), Message :: unicode:chardata(), Extra :: map()) -> error().
-make(Code, Message, Extra) when is_atom(Code), is_map(Extra) ->
-    {error, {Code, Extra#{message => advise(text(Message), hint(Code))}}}.
+make(Code, Message, Extra) ->
+    make(Code, Message, Extra, hint(Code)).
+
+%% @doc The same with a hint that knows more than the code tells.
+-spec make(code(), Message :: unicode:chardata(), Extra :: map(), Hint :: binary()) -> error().
+make(Code, Message, Extra, Hint) when is_atom(Code), is_map(Extra) ->
+    {error, {Code, Extra#{message => advise(text(Message), Hint)}}}.
 
 %% @doc What `erlang:error(badarg, Args, _)' takes, for shells and Elixir to say
 %% what is wrong with which argument.

@@ -43,7 +43,7 @@ look(Client, Ref, Deadline) ->
         {ok, #{kind := cluster}} -> ok;
         {ok, #{state := State}} when State =:= idle; State =:= disconnected ->
             connect(Client, Ref, Deadline);
-        {ok, Status} -> wait(Client, Ref, Deadline, Status);
+        {ok, _} -> wait(Client, Ref, Deadline);
         not_started -> crema_registry:missing(client, Client)
     end.
 
@@ -63,24 +63,23 @@ ended(Client, Pid, Deadline) ->
         _ -> crema_registry:missing(client, Client)
     end.
 
--spec wait(crema_registry:ref(), reference(), crema_deadline:deadline(), map()) ->
+-spec wait(crema_registry:ref(), reference(), crema_deadline:deadline()) ->
     ok | crema_error:error().
-wait(Client, Ref, Deadline, Status) ->
+wait(Client, Ref, Deadline) ->
     receive
         {Ref, look} -> look(Client, Ref, Deadline);
         {{Ref, ended}, _, _, Pid, _} -> ended(Client, Pid, Deadline)
     after crema_deadline:left(Deadline) ->
-        case Status of
-            #{last_error := {_, #{message := Text}}} ->
-                Told = ["not ready in time (check bootstrap_servers); the last trouble was: ", Text],
-                crema_error:make(timeout, Told, #{});
-            #{connected := false} ->
-                Text = "not ready in time: no broker has answered yet; check bootstrap_servers",
-                crema_error:make(timeout, Text, #{});
-            _ ->
-                crema_error:make(timeout, "not ready in time", #{})
-        end
+        crema_error:make(timeout, ["not ready in time" | why(crema_registry:status(Client))], #{})
     end.
+
+-spec why({ok, map()} | not_started) -> iodata().
+why({ok, #{last_error := {_, #{message := Text}}}}) ->
+    [" (check bootstrap_servers); the last trouble was: ", Text];
+why({ok, #{connected := false}}) ->
+    ": no broker has answered yet; check bootstrap_servers";
+why(_) ->
+    [].
 
 -spec flush(reference()) -> ok.
 flush(Ref) ->

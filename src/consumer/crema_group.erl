@@ -273,8 +273,10 @@ beyond_use(Reason, #state{client = Client} = State) ->
 
 -spec event(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
 %% The status first: whoever hears the event may look at it, and wait for it.
-event({assigned, Given}, #state{slots = Slots, about = About} = State) ->
-    #state{slots = Added} = New = with_slots(crema_slots:assigned(Given, Slots), State),
+event({assigned, Given}, #state{slots = Slots, about = About, client = Client} = State) ->
+    %% A broker has answered, and may have done so before the client's own question.
+    Connected = State#state{client = crema_client:connected(Client)},
+    #state{slots = Added} = New = with_slots(crema_slots:assigned(Given, Slots), Connected),
     ok = crema_group_events:assigned([{Topic, Partition} || {_, Topic, Partition, _} <- Given], About),
     ok = check_room(New),
     {noreply, New#state{slots = crema_slots:started(Given, Added)}};
@@ -320,7 +322,7 @@ check_room(#state{slots = Slots, options = Options, about = About}) ->
 %% What is assigned has changed.
 -spec with_slots(crema_slots:slots(), state()) -> state().
 with_slots(Slots, #state{client = Client} = State) ->
-    Status = #{assigned => crema_slots:places(Slots), joined => true, connected => true},
+    Status = #{assigned => crema_slots:places(Slots), joined => true},
     with_paused(State#state{slots = Slots, client = crema_client:set(Status, Client)}).
 
 -spec with_paused(state()) -> state().

@@ -53,7 +53,22 @@ prefetch_short(Count, Room, {Metadata, Name}) ->
 commit_failed({Code, Details} = Reason, Places, {Metadata, Name}) ->
     All = Metadata#{code => Code, message => maps:get(message, Details, <<>>)},
     tell([crema, consumer, commit_failed], #{count => length(Places)}, Places, {All, Name}),
-    logger:warning("crema consumer ~0p: a commit failed: ~ts", [Name, crema_error:format(Reason)]).
+    Text = crema_error:format(Reason),
+    logger:log(commit_level(Code), "crema consumer ~0p: a commit failed: ~ts", [Name, Text]).
+
+%% While brokers are away each attempt fails, and that they are away is told.
+-spec commit_level(crema_error:code()) -> logger:level().
+commit_level(Code) when
+    Code =:= wait_coord;
+    Code =:= transport;
+    Code =:= timed_out;
+    Code =:= coordinator_not_available;
+    Code =:= coordinator_load_in_progress;
+    Code =:= not_coordinator
+->
+    info;
+commit_level(_) ->
+    warning.
 
 -spec offset_reset(place(), {From :: integer(), To :: integer()}, atom(), about()) -> ok.
 offset_reset({Topic, Partition}, {From, To}, Policy, {Metadata, Name}) ->

@@ -2,7 +2,7 @@
 -module(crema_event_client).
 
 -export([events/0]).
--import(crema_event_row, [event/4, client/0, problem/0]).
+-import(crema_event_row, [event/4, client/0, problem/0, duration/1]).
 
 -type row() :: crema_event_table:row().
 -type field() :: crema_event_table:field().
@@ -12,14 +12,23 @@ events() ->
     [
         event([crema, client, connected],
             <<"A broker can be reached, at first or again after disconnected.">>,
-            [], client()),
+            [{duration, {optional, {integer, ms}}, <<"since the trouble that was told, if any">>}],
+            client()),
         event([crema, client, disconnected],
             <<"No broker can be reached any more; once, not per attempt to reconnect.">>,
-            [], client() ++ problem()),
+            [], trouble()),
+        event([crema, client, broker_down],
+            <<"A broker cannot be reached, others can; once, not per attempt. A connection that is "
+                "closed while it is idle is no such trouble.">>,
+            [], trouble()),
+        event([crema, client, broker_up],
+            <<"It can be reached again.">>,
+            [duration(<<"since broker_down">>)],
+            client() ++ [{broker, binary, <<"host and port">>}]),
         event([crema, client, error],
             <<"Something failed outside any call: a host not resolved, a log-in refused, an "
                 "unknown topic subscribed to. Once per change of state.">>,
-            [], client() ++ problem() ++ [
+            [], trouble() ++ [
                 {topic, {optional, binary}, <<"the topic concerned">>},
                 {partition, {optional, integer}, <<"the partition concerned">>}
             ]),
@@ -47,6 +56,14 @@ events() ->
                 "the totals, and all of it.">>,
             statistics(),
             client() ++ [{statistics, map, <<"the whole, as crema:statistics/1 has it">>}])
+    ].
+
+%% The last two when it is with a broker.
+-spec trouble() -> [field()].
+trouble() ->
+    client() ++ problem() ++ [
+        {broker, {optional, binary}, <<"host and port">>},
+        {cause, {optional, atom}, <<"what the connection failed of: see connections.md">>}
     ].
 
 -spec statistics() -> [field()].

@@ -73,6 +73,8 @@ events() ->
             [crema, client, error],
             [crema, client, fatal],
             [crema, client, disconnected],
+            [crema, client, broker_down],
+            [crema, client, broker_up],
             [crema, buffer, lost],
             [crema, consumer, offset_reset],
             [crema, consumer, commit_failed],
