@@ -52,7 +52,7 @@ clean: ## remove what was built; the cache of what was fetched stays
 
 # One layer each, for those who work on it.
 LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer asan
-.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled test-rows dialyzer xref
+.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled test-rows test-security dialyzer xref
 
 $(LAYERS:%=test-%): test-%:
 	@scripts/setup fast
@@ -69,6 +69,10 @@ test-kafka-bundled: ## the same on the newest, with the newest librdkafka
 test-rows: ## the tables of docs/consumer.md on both, with either librdkafka
 	@scripts/setup test
 	@scripts/test rows-4.1.2 rows-3.9.2 rows-4.1.2-bundled rows-3.9.2-bundled
+
+test-security: ## every way to connect on both, with either librdkafka
+	@scripts/setup test
+	@scripts/security
 
 dialyzer: test-dialyzer
 xref: test-xref

@@ -4,12 +4,16 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([bootstrap/0, brokers/1, tool/2, topic/3, grow/2, delete_records/4, log/2]).
+-export([bootstrap/0, env/1, brokers/1, tool/2, topic/3, grow/2, delete_records/4, log/2]).
 -export([knows_newer_protocol/0]).
 
 %% @doc CREMA_TEST_BOOTSTRAP.
 bootstrap() ->
     list_to_binary(needed("CREMA_TEST_BOOTSTRAP")).
+
+%% @doc What `scripts/kafka run' gives: TLS, CA, SASL_USER and so on.
+-spec env(string()) -> string().
+env(Name) -> needed("KAFKA_" ++ Name).
 
 needed(Name) ->
     case os:getenv(Name) of
