@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([good_connections/1, wrong_password/1, security/1, mechanism/1, unknown_topic/1]).
+-export([good_connections/1, wrong_password/1, scram/1, security/1, mechanism/1, unknown_topic/1]).
 -export([rights_of_topics/1, rights_of_groups/1, stopped_broker/1]).
 
 suite() -> [{timetrap, {minutes, 3}}].
@@ -15,7 +15,7 @@ all() -> [{group, side_by_side}, stopped_broker].
 groups() ->
     [
         {side_by_side, [parallel], [
-            good_connections, wrong_password, security, mechanism, unknown_topic, rights_of_topics,
+            good_connections, wrong_password, scram, security, mechanism, unknown_topic, rights_of_topics,
             rights_of_groups
         ]}
     ].
@@ -66,6 +66,19 @@ wrong_password(_Config) ->
         end
      || Listener <- ["SASL", "SASLTLS"]
     ].
+
+scram(_Config) ->
+    %% A log-in that librdkafka cannot do on these brokers is told as that.
+    #{kafka := Kafka} = Given = given("SASL"),
+    Scram = Given#{kafka => Kafka#{'sasl.mechanism' => <<"SCRAM-SHA-256">>}},
+    case crema_ct_cells:left_out(scram_sha_256) of
+        none ->
+            {ok, _} = crema:check(Scram);
+        {Limit, _} ->
+            [What] = [Text || #{code := Code, message := Text} <- crema_limits:table(), Code =:= Limit],
+            #{message := Message} = fails(sasl, authentication, Scram),
+            ?assertNotEqual({nomatch, Message}, {string:find(Message, What), Message})
+    end.
 
 security(_Config) ->
     %% What a listener wants, and what the options say, are told apart.

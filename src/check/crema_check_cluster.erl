@@ -136,7 +136,7 @@ later(Names, Why, #{kind := Kind}) ->
 refused(Outcomes, Problems, Security) ->
     case lists:filtermap(fun(Outcome) -> mismatch(Outcome, Security) end, Outcomes) of
         [Mismatch | _] -> Mismatch;
-        [] -> rejected(Problems)
+        [] -> rejected(Problems, Security)
     end.
 
 -spec mismatch(crema_check_endpoint:outcome(), crema_check_security:security()) ->
@@ -163,12 +163,16 @@ mismatch(#{mechanisms := [_ | _] = Offered}, #{sasl := true, mechanism := Mechan
 mismatch(_, _) ->
     false.
 
--spec rejected([crema_error:reason()]) -> {crema_error:code(), binary()} | none.
-rejected(Problems) ->
+-spec rejected([crema_error:reason()], crema_check_security:security()) ->
+    {crema_error:code(), iodata()} | none.
+rejected(Problems, #{mechanism := Mechanism}) ->
     Codes = [authentication, sasl_authentication_failed],
     case [P || {Code, _} = P <- Problems, lists:member(Code, Codes)] of
-        [{Code, #{message := Message}} | _] -> {Code, Message};
-        [] -> none
+        [{Code, #{message := Message}} | _] ->
+            Known = crema_limits:login(Mechanism),
+            {Code, [[[Known, " "] || Known =/= <<>>], Message]};
+        [] ->
+            none
     end.
 
 -spec sasl_ok(crema_check_security:security()) -> crema_check_step:step().

@@ -160,7 +160,7 @@ no_statistics(#{kafka := Kafka}) ->
         _ -> none
     end.
 
-%% What is known not to work by SCRAM looks like wrong credentials.
+%% What is known not to work looks like wrong credentials.
 -spec login_hint(map()) -> binary().
 login_hint(#{kafka := Kafka}) ->
     Mechanism =
@@ -168,8 +168,8 @@ login_hint(#{kafka := Kafka}) ->
             none -> crema_properties:find(<<"sasl.mechanisms">>, Kafka);
             Found -> Found
         end,
-    case {Mechanism, crema_anchor:runtime()} of
-        {{ok, _, <<"SCRAM-", _/binary>>}, {ok, Runtime}} -> crema_limits:scram(Runtime);
+    case Mechanism of
+        {ok, _, Name} when is_binary(Name) -> crema_limits:login(Name);
         _ -> <<>>
     end.
 

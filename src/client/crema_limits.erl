@@ -4,7 +4,7 @@
 %% of it.
 -module(crema_limits).
 
--export([of_release/1, table/0, scram/1, doc/0]).
+-export([of_release/1, table/0, login/1, scram/1, doc/0]).
 
 -export_type([limit/0]).
 
@@ -91,8 +91,18 @@ limit({Code, Since, FixedIn, _When, What, _Proof}) ->
 text({Major, Minor, Patch}) ->
     iolist_to_binary(io_lib:format("~b.~b.~b", [Major, Minor, Patch])).
 
-%% @doc What to say of a log-in by SCRAM that a broker has refused, with a
-%% librdkafka whose SCRAM is not Kafka 4's; empty for others.
+%% @doc What to say of a log-in that a broker has refused, where that is known to be
+%% a limit of this librdkafka; empty otherwise.
+-spec login(Mechanism :: binary()) -> binary().
+login(<<"SCRAM-", _/binary>>) ->
+    case crema_anchor:runtime() of
+        {ok, Runtime} -> scram(Runtime);
+        {error, _} -> <<>>
+    end;
+login(_) ->
+    <<>>.
+
+%% @doc The same of SCRAM and any librdkafka, whose SCRAM may not be Kafka 4's.
 -spec scram(Runtime :: [{atom(), term()}]) -> binary().
 scram(Runtime) ->
     Number = proplists:get_value(librdkafka_number, Runtime, 0),
