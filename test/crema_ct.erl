@@ -80,10 +80,10 @@ let_go(Holder) ->
     Holder ! let_go,
     ok.
 
-%% @doc Stops what this process has started by producer/1 and the like. For
+%% @doc Stops what this process has started by producer/1 and the like, side by side. For
 %% end_per_testcase, which runs in the process of the case.
 cleanup() ->
-    [Module:stop(Pid, 1000) || {Module, Pid} <- clients()],
+    _ = spawned([fun() -> Module:stop(Pid, 1000) end || {Module, Pid} <- clients()]),
     _ = erase(?MODULE),
     ok.
 
