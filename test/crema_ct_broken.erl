@@ -1,18 +1,17 @@
 %% Inputs that are wrong in variables and options: what names them, and what is said.
-%% Whoever counts broken inputs takes them from here.
+%% Those of certificates and keys are in crema_ct_broken_pem.
 -module(crema_ct_broken).
 
--export([of_env/0, with/2, secret/0]).
+-include("crema_ct_secrets.hrl").
 
-%% In the values of variables that may hold a secret: no error shows it.
--define(SECRET, "planted-s3cret-4711").
-
-secret() -> ?SECRET.
+-export([of_env/1, with/2]).
 
 %% {What, Kind, Options, Variables, Names, Says}: a start fails, and its message has
-%% both, the variable or key and the fault.
-of_env() ->
-    urls() ++ halves() ++ pems() ++ prefixed() ++ refused_by_librdkafka() ++ of_consumers() ++ elsewhere().
+%% both, the variable or key and the fault. At the address somebody may listen.
+of_env(Address) ->
+    Brokers = [{"K_BOOTSTRAP_SERVERS", Address}],
+    urls() ++ halves() ++ pems() ++ prefixed(Brokers) ++ refused_by_librdkafka(Brokers) ++
+        of_consumers(Brokers) ++ elsewhere(Address).
 
 urls() ->
     [
@@ -31,8 +30,8 @@ urls() ->
             {"kafka://a:port", "no host:port"},
             {"kafka://a:9092/path", "no host:port"},
             {"kafka://[::1:9092", "no host:port"},
-            {"kafka://a:9092?password=" ?SECRET, "no host:port"},
-            {"kafka+ssl://me:" ?SECRET "@a:9092", "user's name"},
+            {"kafka://a:9092?password=" ?MARKER, "no host:port"},
+            {"kafka+ssl://me:" ?MARKER "@a:9092", "user's name"},
             {"kafka+ssl://a:9092,kafka://b:9092", "mixes"},
             {"kafka+ssl://a:9092 b:9092", "mixes"}
         ]
@@ -48,9 +47,9 @@ halves() ->
     [
         {key_missing, producer, [{env, heroku}], [Url, {"KAFKA_CLIENT_CERT", "c"}],
             "variable KAFKA_CLIENT_CERT_KEY", "is not set, but KAFKA_CLIENT_CERT is"},
-        {certificate_missing, producer, [{env, heroku}], [Url, {"KAFKA_CLIENT_CERT_KEY", ?SECRET}],
+        {certificate_missing, producer, [{env, heroku}], [Url, {"KAFKA_CLIENT_CERT_KEY", ?MARKER}],
             "variable KAFKA_CLIENT_CERT", "is not set, but KAFKA_CLIENT_CERT_KEY is"},
-        {no_certificate, producer, [{env, heroku}], [Url, {"KAFKA_TRUSTED_CERT", ?SECRET}],
+        {no_certificate, producer, [{env, heroku}], [Url, {"KAFKA_TRUSTED_CERT", ?MARKER}],
             "variable KAFKA_TRUSTED_CERT", "is no PEM"}
     ].
 
@@ -58,7 +57,7 @@ halves() ->
 pems() ->
     Good = [
         {"KAFKA_URL", "kafka+ssl://a:9092"}, {"KAFKA_CLIENT_CERT", "c"},
-        {"KAFKA_CLIENT_CERT_KEY", ?SECRET}
+        {"KAFKA_CLIENT_CERT_KEY", ?MARKER}
     ],
     [
         {{pem, Name}, producer, [{env, heroku}], lists:keystore(Name, 1, Good, {Name, Value}),
@@ -66,11 +65,11 @@ pems() ->
      || {Name, Value} <- [
             {"KAFKA_TRUSTED_CERT", "/no/file"},
             {"KAFKA_CLIENT_CERT", "c"},
-            {"KAFKA_CLIENT_CERT_KEY", ?SECRET}
+            {"KAFKA_CLIENT_CERT_KEY", ?MARKER}
         ]
     ].
 
-prefixed() ->
+prefixed(Brokers) ->
     [
         {{variable, Name, Value}, producer, [{env, {prefix, "K"}}], [{Name, Value} | More],
             "variable " ++ Name, Says}
@@ -78,27 +77,27 @@ prefixed() ->
             {"K_BOOTSTRAP_SERVERS", "", [], "is not set: it names the brokers"},
             {"K_BOOTSTRAP_SERVERS", "a:x:1", [], "must be \"host:port\""},
             {"K_BOOTSTRAP_SERVERS", "a:9092,,b:9092", [], "must be \"host:port\""},
-            {"K_BOOTSTRAP_SERVERS", "me:" ?SECRET "@a:9092", [], "must be \"host:port\""},
-            {"K_SECURITY_PROTOCOL", "tls", brokers(), "must be one of plaintext, ssl"},
-            {"K_SASL_MECHANISM", "SCRAM", brokers(), "must be one of plain, scram-sha-256"},
-            {"K_SASL_USERNAME", "a", [{"K_CONF_SASL_USERNAME", "b"} | brokers()], "says the same as"},
-            {"K_SASL_PASSWORD", ?SECRET, [{"K_CONF_SASL_PASSWORD", ?SECRET} | brokers()],
+            {"K_BOOTSTRAP_SERVERS", "me:" ?MARKER "@a:9092", [], "must be \"host:port\""},
+            {"K_SECURITY_PROTOCOL", "tls", Brokers, "must be one of plaintext, ssl"},
+            {"K_SASL_MECHANISM", "SCRAM", Brokers, "must be one of plain, scram-sha-256"},
+            {"K_SASL_USERNAME", "a", [{"K_CONF_SASL_USERNAME", "b"} | Brokers], "says the same as"},
+            {"K_SASL_PASSWORD", ?MARKER, [{"K_CONF_SASL_PASSWORD", ?MARKER} | Brokers],
                 "says the same as"},
-            {"K_CONF_QUEUE_BUFFERING_MAX_MS", "1", [{"K_CONF_LINGER_MS", "2"} | brokers()],
+            {"K_CONF_QUEUE_BUFFERING_MAX_MS", "1", [{"K_CONF_LINGER_MS", "2"} | Brokers],
                 "says the same as"},
-            {"K_PREFIX", "amber/", brokers(), "must be a text of letters"},
-            {"K_CONF_ACKS", "1", brokers(), "must be all while ordering is strict"},
-            {"K_CONF_MAX_IN_FLIGHT", "6", brokers(), "must be at most 5"},
-            {"K_CONF_ENABLE_IDEMPOTENCE", "false", brokers(), "use the option ordering"},
-            {"K_CONF_DR_MSG_CB", "f", brokers(), "No such configuration property"},
-            {"K_CONF_LOG_QUEUE", "false", brokers(), "belongs to crema"}
+            {"K_PREFIX", "amber/", Brokers, "must be a text of letters"},
+            {"K_CONF_ACKS", "1", Brokers, "must be all while ordering is strict"},
+            {"K_CONF_MAX_IN_FLIGHT", "6", Brokers, "must be at most 5"},
+            {"K_CONF_ENABLE_IDEMPOTENCE", "false", Brokers, "use the option ordering"},
+            {"K_CONF_DR_MSG_CB", "f", Brokers, "No such configuration property"},
+            {"K_CONF_LOG_QUEUE", "false", Brokers, "belongs to crema"}
         ]
     ].
 
 %% Whose names and values librdkafka judges.
-refused_by_librdkafka() ->
+refused_by_librdkafka(Brokers) ->
     [
-        {{property, Name, Value}, producer, [{env, {prefix, "K"}}], [{Name, Value} | brokers()],
+        {{property, Name, Value}, producer, [{env, {prefix, "K"}}], [{Name, Value} | Brokers],
             "variable " ++ Name, Says}
      || {Name, Value, Says} <- [
             {"K_CONF_LINGER_MS", "soon", "Invalid value"},
@@ -108,13 +107,13 @@ refused_by_librdkafka() ->
             {"K_CONF_BROKER_ADDRESS_FAMILY", "v5", "Invalid value"},
             {"K_CONF_DEBUG", "everything", "Invalid value"},
             {"K_CONF_NO_SUCH", "x", "No such configuration property"},
-            {"K_SASL_JAAS_CONFIG", ?SECRET, "ava JAAS"},
+            {"K_SASL_JAAS_CONFIG", ?MARKER, "ava JAAS"},
             {"K_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM", "maybe", "Invalid value"}
         ]
     ] ++
         [
             {{together, Name}, producer, [{env, {prefix, "K"}}],
-                [{Name, Value}, {"K_SECURITY_PROTOCOL", Protocol} | brokers()], Names, Says}
+                [{Name, Value}, {"K_SECURITY_PROTOCOL", Protocol} | Brokers], Names, Says}
          || {Name, Value, Protocol, Names, Says} <- [
                 {"K_SSL_CA_LOCATION", "/no/such", "ssl", "variable K_SSL_CA_LOCATION", "cannot be read"},
                 {"K_SSL_CIPHER_SUITES", "none", "SSL", "variable K_SSL_CIPHER_SUITES", "failed"},
@@ -125,30 +124,28 @@ refused_by_librdkafka() ->
             ]
         ].
 
-of_consumers() ->
+of_consumers(Brokers) ->
     Env = [{env, {prefix, "K"}}, {handler, crema_ct_handler}],
     [
-        {group_missing, consumer, Env, [{"K_TOPICS", "t"} | brokers()], "variable K_GROUP", "is required"},
-        {topics_missing, consumer, Env, [{"K_GROUP", "g"} | brokers()], "variable K_TOPICS",
+        {group_missing, consumer, Env, [{"K_TOPICS", "t"} | Brokers], "variable K_GROUP", "is required"},
+        {topics_missing, consumer, Env, [{"K_GROUP", "g"} | Brokers], "variable K_TOPICS",
             "is required"},
-        {topics_empty, consumer, Env, [{"K_GROUP", "g"}, {"K_TOPICS", " , "} | brokers()],
+        {topics_empty, consumer, Env, [{"K_GROUP", "g"}, {"K_TOPICS", " , "} | Brokers],
             "variable K_TOPICS", "must be a list of topic names"},
         {group_twice, consumer, Env,
-            [{"K_GROUP", "g"}, {"K_TOPICS", "t"}, {"K_CONF_GROUP_ID", "h"} | brokers()],
+            [{"K_GROUP", "g"}, {"K_TOPICS", "t"}, {"K_CONF_GROUP_ID", "h"} | Brokers],
             "variable K_CONF_GROUP_ID", "use the option group"},
         {poll_interval, consumer, Env,
-            [{"K_GROUP", "g"}, {"K_TOPICS", "t"}, {"K_CONF_MAX_POLL_INTERVAL_MS", "9000"} | brokers()],
+            [{"K_GROUP", "g"}, {"K_TOPICS", "t"}, {"K_CONF_MAX_POLL_INTERVAL_MS", "9000"} | Brokers],
             "drain_timeout", "must be under half of max.poll.interval.ms"}
     ].
 
 %% Keys of options that say where to look.
-elsewhere() ->
+elsewhere(Address) ->
     [
-        {{env, Env}, producer, [{env, Env}, {bootstrap_servers, "a:9092"}], [], "env", "must be heroku"}
+        {{env, Env}, producer, [{env, Env}, {bootstrap_servers, Address}], [], "env", "must be heroku"}
      || Env <- [kafka, true, "KAFKA", {prefix, ""}, {prefix, "A B"}, {heroku, undefined}]
     ].
-
-brokers() -> [{"K_BOOTSTRAP_SERVERS", "127.0.0.1:1"}].
 
 %% Runs a function while these variables are set, and no others of these names.
 with(Variables, Fun) ->

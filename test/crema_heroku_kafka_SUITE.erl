@@ -5,7 +5,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_testcase/2, end_per_testcase/2]).
 -export([works/1, names_that_are_checked/1, another_authority/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
@@ -16,19 +17,26 @@ init_per_suite(Config) -> crema_ct:start(Config, crema_ct_kafka:bootstrap()).
 
 end_per_suite(Config) -> crema_ct:stop(Config).
 
-end_per_testcase(_, _Config) ->
-    _ = crema_events:detach(?MODULE),
-    crema_ct:cleanup().
+init_per_testcase(_, Config) -> [{look, crema_ct_secrets:look()} | Config].
 
-works(_Config) ->
+end_per_testcase(_, Config) ->
+    _ = crema_events:detach(?MODULE),
+    crema_ct:cleanup(),
+    crema_ct_secrets:look_away(proplists:get_value(look, Config)).
+
+works(Config) ->
     %% Certificates, key, authority and prefix come from the environment; what is produced
-    %% is consumed, though the broker has another name.
+    %% is consumed, though the broker has another name. The key can be read nowhere, and
+    %% not in what librdkafka tells.
+    Look = proplists:get_value(look, Config),
+    Tell = #{debug => all},
     heroku("ca.pem", fun() ->
-        {ok, P} = crema_producer:start_link(#{env => heroku}),
+        {ok, P} = crema_producer:start_link(#{env => heroku, kafka => Tell}),
         {ok, #{topic := <<"amber-1.receipts">>}} = crema:produce(P, #{topic => receipts, value => "1"}),
         Self = self(),
         {ok, C} = crema_consumer:start_link(#{
             env => heroku,
+            kafka => Tell,
             group => books,
             topics => [receipts],
             strip_prefix => true,
@@ -39,6 +47,10 @@ works(_Config) ->
         after 30000 -> error(not_handled)
         end,
         ok = crema_consumer:stop(C),
+        [_Begin, Line | _] = string:split(os:getenv("KAFKA_CLIENT_CERT_KEY"), "\n", all),
+        ?assertMatch([_ | _], crema_ct_secrets:lines("ssl.key.pem", Look)),
+        Everywhere = crema_ct_secrets:everywhere(Look),
+        ?assertEqual([], crema_ct_secrets:shown(Everywhere, Look, list_to_binary(Line))),
         ok = crema_producer:stop(P)
     end).
 

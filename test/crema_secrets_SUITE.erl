@@ -3,24 +3,22 @@
 -module(crema_secrets_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("crema_ct_secrets.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
-    what_is_logged_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
+    what_is_there_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
     running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
     refused_by_the_broker/1, without_the_application/1
 ]).
--export([init/1, log/2]).
-
-%% Looked for in everything that can be read.
--define(MARKER, "planted-s3cret-0815").
+-export([init/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
-        what_is_logged_is_seen, failing_starts, failing_starts_under_a_supervisor,
+        what_is_there_is_seen, failing_starts, failing_starts_under_a_supervisor,
         running_clients, dying_clients, crashing_handlers, crashing_transactions,
         refused_by_the_broker, without_the_application
     ].
@@ -29,43 +27,46 @@ init_per_suite(Config) -> crema_ct:start(Config).
 
 end_per_suite(Config) -> crema_ct:stop(Config).
 
-%% All that is logged, at all levels, becomes text and is kept.
-init_per_testcase(_, Config) ->
-    #{level := Level} = logger:get_primary_config(),
-    ok = logger:set_primary_config(level, all),
-    Log = ets:new(log, [public, duplicate_bag]),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{level => all, filter_default => log, log => Log}),
-    Events = [Name || #{name := Name} <- crema_event_table:table()],
-    ok = crema_events:attach(?MODULE, Events, fun event/4, Log),
-    [{level, Level}, {log, Log} | Config].
+init_per_testcase(_, Config) -> [{look, crema_ct_secrets:look()} | Config].
 
 end_per_testcase(_, Config) ->
     crema_ct:cleanup(),
-    _ = crema_events:detach(?MODULE),
-    ok = logger:remove_handler(?MODULE),
-    ok = logger:set_primary_config(level, proplists:get_value(level, Config)).
+    crema_ct_secrets:look_away(look(Config)).
 
-%% The logger calls this: once as a person reads it, once with all there is.
-log(Event, #{log := Log}) ->
-    Read = logger_formatter:format(Event, #{single_line => true}),
-    true = ets:insert(Log, {line, unicode:characters_to_binary(Read), text(Event)}).
+look(Config) -> proplists:get_value(look, Config).
 
-%% What events tell is kept as well.
-event(Name, Measurements, Metadata, Log) ->
-    true = ets:insert(Log, {line, <<>>, text({Name, Measurements, Metadata})}).
-
-what_is_logged_is_seen(Config) ->
-    %% A marker that is logged is found, as are events and what a supervisor reports: the other
-    %% cases look in the right place.
+what_is_there_is_seen(Config) ->
+    %% A marker that is logged is found, as are events, what a supervisor reports, and what is in
+    %% processes, tables and the application environment: the other cases look in the right places.
+    Look = look(Config),
+    Found = fun(Term) ->
+        Texts = crema_ct_secrets:shown(Term, Look),
+        true = crema_ct_secrets:forget(Look),
+        Texts
+    end,
     logger:debug("here: ~p", [?MARKER], #{domain => [any]}),
-    ?assertMatch([_ | _], leaks(Config)),
-    true = ets:delete_all_objects(proplists:get_value(log, Config)),
+    ?assertMatch([_, _], Found(none)),
     ok = crema_events:execute([crema, client, log], #{}, #{message => ?MARKER}),
-    ?assertMatch([_ | _], leaks(Config)),
-    true = ets:delete_all_objects(proplists:get_value(log, Config)),
+    ?assertMatch([_], Found(none)),
     Child = #{id => x, start => {erlang, apply, [fun() -> {error, ?MARKER} end, []]}},
     _ = under_a_supervisor(Child),
-    ?assertMatch([_ | _], leaks(Config)).
+    ?assertMatch([_ | _], Found(none)),
+    Everywhere = fun() -> Found(crema_ct_secrets:everywhere(Look)) end,
+    ?assertEqual([], Everywhere()),
+    ok = application:set_env(crema, a_key, ?MARKER),
+    ?assertMatch([_], Everywhere()),
+    ok = application:unset_env(crema, a_key),
+    true = ets:insert(crema_registry, {a_key, ?MARKER}),
+    ?assertMatch([_], Everywhere()),
+    true = ets:delete(crema_registry, a_key),
+    [
+        begin
+            {Holder, _} = crema_ct:hold(Put),
+            ?assertMatch([_], Everywhere()),
+            ok = crema_ct:let_go(Holder)
+        end
+     || Put <- [fun() -> put(a_key, ?MARKER) end, fun() -> self() ! {a_message, ?MARKER} end]
+    ].
 
 failing_starts(Config) ->
     %% A start that fails, at each of its steps.
@@ -154,26 +155,14 @@ running_clients(Config) ->
     [
         begin
             {ok, Pid} = supervisor:start_child(Supervisor, Module:child_spec(good(Module, Config))),
-            {ok, _, _, _, Owner} = crema_registry:lookup(Pid),
-            no_leak(Module, [seen_in(P) || P <- [Pid, Owner, Supervisor]], Config),
+            no_leak(Module, crema_ct_secrets:everywhere(look(Config)), Config),
             no_leak(Module, [crema:info(Pid), crema:status(Pid)], Config),
-            no_leak(Module, ets:tab2list(crema_registry), Config),
             no_leak(Module, supervisor:get_childspec(Supervisor, Module), Config)
         end
      || Module <- [crema_producer, crema_consumer]
     ],
     ok = stop_supervisor(Supervisor),
     no_leak(stopped, none, Config).
-
-seen_in(Pid) ->
-    [
-        sys:get_state(Pid),
-        sys:get_status(Pid),
-        erlang:process_info(Pid),
-        erlang:process_info(Pid, [messages, dictionary, current_stacktrace, label()])
-    ].
-
-label() -> initial_call.
 
 crashing_handlers(Config) ->
     %% A handler that does not know its arguments, or its state, crashes without
@@ -225,7 +214,7 @@ crashing_transactions(Config) ->
         end
      || {_, Monitor} <- Adding
     ],
-    crema_ct:await(fun() -> ets:info(proplists:get_value(log, Config), size) > 0 end),
+    crema_ct:await(fun() -> crema_ct_secrets:lines(look(Config)) =/= [] end),
     no_leak(crashed, none, Config).
 
 dying_clients(Config) ->
@@ -251,7 +240,7 @@ dying_clients(Config) ->
         end
      || Module <- [crema_producer, crema_consumer], Die <- Ways
     ],
-    ?assert(ets:info(proplists:get_value(log, Config), size) > 10).
+    ?assert(length(crema_ct_secrets:lines(look(Config))) > 10).
 
 %% With no restart allowed the supervisor dies with its child; a consumer's own
 %% supervisor restarts what is below it.
@@ -288,7 +277,7 @@ refused_by_the_broker(Config) ->
         end
      || Module <- [crema_producer, crema_consumer]
     ],
-    ?assertMatch({match, _}, re:run(everything(Config), "sasl.password")).
+    ?assertMatch([_ | _], crema_ct_secrets:lines("sasl.password", look(Config))).
 
 without_the_application(Config) ->
     %% Nor what is said when crema's application does not run.
@@ -304,26 +293,6 @@ without_the_application(Config) ->
     ],
     {ok, _} = application:ensure_all_started(crema).
 
-%% The marker is neither in what is given nor in what was logged since.
+%% The marker is neither in what is given nor in what was logged or told since.
 no_leak(Where, Term, Config) ->
-    Found = [
-        Text
-     || Text <- [text(Term) | leaks(Config)], binary:match(Text, <<?MARKER>>) =/= nomatch
-    ],
-    ?assertEqual({Where, []}, {Where, Found}).
-
-leaks(Config) ->
-    Lines = ets:lookup(proplists:get_value(log, Config), line),
-    [
-        Text
-     || {line, Read, Whole} <- Lines,
-        Text <- [Read, Whole],
-        binary:match(Text, <<?MARKER>>) =/= nomatch
-    ].
-
-everything(Config) ->
-    Lines = ets:lookup(proplists:get_value(log, Config), line),
-    iolist_to_binary([Read || {line, Read, _} <- Lines]).
-
-text(Term) ->
-    unicode:characters_to_binary(io_lib:format("~0tp", [Term])).
+    ?assertEqual({Where, []}, {Where, crema_ct_secrets:shown(Term, look(Config))}).
