@@ -7,14 +7,16 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([stop/1, halt/1, halt_without_flush/1, stop_delivers/1, what_is_logged/1]).
+-export([stop/1, halt/1, halt_without_flush/1, halt_while_opening/1]).
+-export([stop_delivers/1, what_is_logged/1]).
 
 -define(FLUSH_MS, 700).
 -define(AT_ONCE, 4).
 
 suite() -> [{timetrap, {minutes, 60}}].
 
-all() -> [stop, halt, halt_without_flush, stop_delivers, what_is_logged].
+all() ->
+    [stop, halt, halt_without_flush, halt_while_opening, stop_delivers, what_is_logged].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -33,6 +35,11 @@ halt(_Config) ->
 halt_without_flush(_Config) ->
     %% The same without the emulator's own flush.
     exits("halt_without_flush", 2000).
+
+halt_while_opening(_Config) ->
+    %% A VM that halts while clients with TLS are opened ends well, though crypto has
+    %% had OpenSSL before, and with it a clean-up at exit.
+    exits("halt_while_opening", 2000).
 
 exits(How, Most) ->
     Rounds = list_to_integer(os:getenv("CREMA_EXITS", "10")),

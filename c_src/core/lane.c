@@ -5,6 +5,12 @@
 
 #include "client.h"
 
+static atomic_uint alive;
+
+unsigned cr_lanes_alive(void) {
+        return atomic_load(&alive);
+}
+
 void cr_lane_init(cr_lane_t *lane, cr_client_t *client) {
         *lane = (cr_lane_t){.client = client};
         lane->last = &lane->first;
@@ -33,16 +39,20 @@ static cr_job_t *take(cr_lane_t *lane) {
         return job;
 }
 
-static void *lane_main(void *arg) {
-        cr_lane_t *lane = arg;
+static void run_jobs(cr_lane_t *lane) {
         cr_job_t *job;
         while ((job = take(lane))) {
                 bool last = job->done == NULL;
                 job->run(lane->client, job);
                 if (last)
-                        return NULL; /* the client, and this lane, are no more */
+                        return; /* the client, and this lane, are no more */
                 cr_client_job_done(lane->client, job);
         }
+}
+
+static void *lane_main(void *arg) {
+        run_jobs(arg);
+        atomic_fetch_sub(&alive, 1);
         return NULL;
 }
 
@@ -52,8 +62,11 @@ static bool start(cr_lane_t *lane) {
         int failed;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
+        atomic_fetch_add(&alive, 1);
         failed = pthread_create(&lane->thread, NULL, lane_main, lane);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (failed)
+                atomic_fetch_sub(&alive, 1);
         lane->started = !failed;
         return lane->started;
 }

@@ -45,6 +45,9 @@ void cr_lane_destroy(cr_lane_t *lane);
 /* False when the thread could not be started, or the client is closing; the
  * job is then not taken. */
 bool cr_lane_submit(cr_lane_t *lane, cr_job_t *job);
+/* How many threads there are, of all clients: none without a client, for each has its
+ * life lane. @locality any */
+unsigned cr_lanes_alive(void);
 /* Milliseconds of a clock that only goes on. @locality any */
 int64_t cr_now_ms(void);
 /* Waits a slice, where a call came back at once with an error. @locality a lane */

@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -153,9 +154,30 @@ static const cr_host_ops_t host_ops = {.buf_new = buf_new,
                                        .watch = host_watch,
                                        .gone = host_gone};
 
+#ifdef __GLIBC__
+/* What others have asked for is left out with it. The emulator has done its part. */
+static void leave(int status, void *unused) {
+        (void)unused;
+        if (cr_lanes_alive())
+                _exit(status);
+}
+
+static void leave_at_exit(void) {
+        (void)on_exit(leave, NULL);
+}
+#endif
+
+/* OpenSSL's clean-up at exit would pull the library from under threads that are still
+ * running when the VM halts. Who had OpenSSL first, as crypto mostly has, has let it
+ * ask for that; but who asks last is called first. @precondition the driver stays */
+static void outlive_openssl(void) {
+#ifdef __GLIBC__
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        (void)pthread_once(&once, leave_at_exit);
+#endif
+}
+
 static int drv_init(void) {
-        /* OpenSSL's clean-up at exit would pull the library from under threads
-         * that are still running when the VM halts. */
         OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
         cr_mem_init();
         atom_reports = driver_mk_atom("crema_reports");
@@ -191,6 +213,7 @@ static ErlDrvData drv_start(ErlDrvPort port, char *command) {
         }
         /* Threads of a client outlive its port; the code must stay. */
         driver_lock_driver(port);
+        outlive_openssl();
         set_port_control_flags(port, PORT_CONTROL_FLAG_BINARY);
         /* A caller that the emulator suspended could keep no deadline. */
         erl_drv_busy_msgq_limits(port, &unlimited, NULL);
