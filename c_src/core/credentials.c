@@ -14,6 +14,8 @@
 /* Of more authorities, as systems have them, some always expire, and no broker has
  * its certificate from most of them. */
 #define FEW 10
+/* OpenSSL follows no longer chain; each step asks all of them. */
+#define DEPTH 100
 
 typedef struct look {
         const cr_given_t *given;
@@ -125,7 +127,8 @@ static int signer_of(X509 *one, STACK_OF(X509) * among, bool *named) {
                         continue;
                 if (is_signed(one, by))
                         return i;
-                is_named = true;
+                /* Of a kind that this OpenSSL does not know nothing can be said. */
+                is_named |= X509_get0_pubkey(by) != NULL;
         }
         *named |= is_named;
         return -1;
@@ -141,7 +144,7 @@ static X509 *top_of(STACK_OF(X509) * certificates, int *used, bool *named) {
         X509 *top = sk_X509_value(certificates, 0);
         int next;
         *used = 1;
-        while (*used < sk_X509_num(certificates) && !is_self_signed(top) &&
+        while (*used < sk_X509_num(certificates) && *used < DEPTH && !is_self_signed(top) &&
                (next = signer_of(top, certificates, named)) >= 0) {
                 top = sk_X509_value(certificates, next);
                 ++*used;

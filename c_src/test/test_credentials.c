@@ -58,14 +58,17 @@ static int make_all(void **state) {
         return 0;
 }
 
+static void free_one(identity_t *one) {
+        X509_free(one->certificate);
+        EVP_PKEY_free(one->key);
+}
+
 static int free_all(void **state) {
         identity_t *all[] = {&ca,    &me,     &middle,     &below,    &expired,
                              &young, &ending, &old_middle, &impostor, &stranger};
         (void)state;
-        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-                X509_free(all[i]->certificate);
-                EVP_PKEY_free(all[i]->key);
-        }
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                free_one(all[i]);
         return 0;
 }
 
@@ -288,6 +291,44 @@ static void chains(void **state) {
                "warning: certificate is not signed by the given authority");
 }
 
+/* An authority whose key is of a kind that nobody knows. */
+static char *unknown_kind(const identity_t *of) {
+        static const unsigned char kind[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
+        unsigned char *bytes = NULL;
+        int size = i2d_X509(of->certificate, &bytes);
+        BIO *bio = BIO_new(BIO_s_mem());
+        unsigned char *at = memmem(bytes, (size_t)size, kind, sizeof(kind));
+        assert_non_null(at);
+        at[sizeof(kind) - 1] = 0x7f;
+        PEM_write_bio(bio, "CERTIFICATE", "", bytes, size);
+        OPENSSL_free(bytes);
+        return text_of(bio);
+}
+
+/* Proves that an authority is no other of its name when it only cannot be judged. */
+static void unknown_kinds(void **state) {
+        (void)state;
+        expect(check(unknown_kind(&ca), certificates(&me, NULL), key(&me, NULL), NULL),
+               "warning: certificate does not lead to the trusted authority");
+}
+
+/* Proves that certificates which have signed each other are not followed for ever. */
+static void rounds(void **state) {
+        identity_t a = make("a", NULL, -10, 300), b = make("b", &a, -10, 300);
+        char *round, *all = strdup("");
+        (void)state;
+        X509_set_issuer_name(a.certificate, X509_get_subject_name(b.certificate));
+        assert_true(X509_sign(a.certificate, b.key, EVP_sha256()) > 0);
+        round = certificates(&a, &b, NULL);
+        assert_string_equal(check(NULL, strdup(round), key(&a, NULL), NULL), "");
+        for (int i = 0; i < 60; i++)
+                all = join(round, all);
+        expect(check(NULL, all, key(&a, NULL), NULL), "is followed by certificates that are not");
+        free(round);
+        free_one(&a);
+        free_one(&b);
+}
+
 /* Proves that only what stands between the client and an authority is taken for that,
  * never an authority. */
 static void between(void **state) {
@@ -360,6 +401,7 @@ int main(void) {
                 cmocka_unit_test(chains),    cmocka_unit_test(sealed_certificate),
                 cmocka_unit_test(between),   cmocka_unit_test(broken_later),
                 cmocka_unit_test(times),     cmocka_unit_test(passphrases),
-                cmocka_unit_test(line_ends), cmocka_unit_test(bundles)};
+                cmocka_unit_test(line_ends), cmocka_unit_test(bundles),
+                cmocka_unit_test(rounds),    cmocka_unit_test(unknown_kinds)};
         return cmocka_run_group_tests(tests, make_all, free_all);
 }
