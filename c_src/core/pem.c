@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BEGIN "-----BEGIN "
-#define END "-----END "
+#define DASHES "-----"
+#define BEGIN DASHES "BEGIN "
+#define END DASHES "END "
 
 void cr_pem_unescape(char *text) {
         char *to = text;
@@ -53,7 +54,8 @@ static const char *kind_of(const char *begin) {
         const char *name = begin + strlen(BEGIN);
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
                 size_t size = strlen(kinds[i]);
-                if (strncmp(name, kinds[i], size) == 0 && strncmp(name + size, "-----", 5) == 0)
+                if (strncmp(name, kinds[i], size) == 0 &&
+                    strncmp(name + size, DASHES, strlen(DASHES)) == 0)
                         return kinds[i];
         }
         return "something else";
@@ -71,10 +73,19 @@ static bool has_private_key(const char *text) {
         return false;
 }
 
+/* Whether anything follows -----BEGIN ...----- in its line. */
+static bool is_joined(const char *begin) {
+        const char *name = begin + strlen(BEGIN), *dashes = strstr(name, DASHES);
+        if (!dashes || dashes > name + strcspn(name, "\n"))
+                return false;
+        dashes += strlen(DASHES);
+        dashes += strspn(dashes, " \t\r");
+        return *dashes && *dashes != '\n';
+}
+
 /* What is wrong with the form; false when nothing is. */
 static bool is_misshapen(const char *text, cr_pem_fault_t *fault) {
-        const char *begin = strstr(text, BEGIN), *end = begin ? strstr(begin, END) : NULL;
-        const char *line = begin ? strchr(begin, '\n') : NULL;
+        const char *begin = strstr(text, BEGIN);
         if (!text[strspn(text, " \t\n")])
                 say(fault, "is empty");
         else if (strncmp(text, "LS0tLS1CRUdJTi", 14) == 0)
@@ -84,12 +95,12 @@ static bool is_misshapen(const char *text, cr_pem_fault_t *fault) {
                            " Is it the name of a file?");
         else if (!begin)
                 say(fault, "is no PEM: it has no line \"-----BEGIN ...-----\"");
-        else if (end && (!line || line > end))
+        else if (is_joined(begin))
                 say(fault, "has lost its line ends: write them as \\n");
         else if (begin > text && begin[-1] != '\n')
                 say(fault, "has something before -----BEGIN in its line: a space, a quotation"
                            " mark?");
-        else if (!end)
+        else if (!strstr(begin, END))
                 say(fault, "is cut: it has no line \"-----END ...-----\"");
         else
                 return false;

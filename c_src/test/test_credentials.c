@@ -185,6 +185,8 @@ static void texts(void **state) {
         expect(check(key(&ca, NULL), NULL, NULL, NULL), "ca holds PRIVATE KEY where a certificate");
         expect(check(one_line(certificates(&ca, NULL)), NULL, NULL, NULL),
                "ca has lost its line ends");
+        expect(check(changed(certificates(&ca, NULL), 27, ' '), NULL, NULL, NULL),
+               "ca has lost its line ends");
         expect(check(changed(certificates(&ca, NULL), 100, '!'), NULL, NULL, NULL),
                "ca is broken at certificate 1");
         expect(check(cut(certificates(&ca, NULL), 200), NULL, NULL, NULL),
