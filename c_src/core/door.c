@@ -59,6 +59,11 @@ static void forget(value_t *value) {
         *value = (value_t){0};
 }
 
+static value_t room_for(size_t room) {
+        char *text = cr_alloc(room);
+        return (value_t){.text = text, .room = text ? room : 0};
+}
+
 /* What is set, which may be empty: librdkafka drops blanks before a value. There is
  * none, too, when memory is short, which librdkafka will find. */
 static value_t value_of(const rd_kafka_conf_t *conf, const char *property) {
@@ -66,7 +71,7 @@ static value_t value_of(const rd_kafka_conf_t *conf, const char *property) {
         size_t room = 0;
         if (rd_kafka_conf_get(conf, property, NULL, &room) != RD_KAFKA_CONF_OK || !room)
                 return value;
-        value = (value_t){.text = cr_alloc(room), .room = room};
+        value = room_for(room);
         if (value.text && rd_kafka_conf_get(conf, property, value.text, &room) != RD_KAFKA_CONF_OK)
                 forget(&value);
         return value;
@@ -84,7 +89,7 @@ static bool is_set(const rd_kafka_conf_t *conf, const char *property) {
 }
 
 static value_t read_all(int file, size_t size) {
-        value_t value = {.text = cr_alloc(size + 1), .room = size + 1};
+        value_t value = room_for(size + 1);
         size_t got = 0;
         ssize_t more = 1;
         while (value.text && got < size && more > 0) {
@@ -185,9 +190,8 @@ static void judge(door_t *door) {
  * them. */
 static void complete_chain(door_t *door) {
         static const char property[] = "ssl.certificate.pem";
-        char *between, *all = NULL, text[256];
-        size_t room;
-        value_t authorities;
+        char *between, text[256];
+        value_t authorities, all = {0};
         if (cr_sends_chain() || !is_set(door->conf, property) ||
             !door->values[CR_CREDENTIAL_CERTIFICATE].text ||
             !(between = cr_credentials_between(door->values[CR_CREDENTIAL_CERTIFICATE].text)))
@@ -198,15 +202,14 @@ static void complete_chain(door_t *door) {
                     "has more certificates, which librdkafka before 2.8.0 sends only where"
                     " ssl.ca.pem or ssl.ca.location is given as well");
         } else {
-                room = authorities.room + strlen(between) + 2;
-                if ((all = cr_alloc(room)))
-                        snprintf(all, room, "%s\n%s", authorities.text ? authorities.text : "",
-                                 between);
-                if (!all || rd_kafka_conf_set(door->conf, "ssl.ca.pem", all, text, sizeof(text)) !=
-                                    RD_KAFKA_CONF_OK)
-                        add(door->faults, property, all ? text : "there is no memory for it");
+                all = room_for(authorities.room + strlen(between) + 2);
+                snprintf(all.text, all.room, "%s\n%s", authorities.text ? authorities.text : "",
+                         between);
+                if (!all.text || rd_kafka_conf_set(door->conf, "ssl.ca.pem", all.text, text,
+                                                   sizeof(text)) != RD_KAFKA_CONF_OK)
+                        add(door->faults, property, all.text ? text : "there is no memory for it");
         }
-        cr_free(all);
+        forget(&all);
         cr_free(between);
         forget(&authorities);
 }

@@ -41,6 +41,12 @@ static void hosts_of(const X509 *one, char *text, size_t size) {
                 cr_name_text(X509_get_subject_name(one), text, size);
 }
 
+/* Of a host's name, which may have colons, without the port. */
+static int host_size(const char *host) {
+        const char *port = strrchr(host, ':');
+        return (int)(port ? (size_t)(port - host) : strlen(host));
+}
+
 /* One sentence's end for what OpenSSL found of a certificate of the broker's. */
 static void explain(const X509 *one, int found, const char *host, char *text, size_t size) {
         char name[160];
@@ -48,8 +54,8 @@ static void explain(const X509 *one, int found, const char *host, char *text, si
         case X509_V_ERR_HOSTNAME_MISMATCH:
         case X509_V_ERR_IP_ADDRESS_MISMATCH:
                 hosts_of(one, name, sizeof(name));
-                snprintf(text, size, "is not for the name %.*s, but for %s",
-                         (int)strcspn(host, ":"), host, name);
+                snprintf(text, size, "is not for the name %.*s, but for %s", host_size(host), host,
+                         name);
                 break;
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
