@@ -10,7 +10,7 @@
 -export([
     what_is_there_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
     running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
-    refused_by_the_broker/1, without_the_application/1
+    refused_by_the_broker/1, without_the_application/1, dumped/1
 ]).
 -export([init/1]).
 
@@ -20,7 +20,7 @@ all() ->
     [
         what_is_there_is_seen, failing_starts, failing_starts_under_a_supervisor,
         running_clients, dying_clients, crashing_handlers, crashing_transactions,
-        refused_by_the_broker, without_the_application
+        refused_by_the_broker, without_the_application, dumped
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -292,6 +292,42 @@ without_the_application(Config) ->
      || Module <- [crema_producer, crema_consumer]
     ],
     {ok, _} = application:ensure_all_started(crema).
+
+dumped(Config) ->
+    %% Nor is it in the crash dump of a VM, whether options were given or variables read. The
+    %% identifier of a child is found there, as text in any process would be.
+    File = filename:join(proplists:get_value(priv_dir, Config), "erl_crash.dump"),
+    Given = maps:remove(events, good(crema_producer, Config)),
+    Member = Given#{group => g, topics => [t], handler => crema_ct_handler},
+    Env = #{env => {prefix, "K"}},
+    {ok, Peer, _} = peer:start(#{
+        connection => standard_io,
+        args => ["-pa" | code:get_path()],
+        env => [
+            {"ERL_CRASH_DUMP", File},
+            {"K_BOOTSTRAP_SERVERS", binary_to_list(crema_ct:bootstrap(Config))},
+            {"K_SASL_PASSWORD", ?MARKER}
+        ]
+    }),
+    Monitor = monitor(process, Peer),
+    {ok, _} = peer:call(Peer, application, ensure_all_started, [crema], 20000),
+    [
+        {ok, _} = peer:call(Peer, supervisor, start_child, [kernel_safe_sup, Spec#{id => Id}], 20000)
+     || {Id, Spec} <- [
+            {<<"the producer">>, crema_producer:child_spec(Given)},
+            {<<"the consumer">>, crema_consumer:child_spec(Member)},
+            {<<"by variables">>, crema_producer:child_spec(Env)}
+        ]
+    ],
+    ok = peer:cast(Peer, erlang, halt, ["dumped by a test"]),
+    receive
+        {'DOWN', Monitor, _, _, _} -> ok
+    end,
+    {ok, Dump} = file:read_file(File),
+    %% Binaries are in base64 there: four letters for three.
+    In = fun(<<Text:12/binary, _/binary>>) -> binary:match(Dump, base64:encode(Text)) end,
+    ?assertMatch({_, _}, In(<<"the producer">>)),
+    ?assertEqual(nomatch, In(<<?MARKER>>)).
 
 %% The marker is neither in what is given nor in what was logged or told since.
 no_leak(Where, Term, Config) ->
