@@ -77,7 +77,7 @@ property(Scope, Key, Value) ->
 -spec valued(binary(), {ok, value()} | {error, binary()}, term()) ->
     {ok, {binary(), value()}} | {error, crema_input:fault()}.
 valued(Name, {ok, Value}, _Given) ->
-    case crema_secret:is_secret(Name) of
+    case crema_secret:is_secret(Name) orelse has_user(Name, Value) of
         true -> {ok, {Name, crema_secret:wrap(Value)}};
         false -> {ok, {Name, Value}}
     end;
@@ -87,6 +87,13 @@ valued(Name, {error, Reason}, Given) ->
         true -> {error, Fault};
         false -> {error, Fault#{value => crema_secret:redact(Given)}}
     end.
+
+%% An address that has somebody's name in it, and maybe the password.
+-spec has_user(binary(), value()) -> boolean().
+has_user(Name, Value) when is_binary(Value) ->
+    filename:extension(Name) =:= <<".url">> andalso binary:match(Value, <<"@">>) =/= nomatch;
+has_user(_Name, _Hidden) ->
+    false.
 
 -spec value(term()) -> {ok, value()} | {error, binary()}.
 value(Absent) when Absent =:= undefined; Absent =:= nil ->
