@@ -444,7 +444,7 @@ fold(Options, Fun, Acc) -> crema_reader:fold(Options, Fun, Acc).
 
 %% @doc Where each value comes from that a client would start with: an option, which
 %% variable, the application environment or a default; without secrets. It takes
-%% `{producer | consumer | reader, Options}' or what a child_spec/1 returns; `text' in
+%% `{producer | consumer | reader, Options}' or what their child_spec/1 returns; `text' in
 %% the result is for people. Errors are those of the start: `bad_options'.
 -spec explain_config(crema_explain:config()) ->
     {ok, crema_explain:explanation()} | crema_error:error().

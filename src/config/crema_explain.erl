@@ -5,7 +5,8 @@
 
 -export_type([config/0, explanation/0]).
 
-%% The options of a start_link/1 and whose they are; or a child specification.
+%% The options of a start_link/1 and whose they are; or what child_spec/1 of a producer or
+%% consumer returns.
 -type config() ::
     {producer | consumer | reader, Options :: map() | list()}
     | #{start := {module(), start_link, [term()]}, _ => _}.
@@ -47,7 +48,8 @@ explain({Kind, Options}) when Kind =:= producer; Kind =:= consumer; Kind =:= rea
             Error
     end;
 explain(Other) ->
-    Text = <<"neither {producer | consumer | reader, Options} nor a child specification of crema's">>,
+    Text = <<"neither {producer | consumer | reader, Options} nor what child_spec/1 of a producer or "
+        "consumer returns">>,
     erlang:error(badarg, [crema_secret:redact(Other)], crema_error:badarg(#{1 => Text})).
 
 -spec options(atom(), map()) -> [#{option := atom(), value := term(), source := source()}].
