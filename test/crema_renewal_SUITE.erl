@@ -94,13 +94,25 @@ refused(Config) ->
     {ok, _} = crema:produce(P, #{topic => crema_ct:topic(Config, 1)}).
 
 unreachable(Config) ->
-    %% A new client that reaches no broker takes no place: the old one goes on.
+    %% A new client that reaches no broker takes no place: the old one goes on. The error
+    %% says what was heard of the connection; a refusal is told at once.
     P = crema_ct:producer(Config),
     Port = port(P),
-    {error, {_, #{message := Text}}} =
-        crema_renewal:renew(P, #{bootstrap_servers => "127.0.0.1:1"}, 500),
-    ?assertNotEqual(nomatch, binary:match(Text, <<"all is as it was">>)),
-    {error, {_, _}} = crema_renewal:renew(P, #{kafka => #{'security.protocol' => ssl}}, 500),
+    Login = [
+        {'security.protocol', sasl_plaintext}, {'sasl.mechanism', 'PLAIN'},
+        {'sasl.username', me}, {'sasl.password', none}
+    ],
+    [
+        begin
+            {error, {_, #{message := Text} = Details}} = crema_renewal:renew(P, Changes, Time),
+            ?assertNotEqual(nomatch, binary:match(Text, <<"all is as it was">>)),
+            ?assertMatch(#{cause := Cause, broker := _}, Details)
+        end
+     || {Cause, Changes, Time} <- [
+            {refused, #{bootstrap_servers => "127.0.0.1:1"}, 500},
+            {authentication, #{kafka => Login}, 16#7FFFFFFF}
+        ]
+    ],
     ?assertEqual(Port, port(P)),
     {ok, _} = crema:produce(P, #{topic => crema_ct:topic(Config, 1)}).
 
@@ -113,13 +125,11 @@ late_broker(Config) ->
         {ok, First} = gen_tcp:accept(Listening),
         ok = gen_tcp:close(First),
         {ok, Client} = gen_tcp:accept(Listening),
-        To = binary_to_list(Host),
-        {ok, Broker} = gen_tcp:connect(To, binary_to_integer(Port), [binary]),
+        {ok, Broker} = gen_tcp:connect(binary_to_list(Host), binary_to_integer(Port), [binary]),
         relay(Client, Broker)
     end),
     P = crema_ct:producer(Config),
-    Late = "127.0.0.1:" ++ integer_to_list(Number),
-    ?assertEqual(ok, crema_renewal:renew(P, #{bootstrap_servers => Late})).
+    ok = crema_renewal:renew(P, #{bootstrap_servers => "127.0.0.1:" ++ integer_to_list(Number)}).
 
 relay(Client, Broker) ->
     receive

@@ -8,7 +8,7 @@
 %% certain must happen more than once in a row.
 -module(crema_brokers).
 
--export([new/0, heard/4, all_down/1, forget/1, is_forgotten/1, is_heard/1]).
+-export([new/0, heard/4, reason/3, all_down/1, forget/1, is_forgotten/1, is_heard/1]).
 -export([hint/1, causes/0, doc/0]).
 
 -export_type([brokers/0, cause/0, trouble/0]).
@@ -70,6 +70,24 @@ up_pattern() -> ?NAME "Broker changed state \\S+ -> UP$".
 fail_pattern() ->
     ?NAME "(.*) \\(after \\d+ms in state (\\w+).*\\) \\((\\w+)\\)"
     "(?:: identical to last error)?(?:: error log suppressed)?$".
+
+%% @doc The error of a trouble. `Why' a broker's certificate was refused, if it was: now
+%% and then librdkafka takes that for a failure of the transport. `Login': what to say
+%% of a log-in that is refused, for all that is known beforehand.
+-spec reason(trouble(), Why :: binary(), Login :: binary()) -> crema_error:reason().
+reason(Trouble, Why, Login) when Why =/= <<>> ->
+    reason(Trouble#{code := ssl, text := Why}, <<>>, Login);
+reason(#{broker := Broker, cause := Cause, code := Code, text := Text}, <<>>, Login) ->
+    Hint =
+        case Cause of
+            authentication when Login =/= <<>> ->
+                <<Login/binary, " With older brokers: ", (crema_error:hint(Code))/binary>>;
+            other -> crema_error:hint(Code);
+            _ -> hint(Cause)
+        end,
+    Details = #{broker => Broker, cause => Cause},
+    {error, Reason} = crema_error:make(Code, [Broker, ": ", Text], Details, Hint),
+    Reason.
 
 %% The same is told twice: as an error too, whose text is that of the line.
 -spec is_heard(crema_error:reason()) -> boolean().

@@ -6,7 +6,7 @@
 -include("../port/crema_commands.hrl").
 
 -export([open/3, known/1, close/2, close_async/1]).
--export([new/3, attach/3, detach/1, handle/2, connected/1, tell/2, fatal/2, set/2]).
+-export([new/3, attach/3, detach/1, handle/2, connected/1, login_hint/1, tell/2, fatal/2, set/2]).
 -export([metadata/1, problem/1, last_error/1, counts/1, statistics/1]).
 
 -export_type([client/0]).
@@ -160,7 +160,8 @@ no_statistics(#{kafka := Kafka}) ->
         _ -> none
     end.
 
-%% What is known not to work looks like wrong credentials.
+%% @doc What to say of a log-in that is refused: what is known not to work looks like
+%% wrong credentials.
 -spec login_hint(map()) -> binary().
 login_hint(#{kafka := Kafka}) ->
     Mechanism =
@@ -265,7 +266,7 @@ heard(Facility, Text, Why, #client{status = #{connected := Connected}} = Client)
         {repaired, Broker, Time, Brokers} ->
             repaired(Broker, Time, Client#client{brokers = Brokers});
         {trouble, News, Trouble, AllDown, Brokers} ->
-            Reason = reason(refused(Why, Trouble), Client),
+            Reason = crema_brokers:reason(Trouble, Why, Client#client.login_hint),
             New = Client#client{brokers = Brokers},
             case News of
                 suspected when Connected -> New;
@@ -276,24 +277,6 @@ heard(Facility, Text, Why, #client{status = #{connected := Connected}} = Client)
                 told -> New
             end
     end.
-
-%% Now and then librdkafka takes it for a failure of the transport.
--spec refused(Why :: binary(), crema_brokers:trouble()) -> crema_brokers:trouble().
-refused(<<>>, Trouble) -> Trouble;
-refused(Why, Trouble) -> Trouble#{code := ssl, text := Why}.
-
--spec reason(crema_brokers:trouble(), client()) -> crema_error:reason().
-reason(#{broker := Broker, cause := Cause, code := Code, text := Text}, Client) ->
-    Hint =
-        case {Cause, Client#client.login_hint} of
-            {authentication, Known} when Known =/= <<>> ->
-                <<Known/binary, " With older brokers: ", (crema_error:hint(Code))/binary>>;
-            {other, _} -> crema_error:hint(Code);
-            _ -> crema_brokers:hint(Cause)
-        end,
-    Details = #{broker => Broker, cause => Cause},
-    {error, Reason} = crema_error:make(Code, [Broker, ": ", Text], Details, Hint),
-    Reason.
 
 -spec disconnected(crema_error:reason(), client()) -> client().
 disconnected(Reason, Client) ->

@@ -27,6 +27,7 @@
     began = crema_deadline:now() :: integer(),
     %% what it has told of, and what its owner is told when it is the client
     trouble = none :: none | crema_error:reason(),
+    brokers = crema_brokers:new() :: crema_brokers:brokers(),
     later = [] :: [term()]
 }).
 -opaque trial() :: #trial{}.
@@ -169,7 +170,8 @@ handle({Ref, Bytes}, #trial{asked = Ref} = Trial) ->
 handle({crema_event, Port, Bytes} = Message, #trial{port = Port, later = Later} = Trial) ->
     case crema_port:event(Bytes) of
         {error, {all_brokers_down, _} = Reason} -> down(Reason, Trial);
-        {error, Reason} -> {ok, Trial#trial{trouble = Reason}};
+        {error, Reason} -> {ok, said(Reason, Trial)};
+        {broker, Facility, Text, Why} -> {ok, heard(Facility, Text, Why, Trial)};
         {certificates, _} -> {ok, Trial#trial{later = [Message | Later]}};
         _ -> {ok, Trial}
     end;
@@ -182,10 +184,30 @@ handle(_, _Trial) ->
 %% Who was refused will be again. Anything else may pass: a name has several addresses,
 %% a broker starts.
 -spec down(crema_error:reason(), trial()) -> {ok, trial()} | {failed, crema_error:reason()}.
-down(Reason, #trial{trouble = {Code, _}} = Trial) when Code =:= ssl; Code =:= authentication ->
+down(Reason, #trial{trouble = {_, #{cause := Cause}}} = Trial) when
+    Cause =:= tls; Cause =:= authentication; Cause =:= mechanism
+->
     {failed, trouble(Reason, Trial)};
 down(_Reason, Trial) ->
     {ok, Trial}.
+
+%% Of a connection more is heard.
+-spec said(crema_error:reason(), trial()) -> trial().
+said(Reason, #trial{trouble = Trouble} = Trial) ->
+    case Trouble =/= none andalso crema_brokers:is_heard(Reason) of
+        true -> Trial;
+        false -> Trial#trial{trouble = Reason}
+    end.
+
+-spec heard(binary(), binary(), binary(), trial()) -> trial().
+heard(Facility, Text, Why, #trial{brokers = Brokers, options = Options} = Trial) ->
+    case crema_brokers:heard(Facility, Text, false, Brokers) of
+        {trouble, _, Trouble, _, New} ->
+            Reason = crema_brokers:reason(Trouble, Why, crema_client:login_hint(Options)),
+            Trial#trial{brokers = New, trouble = Reason};
+        {_, New} ->
+            Trial#trial{brokers = New}
+    end.
 
 -spec trouble(crema_error:reason(), trial()) -> crema_error:reason().
 trouble(Reason, #trial{trouble = none}) -> not_renewed(Reason);
@@ -194,7 +216,7 @@ trouble(_Reason, #trial{trouble = Trouble}) -> not_renewed(Trouble).
 -spec not_renewed(crema_error:reason()) -> crema_error:reason().
 not_renewed({Code, #{message := Text} = Details}) ->
     All = ["not renewed, and all is as it was: the new client reaches no broker: ", Text],
-    {error, Reason} = crema_error:make(Code, All, maps:without([message, hint], Details)),
+    {error, Reason} = crema_error:make(Code, All, Details, <<>>),
     Reason.
 
 -spec options(trial()) -> map().
