@@ -164,12 +164,7 @@ no_statistics(#{kafka := Kafka}) ->
 %% wrong credentials.
 -spec login_hint(map()) -> binary().
 login_hint(#{kafka := Kafka}) ->
-    Mechanism =
-        case crema_properties:find(<<"sasl.mechanism">>, Kafka) of
-            none -> crema_properties:find(<<"sasl.mechanisms">>, Kafka);
-            Found -> Found
-        end,
-    case Mechanism of
+    case crema_properties:find(<<"sasl.mechanism">>, Kafka) of
         {ok, _, Name} when is_binary(Name) -> crema_limits:login(Name);
         _ -> <<>>
     end.
