@@ -325,15 +325,16 @@ one_way_of_reading(Config) ->
         {<<"log.queue">>, <<"true">>},
         {<<"enable.partition.eof">>, <<"true">>}
     ],
-    [
-        begin
+    %% What becomes of connections is told to who has opened the client.
+    crema_ct:spawned([
+        fun() ->
             {ok, Port, _} = crema_client:open(reader, Properties, []),
             ?assertMatch({ok, _}, First(Port)),
             ?assertMatch({error, {wrong_state, _}}, Second(Port)),
             ok = crema_client:close(Port, crema_deadline:in(10000))
         end
      || {First, Second} <- [{Readable, Assign}, {Assign, Readable}]
-    ].
+    ]).
 
 %% As a module with options of its own has it.
 child_spec(Options) ->
