@@ -53,9 +53,7 @@ static void add(cr_faults_t *to, const char *property, const char *text) {
 }
 
 static void forget(value_t *value) {
-        if (value->text)
-                explicit_bzero(value->text, value->room);
-        cr_free(value->text);
+        cr_wipe(value->text, value->room);
         *value = (value_t){0};
 }
 

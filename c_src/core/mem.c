@@ -1,5 +1,6 @@
 #include "mem.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,12 @@ void *cr_realloc(void *block, size_t size) {
 
 void cr_free(void *block) {
         free(block);
+}
+
+void cr_wipe(void *block, size_t size) {
+        if (block)
+                OPENSSL_cleanse(block, size);
+        cr_free(block);
 }
 
 void *cr_copy(const void *bytes, size_t size) {

@@ -12,6 +12,8 @@ void cr_mem_init(void);
 void *cr_alloc(size_t size);
 void *cr_realloc(void *block, size_t size);
 void cr_free(void *block);
+/* Overwrites what may be a secret, and frees it; NULL is none. */
+void cr_wipe(void *block, size_t size);
 /* A copy of size bytes with a zero byte behind. */
 void *cr_copy(const void *bytes, size_t size);
 

@@ -160,9 +160,7 @@ static void set_property(open_job_t *open, cr_text_t key, cr_text_t value) {
         else if (rd_kafka_conf_set(open->conf, name, setting, text, sizeof(text)) !=
                  RD_KAFKA_CONF_OK)
                 cr_faults_add(&open->faults, key, text);
-        if (setting)
-                explicit_bzero(setting, value.size); /* it may have been a password */
-        cr_free(setting);
+        cr_wipe(setting, value.size); /* it may have been a password */
         cr_free(name);
 }
 

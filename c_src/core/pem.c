@@ -11,7 +11,8 @@
 
 void cr_pem_unescape(char *text) {
         char *to = text;
-        for (const char *from = text; *from; from++) {
+        const char *from;
+        for (from = text; *from; from++) {
                 if (*from == '\r' || (from[0] == '\\' && from[1] == 'r')) {
                         from += *from == '\\';
                 } else if (from[0] == '\\' && from[1] == 'n') {
@@ -21,7 +22,7 @@ void cr_pem_unescape(char *text) {
                         *to++ = *from;
                 }
         }
-        *to = '\0';
+        memset(to, 0, (size_t)(from - to));
 }
 
 /* ---- what a text is, when it is not what it should be --------------------- */

@@ -15,7 +15,7 @@ typedef struct cr_pem_fault {
 } cr_pem_fault_t;
 
 /* Makes PEM text of what variables hold: line ends that were written as \n, and
- * those of Windows. In place; it never grows. */
+ * those of Windows. In place; it never grows, and zeros fill what is left. */
 void cr_pem_unescape(char *text);
 
 /* All certificates of a text, at least one, owned by the caller; NULL when there

@@ -35,9 +35,7 @@ bool cr_probe_settings_set(cr_probe_settings_t *settings, cr_text_t property, cr
 void cr_probe_settings_clear(cr_probe_settings_t *settings) {
         for (int i = 0; i < CR_PROBE_SETTING_COUNT; i++) {
                 char *value = settings->values[i];
-                if (value)
-                        OPENSSL_cleanse(value, strlen(value));
-                cr_free(value);
+                cr_wipe(value, value ? strlen(value) : 0);
                 settings->values[i] = NULL;
         }
 }

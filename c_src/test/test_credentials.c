@@ -380,11 +380,14 @@ static void bundles(void **state) {
 /* Proves that line ends of variables and of Windows become those of PEM. */
 static void line_ends(void **state) {
         char text[] = "a\\nb\r\nc\\r\\nd\\e\\";
+        size_t size = strlen(text);
         char *whole = certificates(&ca, NULL), *escaped = calloc(2, strlen(whole) + 1),
              *to = escaped;
         (void)state;
         cr_pem_unescape(text);
         assert_string_equal(text, "a\nb\nc\nd\\e\\");
+        for (size_t i = strlen(text); i < size; i++)
+                assert_int_equal(text[i], 0);
         for (const char *at = whole; *at; at++) {
                 if (*at == '\n')
                         *to++ = '\\';
