@@ -1,7 +1,6 @@
 #include "probe_tls.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/x509v3.h>
 
@@ -13,6 +12,7 @@
 #include "door.h"
 #include "mem.h"
 #include "pem.h"
+#include "rdkafka_compat.h"
 
 #define PROPERTY(name, property) property,
 static const char *const properties[] = {CR_PROBE_SETTINGS(PROPERTY)};
@@ -45,16 +45,6 @@ static const char *value(const cr_probe_settings_t *settings, cr_probe_setting_t
         return text && text[0] ? text : NULL;
 }
 
-/* A file, or the text itself; NULL when there is neither, and *given tells which. */
-static BIO *source(const cr_probe_settings_t *settings, cr_probe_setting_t location,
-                   cr_probe_setting_t pem, cr_probe_setting_t *given) {
-        const char *text = value(settings, pem);
-        *given = text ? pem : location;
-        if (text)
-                return BIO_new_mem_buf(text, -1);
-        return value(settings, location) ? BIO_new_file(value(settings, location), "r") : NULL;
-}
-
 static int give_password(char *buffer, int size, int writing, void *with) {
         const char *password = with;
         size_t length = password ? strlen(password) : 0;
@@ -65,30 +55,34 @@ static int give_password(char *buffer, int size, int writing, void *with) {
         return (int)length;
 }
 
-static bool add_authorities(X509_STORE *store, BIO *from) {
-        bool any = false;
-        X509 *one;
-        while ((one = PEM_read_bio_X509(from, NULL, give_password, NULL))) {
-                any = X509_STORE_add_cert(store, one) || any;
-                X509_free(one);
-        }
-        return any;
+static bool add_authorities(SSL_CTX *ctx, const char *pem) {
+        cr_pem_fault_t fault;
+        STACK_OF(X509) *all = cr_pem_certificates(pem, &fault);
+        bool good = all != NULL;
+        for (int i = 0; i < sk_X509_num(all); i++)
+                good = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), sk_X509_value(all, i)) &&
+                       good;
+        sk_X509_pop_free(all, X509_free);
+        return good;
 }
 
-static bool set_authorities(SSL_CTX *ctx, const cr_probe_settings_t *settings) {
+/* Those of a place and of a text together; the system's where there is neither. */
+static cr_probe_setting_t set_authorities(SSL_CTX *ctx, const cr_probe_settings_t *settings) {
         const char *location = value(settings, CR_PROBE_CA_LOCATION);
         const char *pem = value(settings, CR_PROBE_CA_PEM);
         struct stat about;
-        BIO *from;
-        bool good;
-        if (!pem && (!location || strcmp(location, "probe") == 0))
-                return SSL_CTX_set_default_verify_paths(ctx);
-        if (!pem && stat(location, &about) == 0 && S_ISDIR(about.st_mode))
-                return SSL_CTX_load_verify_locations(ctx, NULL, location);
-        from = pem ? BIO_new_mem_buf(pem, -1) : BIO_new_file(location, "r");
-        good = from && add_authorities(SSL_CTX_get_cert_store(ctx), from);
-        BIO_free(from);
-        return good;
+        bool is_directory;
+        if (location && strcmp(location, "probe") == 0)
+                location = NULL;
+        is_directory = location && stat(location, &about) == 0 && S_ISDIR(about.st_mode);
+        if (location && !SSL_CTX_load_verify_locations(ctx, is_directory ? NULL : location,
+                                                       is_directory ? location : NULL))
+                return CR_PROBE_CA_LOCATION;
+        if (pem && !add_authorities(ctx, pem))
+                return CR_PROBE_CA_PEM;
+        if (!location && !pem)
+                (void)SSL_CTX_set_default_verify_paths(ctx);
+        return CR_PROBE_SETTING_COUNT;
 }
 
 static bool set_revocations(SSL_CTX *ctx, const char *location) {
@@ -98,25 +92,25 @@ static bool set_revocations(SSL_CTX *ctx, const char *location) {
 }
 
 /* Its own, then those that lead up from it. */
-static bool use_chain(SSL_CTX *ctx, BIO *from) {
-        X509 *own = PEM_read_bio_X509_AUX(from, NULL, give_password, NULL);
-        X509 *one;
-        bool good = own && SSL_CTX_use_certificate(ctx, own);
+static bool use_chain(SSL_CTX *ctx, const char *pem) {
+        cr_pem_fault_t fault;
+        STACK_OF(X509) *chain = cr_pem_certificates(pem, &fault);
+        X509 *own = chain ? sk_X509_shift(chain) : NULL;
+        bool good = own && SSL_CTX_use_certificate(ctx, own) && SSL_CTX_set1_chain(ctx, chain);
         X509_free(own);
-        while (good && (one = PEM_read_bio_X509(from, NULL, give_password, NULL))) {
-                good = SSL_CTX_add1_chain_cert(ctx, one);
-                X509_free(one);
-        }
+        sk_X509_pop_free(chain, X509_free);
         return good;
 }
 
-static bool use_key(SSL_CTX *ctx, BIO *from, char *password) {
-        EVP_PKEY *key = PEM_read_bio_PrivateKey(from, NULL, give_password, password);
+static bool use_key(SSL_CTX *ctx, const char *pem, const char *password) {
+        cr_pem_fault_t fault;
+        EVP_PKEY *key = cr_pem_key(pem, password, &fault);
         bool good = key && SSL_CTX_use_PrivateKey(ctx, key);
         EVP_PKEY_free(key);
         return good;
 }
 
+/* librdkafka keeps the chain of it to itself where it does so of a certificate's. */
 static bool use_keystore(SSL_CTX *ctx, const char *location, const char *password) {
         BIO *from = BIO_new_file(location, "rb");
         PKCS12 *store = from ? d2i_PKCS12_bio(from, NULL) : NULL;
@@ -124,7 +118,7 @@ static bool use_keystore(SSL_CTX *ctx, const char *location, const char *passwor
         EVP_PKEY *key = NULL;
         X509 *own = NULL;
         bool good = store && PKCS12_parse(store, password, &key, &own, &chain) && own && key &&
-                    SSL_CTX_use_cert_and_key(ctx, own, key, chain, 1);
+                    SSL_CTX_use_cert_and_key(ctx, own, key, cr_sends_chain() ? chain : NULL, 1);
         EVP_PKEY_free(key);
         X509_free(own);
         sk_X509_pop_free(chain, X509_free);
@@ -135,37 +129,39 @@ static bool use_keystore(SSL_CTX *ctx, const char *location, const char *passwor
 
 /* The setting of what the client shows of itself that is of no use; else COUNT. */
 static cr_probe_setting_t set_own(SSL_CTX *ctx, const cr_probe_settings_t *settings) {
-        const char *keystore = value(settings, CR_PROBE_KEYSTORE_LOCATION);
-        cr_probe_setting_t certificate, key;
-        BIO *chain = source(settings, CR_PROBE_CERTIFICATE_LOCATION, CR_PROBE_CERTIFICATE_PEM,
-                            &certificate);
-        BIO *secret = source(settings, CR_PROBE_KEY_LOCATION, CR_PROBE_KEY_PEM, &key);
-        cr_probe_setting_t bad = CR_PROBE_SETTING_COUNT;
-        if (value(settings, certificate) && !(chain && use_chain(ctx, chain)))
-                bad = certificate;
-        else if (value(settings, key) &&
-                 !(secret && use_key(ctx, secret, settings->values[CR_PROBE_KEY_PASSWORD])))
-                bad = key;
-        else if (keystore &&
-                 !use_keystore(ctx, keystore, value(settings, CR_PROBE_KEYSTORE_PASSWORD)))
-                bad = CR_PROBE_KEYSTORE_LOCATION;
-        BIO_free(chain);
-        BIO_free(secret);
-        return bad;
+        const char *password = value(settings, CR_PROBE_KEY_PASSWORD);
+        const char *of;
+        SSL_CTX_set_default_passwd_cb(ctx, give_password);
+        SSL_CTX_set_default_passwd_cb_userdata(ctx, settings->values[CR_PROBE_KEY_PASSWORD]);
+        if ((of = value(settings, CR_PROBE_CERTIFICATE_LOCATION)) &&
+            !SSL_CTX_use_certificate_chain_file(ctx, of))
+                return CR_PROBE_CERTIFICATE_LOCATION;
+        if ((of = value(settings, CR_PROBE_CERTIFICATE_PEM)) && !use_chain(ctx, of))
+                return CR_PROBE_CERTIFICATE_PEM;
+        if ((of = value(settings, CR_PROBE_KEY_LOCATION)) &&
+            !SSL_CTX_use_PrivateKey_file(ctx, of, SSL_FILETYPE_PEM))
+                return CR_PROBE_KEY_LOCATION;
+        if ((of = value(settings, CR_PROBE_KEY_PEM)) && !use_key(ctx, of, password))
+                return CR_PROBE_KEY_PEM;
+        if ((of = value(settings, CR_PROBE_KEYSTORE_LOCATION)) &&
+            !use_keystore(ctx, of, value(settings, CR_PROBE_KEYSTORE_PASSWORD)))
+                return CR_PROBE_KEYSTORE_LOCATION;
+        return CR_PROBE_SETTING_COUNT;
 }
 
 static cr_probe_setting_t set_all(SSL_CTX *ctx, const cr_probe_settings_t *settings) {
         const char *ciphers = value(settings, CR_PROBE_CIPHERS);
         const char *curves = value(settings, CR_PROBE_CURVES);
         const char *signatures = value(settings, CR_PROBE_SIGNATURES);
+        cr_probe_setting_t bad;
         if (ciphers && !SSL_CTX_set_cipher_list(ctx, ciphers))
                 return CR_PROBE_CIPHERS;
         if (curves && !SSL_CTX_set1_curves_list(ctx, curves))
                 return CR_PROBE_CURVES;
         if (signatures && !SSL_CTX_set1_sigalgs_list(ctx, signatures))
                 return CR_PROBE_SIGNATURES;
-        if (!set_authorities(ctx, settings))
-                return value(settings, CR_PROBE_CA_PEM) ? CR_PROBE_CA_PEM : CR_PROBE_CA_LOCATION;
+        if ((bad = set_authorities(ctx, settings)) != CR_PROBE_SETTING_COUNT)
+                return bad;
         if (!set_revocations(ctx, value(settings, CR_PROBE_CRL_LOCATION)))
                 return CR_PROBE_CRL_LOCATION;
         return set_own(ctx, settings);
@@ -233,10 +229,12 @@ static void tell_names(cr_writer_t *out, const X509 *certificate) {
         GENERAL_NAMES_free(names);
 }
 
-/* As SSL_set1_host() has it, which librdkafka calls. */
+/* As SSL_set1_host() has it, which librdkafka calls: an address is no name. */
 static bool is_of_host(X509 *certificate, const char *name) {
-        return X509_check_ip_asc(certificate, name, 0) == 1 ||
-               X509_check_host(certificate, name, 0, 0, NULL) == 1;
+        int of_address = X509_check_ip_asc(certificate, name, 0);
+        if (of_address != -2)
+                return of_address == 1;
+        return X509_check_host(certificate, name, 0, 0, NULL) == 1;
 }
 
 static bool says(const cr_probe_settings_t *settings, cr_probe_setting_t which, const char *word) {
@@ -265,6 +263,7 @@ bool cr_probe_describe(const cr_probe_settings_t *settings, const SSL *ssl, cons
         cr_probe_tell(out, "host_matches");
         cr_write_bool(out, of_host);
         X509_free(certificate);
+        ERR_clear_error(); /* of names that are broken */
         if (says(settings, CR_PROBE_VERIFICATION, "false"))
                 return true;
         return verdict == X509_V_OK && (of_host || says(settings, CR_PROBE_IDENTIFICATION, "none"));
