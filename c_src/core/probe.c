@@ -73,11 +73,15 @@ static bool tell_system(probe_job_t *probe, int code) {
         return tell_text(probe, "text", strerror_r(code, text, sizeof(text)));
 }
 
+static int64_t left_of(const probe_job_t *probe) {
+        return cr_client_closing(probe->client) ? 0 : probe->deadline - cr_now_ms();
+}
+
 /* Until the socket can be read or written, or the time is over. */
 static bool ready(probe_job_t *probe, short events) {
         struct pollfd fd = {.fd = probe->fd, .events = events};
         int64_t left;
-        while (!cr_client_closing(probe->client) && (left = probe->deadline - cr_now_ms()) > 0) {
+        while ((left = left_of(probe)) > 0) {
                 int found = poll(&fd, 1, left < CR_SLICE_MS ? (int)left : CR_SLICE_MS);
                 if (found > 0)
                         return true;
@@ -141,7 +145,7 @@ static bool tell_failure(probe_job_t *probe, int what, int code) {
 static bool again(probe_job_t *probe, int result) {
         int code = errno;
         int what = SSL_get_error(probe->ssl, result);
-        if (what == SSL_ERROR_WANT_READ)
+        if (left_of(probe) <= 0 || what == SSL_ERROR_WANT_READ)
                 return ready(probe, POLLIN);
         if (what == SSL_ERROR_WANT_WRITE)
                 return ready(probe, POLLOUT);
@@ -153,11 +157,22 @@ static bool is_name(const char *text) {
         return !strchr(text, ':') && strspn(text, "0123456789.") != strlen(text);
 }
 
+/* OpenSSL reads on by itself as long as what comes is of TLS only, which a peer may
+ * send for ever: after the time nothing is read. */
+static long in_time(BIO *bio, int operation, const char *bytes, size_t size, int number, long more,
+                    int result, size_t *done) {
+        const probe_job_t *probe = (const probe_job_t *)BIO_get_callback_arg(bio);
+        (void)bytes, (void)size, (void)number, (void)more, (void)done;
+        return operation == BIO_CB_READ && left_of(probe) <= 0 ? -1 : result;
+}
+
 static bool greet(probe_job_t *probe) {
         int result;
         if (!SSL_set_fd(probe->ssl, probe->fd) ||
             (is_name(probe->name) && !SSL_set_tlsext_host_name(probe->ssl, probe->name)))
                 return tell_failure(probe, SSL_ERROR_SSL, 0);
+        BIO_set_callback_ex(SSL_get_rbio(probe->ssl), in_time);
+        BIO_set_callback_arg(SSL_get_rbio(probe->ssl), (char *)probe);
         while ((result = SSL_connect(probe->ssl)) != 1) {
                 if (!again(probe, result))
                         return false;
@@ -211,8 +226,11 @@ static void talk(probe_job_t *probe) {
         if (!dial(probe))
                 return;
         tell(probe, "reached", "connected");
-        if (!greet(probe))
+        if (!greet(probe)) {
+                if (SSL_get_pending_cipher(probe->ssl))
+                        tell(probe, "reached", "agreed"); /* on version and cipher */
                 return;
+        }
         tell(probe, "reached", "greeted");
         if (!cr_probe_describe(&probe->settings, probe->ssl, probe->name, &probe->out))
                 return;

@@ -1,11 +1,11 @@
 %% @private A connection without TLS: who speaks at its other end.
 -module(crema_check_plain).
 
--export([ask/4, judge/3, silent/1]).
+-export([ask/4, judge/3, no_kafka/2]).
 
 -export_type([answered/0]).
 
--type answered() :: {[binary()], done | tls | timeout | closed | other}.
+-type answered() :: {[binary()], done | tls | timed_out | closed | other}.
 
 %% The first byte of what a server of TLS says to those that do not speak it.
 -define(TLS_ALERT, 21).
@@ -22,7 +22,7 @@ ask(Address, Port, Requests, Deadline) ->
             ok = gen_tcp:close(Socket),
             Answered;
         {error, timeout} ->
-            {[], timeout};
+            {[], timed_out};
         {error, _} ->
             {[], closed}
     end.
@@ -38,7 +38,7 @@ converse(Socket, [Request | Rest], Deadline, Answers) ->
     end.
 
 -spec answer(gen_tcp:socket(), crema_deadline:deadline()) ->
-    {ok, binary()} | tls | timeout | closed | other.
+    {ok, binary()} | tls | timed_out | closed | other.
 answer(Socket, Deadline) ->
     case gen_tcp:recv(Socket, 4, crema_deadline:left(Deadline)) of
         {ok, <<?TLS_ALERT, 3, _:16>>} ->
@@ -46,13 +46,13 @@ answer(Socket, Deadline) ->
         {ok, <<Size:32>>} when Size > 0, Size =< ?MAX_ANSWER ->
             case gen_tcp:recv(Socket, Size, crema_deadline:left(Deadline)) of
                 {ok, Answer} -> {ok, Answer};
-                {error, timeout} -> timeout;
+                {error, timeout} -> timed_out;
                 {error, _} -> closed
             end;
         {ok, _} ->
             other;
         {error, timeout} ->
-            timeout;
+            timed_out;
         {error, _} ->
             closed
     end.
@@ -68,18 +68,19 @@ judge(Subject, #{protocol := Protocol}, {Answers, End}) ->
         {_, tls} ->
             Message = ["the port speaks TLS, and security.protocol is ", Protocol],
             {[crema_check_step:failed(tls, Subject, tls_expected, Message)], unknown};
-        {_, timeout} ->
-            {[Plain, silent(Subject)], unknown};
-        {_, closed} ->
-            Message = "the connection was closed in place of an answer",
-            {[Plain, crema_check_step:failed(kafka, Subject, no_kafka, Message)], unknown};
-        {_, _} ->
-            Message = "what answers there is no Kafka broker",
-            {[Plain, crema_check_step:failed(kafka, Subject, no_kafka, Message)], unknown}
+        {_, Why} ->
+            {[Plain, no_kafka(Subject, Why)], unknown}
     end.
 
-%% @doc It takes connections, which a system does for its programs, and says nothing.
--spec silent(binary()) -> crema_check_step:step().
-silent(Subject) ->
+%% @doc What is said of a server that has not answered as a broker does. A system
+%% takes connections for its programs, also when they say nothing.
+-spec no_kafka(binary(), atom()) -> crema_check_step:step().
+no_kafka(Subject, timed_out) ->
     Message = "connections are taken, and nothing is answered",
-    crema_check_step:failed(kafka, Subject, no_answer, Message).
+    crema_check_step:failed(kafka, Subject, no_answer, Message);
+no_kafka(Subject, closed) ->
+    Message = "the connection was closed in place of an answer",
+    crema_check_step:failed(kafka, Subject, no_kafka, Message);
+no_kafka(Subject, _) ->
+    Message = "what answers there is no Kafka broker",
+    crema_check_step:failed(kafka, Subject, no_kafka, Message).

@@ -49,8 +49,7 @@ is_spoken(Address, Port, Host, Deadline) ->
     [binary()],
     crema_deadline:deadline()
 ) -> {ok, [fact()]} | crema_error:error().
-peer(Address, Port, Bracketed, Settings, Requests, Deadline) ->
-    Host = iolist_to_binary(string:trim(Bracketed, both, "[]")),
+peer(Address, Port, Host, Settings, Requests, Deadline) ->
     To = list_to_binary(inet:ntoa(Address)),
     Framed = [<<(byte_size(Request)):32, Request/binary>> || Request <- Requests],
     case crema_port:open(client) of
@@ -74,8 +73,8 @@ facts({error, {_, #{message := Message}}}) -> [{failed, system}, {text, Message}
 -spec judge(binary(), binary(), crema_check_security:security(), [fact()]) ->
     {[crema_check_step:step()], unknown | [binary()]}.
 judge(Subject, Host, Security, Facts) ->
-    Known = maps:from_list(Facts),
-    Certificate = certificate(Facts, Known),
+    Known = (maps:from_list(Facts))#{names => [Name || {name, Name} <- Facts]},
+    Certificate = certificate(Known),
     case fault(Host, Security, Known) of
         {Code, Message} ->
             {[crema_check_step:failed(tls, Subject, Code, Message, Certificate)], unknown};
@@ -85,13 +84,12 @@ judge(Subject, Host, Security, Facts) ->
             {[Tls, Step], Mechanisms}
     end.
 
--spec certificate([fact()], map()) -> map().
-certificate(Facts, Known) ->
-    Keys = [protocol, cipher, subject, issuer, not_before, not_after, verified, host_matches],
-    case maps:with(Keys, Known) of
-        #{subject := _} = Certificate -> Certificate#{names => [N || {name, N} <- Facts]};
-        Less -> Less
-    end.
+-spec certificate(map()) -> map().
+certificate(#{subject := _} = Known) ->
+    Keys = [protocol, cipher, subject, names, issuer, not_before, not_after, verified, host_matches],
+    maps:with(Keys, Known);
+certificate(Known) ->
+    maps:with([protocol, cipher], Known).
 
 -spec fault(binary(), crema_check_security:security(), map()) ->
     {crema_error:code(), iodata()} | none.
@@ -109,6 +107,10 @@ fault(_Host, _Security, #{failed := not_tls}) ->
     {tls_not_spoken, "what answers there is no TLS"};
 fault(_Host, _Security, #{failed := timed_out}) ->
     {no_answer, "connections are taken, and the beginning of TLS is not answered"};
+fault(_Host, _Security, #{failed := alert, alert := ?HANDSHAKE_FAILURE, text := Text} = Known) when
+    map_get(reached, Known) =/= agreed
+->
+    refused(?INSUFFICIENT_SECURITY, Text);
 fault(_Host, _Security, #{failed := alert, alert := Alert, text := Text}) ->
     refused(Alert, Text);
 fault(_Host, _Security, Known) ->
@@ -128,19 +130,28 @@ demands(Security) ->
     }.
 
 -spec untrusted(map()) -> {crema_error:code(), iodata()}.
-untrusted(#{verdict := ?EXPIRED, not_after := Until} = Known) ->
-    {tls_expired, ["the certificate of ", whose(Known), " has expired on ", day(Until)]};
-untrusted(#{verdict := ?NOT_YET_VALID, not_before := From} = Known) ->
-    {tls_expired, ["the certificate of ", whose(Known), " is valid only from ", day(From), " on"]};
+untrusted(#{verdict := Verdict} = Known) when Verdict =:= ?EXPIRED; Verdict =:= ?NOT_YET_VALID ->
+    {tls_expired, not_in_force(os:system_time(second), Known)};
 untrusted(#{verified := Why, issuer := Issuer} = Known) ->
     {tls_untrusted, [
-        "the certificate of ", whose(Known), " was signed by ", Issuer, ", which is not trusted: ",
-        Why
+        "the certificate of ", whose(Known), ", signed by ", Issuer, ", is not trusted: ", Why
     ]}.
+
+-spec not_in_force(integer(), map()) -> iodata().
+not_in_force(Now, #{not_after := Until} = Known) when Now > Until ->
+    ["the certificate of ", whose(Known), " has expired on ", day(Until)];
+not_in_force(Now, #{not_before := From} = Known) when Now < From ->
+    ["the certificate of ", whose(Known), " is valid only from ", day(From), " on"];
+not_in_force(_Now, Known) ->
+    ["a certificate above that of ", whose(Known), " has expired, or is not valid yet"].
 
 -spec not_of_host(binary(), map()) -> {crema_error:code(), iodata()}.
 not_of_host(Host, Known) ->
-    {tls_host_mismatch, ["the certificate is of ", whose(Known), " and not of ", Host]}.
+    Names = lists:join(", ", maps:get(names, Known)),
+    {tls_host_mismatch, [
+        "the certificate is of ", whose(Known), " (its alternative names: ", Names,
+        ") and not of ", Host
+    ]}.
 
 -spec whose(map()) -> iodata().
 whose(#{subject := Subject}) -> Subject.
@@ -180,9 +191,6 @@ kafka(Subject, Known, Answers) ->
     case crema_check_wire:answered(Answers) of
         #{kafka := true, mechanisms := Mechanisms} ->
             {crema_check_step:ok(kafka, Subject, "a broker answers"), Mechanisms};
-        _ when map_get(failed, Known) =:= timed_out ->
-            {crema_check_plain:silent(Subject), unknown};
         _ ->
-            Message = "what answers there is no Kafka broker",
-            {crema_check_step:failed(kafka, Subject, no_kafka, Message), unknown}
+            {crema_check_plain:no_kafka(Subject, maps:get(failed, Known, other)), unknown}
     end.
