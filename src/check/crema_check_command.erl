@@ -38,7 +38,7 @@ status({error, _}) -> 1.
 options([], Given) ->
     Given;
 options([Flag, Value | Rest], Given) when Flag =:= "-b"; Flag =:= "--bootstrap" ->
-    options(Rest, Given#{bootstrap_servers => list_to_binary(Value)});
+    options(Rest, Given#{bootstrap_servers => unicode:characters_to_binary(Value)});
 options([Flag, Value | Rest], Given) when Flag =:= "-t"; Flag =:= "--topic" ->
     Topics = maps:get(topics, Given, []),
     options(Rest, Given#{topics => Topics ++ [unicode:characters_to_binary(Value)]});

@@ -1,7 +1,7 @@
 %% @private The steps of a diagnosis, as they are returned and shown.
 -module(crema_check_step).
 
--export([ok/3, ok/4, warning/3, failed/4, failed/5, skipped/3, verdict/1, format/2]).
+-export([ok/3, ok/4, warning/3, warning/4, failed/4, failed/5, skipped/3, verdict/1, format/2]).
 
 -export_type([step/0, name/0, status/0]).
 
@@ -30,7 +30,11 @@ ok(Name, Subject, Message, Details) ->
     (step(Name, ok, Subject, Message))#{details := Details}.
 
 -spec warning(name(), binary(), iodata()) -> step().
-warning(Name, Subject, Message) -> step(Name, warning, Subject, Message).
+warning(Name, Subject, Message) -> warning(Name, Subject, Message, #{}).
+
+-spec warning(name(), binary(), iodata(), map()) -> step().
+warning(Name, Subject, Message, Details) ->
+    (step(Name, warning, Subject, Message))#{details := Details}.
 
 -spec skipped(name(), binary(), iodata()) -> step().
 skipped(Name, Subject, Message) -> step(Name, skipped, Subject, Message).
@@ -50,14 +54,17 @@ step(Name, Status, Subject, Message) ->
     #{
         step => Name,
         status => Status,
-        subject => Subject,
+        subject => text(Subject),
         message => text(Message),
         hint => <<>>,
         details => #{}
     }.
 
+%% Some of it is said by whoever has answered: it is no command to a terminal.
 -spec text(iodata()) -> binary().
-text(Message) -> unicode:characters_to_binary(Message).
+text(Said) ->
+    Controls = "[\\x{0}-\\x{1f}\\x{7f}-\\x{9f}]",
+    re:replace(crema_error:text(Said), Controls, "?", [unicode, global, {return, binary}]).
 
 %% Errors carry their hint at the end of their message.
 -spec without(binary(), binary()) -> binary().

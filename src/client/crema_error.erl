@@ -7,7 +7,7 @@
 -module(crema_error).
 
 -export([make/3, make/4, from_kafka/3, code/1, hint/1, hints/0, format/1]).
--export([badarg/1, format_error/2]).
+-export([badarg/1, format_error/2, text/1]).
 
 -export_type([error/0, reason/0, code/0, details/0, status/0]).
 
@@ -129,8 +129,8 @@ is_name(Name) ->
         binary_to_list(Name)
     ).
 
-%% Bytes that are no UTF-8 are read as Latin-1, so that a message is always text:
-%% descriptions may quote names that brokers or users sent.
+%% @private Bytes that are no UTF-8 are read as Latin-1, so that a message is always
+%% text: descriptions may quote names that brokers or users sent.
 -spec text(unicode:chardata()) -> binary().
 text(Chars) ->
     try
