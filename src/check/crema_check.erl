@@ -173,13 +173,17 @@ valid(Kind, #{protocol := Protocol}) ->
     crema_check_step:ok(options, <<>>, Message).
 
 %% As the client would have them, but that nothing comes of it: a topic that is
-%% asked for is not made, and nobody is fenced.
+%% asked for is not made, and nobody is fenced; and brokers do not wait for messages
+%% when it is asked whether a topic can be read.
 -spec properties(crema_registry:kind(), map()) -> [{binary(), crema_properties:value()}].
 properties(Kind, Parsed) ->
     Given = crema_properties:kafka_properties(Kind, Parsed, #{known => fun crema_client:known/1}),
-    Ours = [<<"allow.auto.create.topics">>, <<"transactional.id">>],
-    [{<<"allow.auto.create.topics">>, <<"false">>}] ++
-        [Property || {Key, _} = Property <- Given, not lists:member(Key, Ours)].
+    Ours = [
+        {<<"allow.auto.create.topics">>, <<"false">>}
+        | [{<<"fetch.wait.max.ms">>, <<"10">>} || Kind =/= producer]
+    ],
+    Without = [<<"transactional.id">> | [Key || {Key, _} <- Ours]],
+    Ours ++ [Property || {Key, _} = Property <- Given, not lists:member(Key, Without)].
 
 -spec servers(map()) -> [crema_check_endpoint:server()].
 servers(#{bootstrap_servers := Servers}) ->
@@ -187,7 +191,8 @@ servers(#{bootstrap_servers := Servers}) ->
 
 -spec server(binary()) -> crema_check_endpoint:server().
 server(Server) ->
-    Pattern = "^(?:[A-Za-z_]+://)?(.*?)(?::([0-9]{1,5}))?$",
+    %% Behind several colons there is a port only after brackets.
+    Pattern = "^(?:[A-Za-z_]+://)?(\\[[^]]*\\]|[^:]*|.*)(?::([0-9]{1,5}))?$",
     case re:run(Server, Pattern, [{capture, all_but_first, binary}]) of
         {match, [Host, <<_, _/binary>> = Port]} -> {Host, binary_to_integer(Port)};
         {match, [Host | _]} -> {Host, ?KAFKA_PORT}

@@ -37,10 +37,11 @@
 -spec steps([crema_check_endpoint:server()], asked()) -> [crema_check_step:step()].
 steps(Servers, #{security := Security, times := Times} = Asked) ->
     _ = process_flag(trap_exit, true),
-    Workers = [start(Server, Security, Times) || Server <- Servers],
+    Workers = [{start(Server, Security, Times), Server} || Server <- Servers],
     {ok, Describe} = crema_check_topics:ask(Asked, ?CMD_DESCRIBE, <<>>, 0),
-    Seen = gather(#seen{waiting = Workers, describe = Describe}, Asked),
-    Outcomes = [Outcome || Pid <- Workers, {P, Outcome} <- Seen#seen.outcomes, P =:= Pid],
+    Waiting = [Pid || {Pid, _} <- Workers],
+    Seen = gather(#seen{waiting = Waiting, describe = Describe}, Asked),
+    Outcomes = [gathered(Worker, Seen#seen.outcomes) || Worker <- Workers],
     lists:append([Steps || #{steps := Steps} <- Outcomes]) ++
         judge(Seen#seen.answer, Outcomes, Seen#seen.problems, Asked).
 
@@ -52,6 +53,20 @@ start(Server, Security, Times) ->
     spawn_link(fun() ->
         Self ! {checked, self(), crema_check_endpoint:check(Server, Security, Times)}
     end).
+
+-spec gathered({pid(), crema_check_endpoint:server()}, [{pid(), crema_check_endpoint:outcome()}]) ->
+    crema_check_endpoint:outcome().
+gathered({Pid, _} = Worker, Outcomes) ->
+    case lists:keyfind(Pid, 1, Outcomes) of
+        {_, Outcome} -> Outcome;
+        false -> late(Worker)
+    end.
+
+%% Whoever is still at it is not waited for.
+-spec late({pid(), crema_check_endpoint:server()}) -> crema_check_endpoint:outcome().
+late({Pid, Server}) ->
+    true = exit(Pid, kill),
+    crema_check_endpoint:late(Server).
 
 -spec gather(#seen{}, asked()) -> #seen{}.
 gather(#seen{waiting = Waiting, describe = Describe} = Seen, #{deadline := Deadline} = Asked) ->
@@ -114,7 +129,7 @@ judge(Answer, Outcomes, Problems, #{security := #{mechanism := Mechanism} = Secu
                 | later([brokers], "the user is not let in", Asked)
             ];
         {true, none} ->
-            {Code, Message} = unanswered(Answer, Problems),
+            {Code, Message} = unanswered(Answer, Outcomes, Problems),
             [
                 crema_check_step:skipped(sasl, <<>>, "nothing was answered")
                 | [
@@ -181,11 +196,24 @@ sasl_ok(#{sasl := true, mechanism := Mechanism}) ->
 sasl_ok(#{protocol := Protocol}) ->
     crema_check_step:skipped(sasl, <<>>, ["security.protocol is ", Protocol]).
 
--spec unanswered(none | crema_error:error(), [crema_error:reason()]) ->
-    {crema_error:code(), iodata()}.
-unanswered(_, [{Code, #{message := Message}} | _]) -> {Code, Message};
-unanswered({error, {Code, #{message := Message}}}, []) -> {Code, Message};
-unanswered(none, []) -> {timed_out, "the cluster did not describe itself in time"}.
+-spec unanswered(
+    none | crema_error:error(), [crema_check_endpoint:outcome()], [crema_error:reason()]
+) -> {crema_error:code(), iodata()}.
+unanswered(_, _, [{Code, #{message := Message}} | _]) ->
+    {Code, Message};
+unanswered({error, {Code, #{message := Message}}}, _, []) when
+    Code =/= timed_out, Code =/= transport
+->
+    {Code, Message};
+%% librdkafka calls it a failure of the transport that no broker was ready in time.
+unanswered(_, Outcomes, []) ->
+    Late = "the cluster did not describe itself in time",
+    case [S || #{steps := Steps} <- Outcomes, #{step := tcp, status := warning} = S <- Steps] of
+        [#{subject := Subject, message := Why} | _] ->
+            {firewalled, [Late, "; ", Subject, ": ", Why]};
+        [] ->
+            {timed_out, Late}
+    end.
 
 %% The brokers that the cluster names are looked at while it is asked for topics.
 -spec described(
@@ -203,15 +231,18 @@ described(Brokers, Outcomes, Problems, #{security := Security, deadline := Deadl
      || {_, Host, Port} = Broker <- Brokers, not is_map_key({Host, Port}, Known)
     ],
     Topics = crema_check_topics:steps(Problems, Asked),
-    Found = [{Broker, outcome(Worker)} || {Worker, Broker} <- Workers],
+    Found = [{Broker, outcome(Worker, Broker, Deadline)} || {Worker, Broker} <- Workers],
     Old = [{B, maps:get({H, P}, Known)} || {_, H, P} = B <- Brokers, is_map_key({H, P}, Known)],
     brokers(lists:sort(Old ++ Found)) ++ Topics.
 
--spec outcome(pid()) -> crema_check_endpoint:outcome().
-outcome(Worker) ->
+-spec outcome(
+    pid(), {integer(), binary(), inet:port_number()}, crema_deadline:deadline()
+) -> crema_check_endpoint:outcome().
+outcome(Worker, {_, Host, Port}, Deadline) ->
     receive
         {checked, Worker, Outcome} -> Outcome;
         {'EXIT', Worker, Reason} when Reason =/= normal -> exit(Reason)
+    after crema_deadline:left(Deadline) -> late({Worker, {Host, Port}})
     end.
 
 -spec brokers([{{integer(), binary(), inet:port_number()}, crema_check_endpoint:outcome()}]) ->

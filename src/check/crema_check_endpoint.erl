@@ -2,7 +2,7 @@
 %% can be reached, and what answers there. Each step ends by itself in time.
 -module(crema_check_endpoint).
 
--export([check/3]).
+-export([check/3, late/1]).
 
 -export_type([server/0, times/0, outcome/0]).
 
@@ -24,16 +24,25 @@
 
 %% @doc Steps names, tcp, tls and kafka, up to the first that fails.
 -spec check(server(), crema_check_security:security(), times()) -> outcome().
-check({Host, Port} = Server, Security, Times) ->
+check({Given, Port} = Server, Security, Times) ->
     Subject = subject(Server),
+    %% An address of IPv6 has brackets; string:trim/3 would fail on what is no UTF-8.
+    Host = re:replace(Given, "^\\[|\\]$", "", [global, {return, binary}]),
     case addresses(Host, Security, Times) of
         {ok, Addresses} ->
             Shown = lists:join(", ", [inet:ntoa(Address) || Address <- Addresses]),
             Names = crema_check_step:ok(names, Subject, Shown, #{addresses => Addresses}),
-            after_names(Server, Security, Times, Names, reach(Addresses, Port, Times));
+            after_names(Server, Host, Security, Times, Names, reach(Addresses, Port, Times));
         {error, Reason} ->
             outcome(Server, [unresolved(Subject, Host, Reason)])
     end.
+
+%% @doc Of a server that was still being looked at when the time was over.
+-spec late(server()) -> outcome().
+late(Server) ->
+    Message = "not done in time: what answers there does not come to an end",
+    Subject = subject(Server),
+    outcome(Server, [crema_check_step:failed(kafka, Subject, no_answer, Message)]).
 
 -spec subject(server()) -> binary().
 subject({Host, Port}) ->
@@ -44,13 +53,13 @@ outcome(Server, Steps) ->
     #{server => Server, steps => Steps, usable => false, mechanisms => unknown}.
 
 -spec after_names(
-    server(), crema_check_security:security(), times(), crema_check_step:step(), [found()]
+    server(), binary(), crema_check_security:security(), times(), crema_check_step:step(), [found()]
 ) -> outcome().
-after_names(Server, Security, Times, Names, Found) ->
+after_names(Server, Host, Security, Times, Names, Found) ->
     Tcp = reached(subject(Server), Found),
     case [Address || {Address, ok} <- Found] of
         [Address | _] ->
-            {Steps, Mechanisms} = greet(Server, Address, Security, Times),
+            {Steps, Mechanisms} = greet(Server, Host, Address, Security, Times),
             (outcome(Server, [Names, Tcp | Steps]))#{
                 usable := not lists:any(fun(#{status := S}) -> S =:= failed end, Steps),
                 mechanisms := Mechanisms
@@ -62,9 +71,9 @@ after_names(Server, Security, Times, Names, Found) ->
 %% A name server that is silent holds up its own process only.
 -spec addresses(binary(), crema_check_security:security(), times()) ->
     {ok, [inet:ip_address(), ...]} | {error, term()}.
-addresses(Bracketed, #{families := Families}, #{connect := Deadline}) ->
-    Host = binary_to_list(string:trim(Bracketed, both, "[]")),
-    Found = each(fun(Family) -> inet:getaddrs(Host, Family) end, Families, Deadline),
+addresses(Host, #{families := Families}, #{connect := Deadline}) ->
+    Name = binary_to_list(Host),
+    Found = each(fun(Family) -> inet:getaddrs(Name, Family) end, Families, Deadline),
     case lists:append([Addresses || {_, {ok, Addresses}} <- Found]) of
         [] -> hd([Error || {_, {error, _} = Error} <- Found]);
         Addresses -> {ok, lists:uniq(Addresses)}
@@ -83,6 +92,8 @@ reach(Addresses, Port, #{connect := Deadline}) ->
     Dial = fun(Address) ->
         case gen_tcp:connect(Address, Port, [], crema_deadline:left(Deadline)) of
             {ok, Socket} -> gen_tcp:close(Socket);
+            %% It was taken and closed at once, as balancers do that have nobody behind them.
+            {error, econnreset} -> ok;
             Error -> Error
         end
     end,
@@ -113,15 +124,17 @@ made({Pid, Monitor}, Deadline) ->
 -spec reached(binary(), [found()]) -> crema_check_step:step().
 reached(Subject, Found) ->
     Details = #{addresses => maps:from_list(Found)},
-    case {lists:keymember(ok, 2, Found), [Reason || {_, {error, Reason}} <- Found]} of
-        {true, []} ->
+    Reasons = [normal(Reason) || {_, {error, Reason}} <- Found],
+    case {lists:keymember(ok, 2, Found), Reasons, lists:member(timeout, Reasons)} of
+        {true, [], _} ->
             crema_check_step:ok(tcp, Subject, "connected", Details);
-        {true, _} ->
-            Message = ["connected (", dead(Found), ")"],
-            crema_check_step:ok(tcp, Subject, Message, Details);
-        {false, Reasons} ->
-            Code = unreached([normal(Reason) || Reason <- Reasons]),
-            crema_check_step:failed(tcp, Subject, Code, dead(Found), Details)
+        {true, _, false} ->
+            crema_check_step:ok(tcp, Subject, ["connected (", dead(Found), ")"], Details);
+        {true, _, true} ->
+            Message = ["connected, but clients try each address, and wait: ", dead(Found)],
+            crema_check_step:warning(tcp, Subject, Message, Details);
+        {false, _, _} ->
+            crema_check_step:failed(tcp, Subject, unreached(Reasons), dead(Found), Details)
     end.
 
 -spec unreached([term()]) -> crema_error:code().
@@ -155,10 +168,10 @@ tcp_text(Reason) -> ["cannot be reached: ", inet_text(Reason)].
 inet_text(Reason) when is_atom(Reason) -> inet:format_error(Reason);
 inet_text(Reason) -> io_lib:format("~0p", [Reason]).
 
--spec greet(server(), inet:ip_address(), crema_check_security:security(), times()) ->
+-spec greet(server(), binary(), inet:ip_address(), crema_check_security:security(), times()) ->
     {[crema_check_step:step()], unknown | [binary()]}.
-greet({Host, Port} = Server, Address, #{tls := Tls, mechanism := Mechanism} = Security, Times) ->
-    Deadline = maps:get(answer, Times),
+greet({_, Port} = Server, Host, Address, Security, #{answer := Deadline}) ->
+    #{tls := Tls, mechanism := Mechanism} = Security,
     Requests = crema_check_wire:requests(Mechanism),
     case Tls of
         true ->
