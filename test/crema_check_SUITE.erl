@@ -102,30 +102,20 @@ unknown_host(_Config) ->
 
 refused(_Config) ->
     %% A host where nothing listens on the port.
-    fails(tcp, connection_refused, "refuses the connection", #{bootstrap_servers => local(1)}).
+    fails(tcp, connection_refused, "refuses the connection", #{bootstrap_servers => crema_ct_peer:local(1)}).
 
 firewalled(_Config) ->
     %% A port that swallows what is sent to it, as a firewall does: here because
     %% nobody takes its connections, and no more may wait.
     {ok, Listening} = gen_tcp:listen(0, [{backlog, 0}, {ip, {127, 0, 0, 1}}]),
     {ok, Port} = inet:port(Listening),
-    Fill = fun Fill(Filled) ->
-        case gen_tcp:connect({127, 0, 0, 1}, Port, [], 300) of
-            {ok, Socket} -> Fill([Socket | Filled]);
-            {error, timeout} -> Filled
-        end
-    end,
-    Filled = Fill([]),
-    fails(tcp, firewalled, "does not answer at all", #{bootstrap_servers => local(Port)}),
+    Filled = crema_ct_peer:fill({127, 0, 0, 1}, Port),
+    fails(tcp, firewalled, "does not answer at all", #{bootstrap_servers => crema_ct_peer:local(Port)}),
     [ok = gen_tcp:close(Socket) || Socket <- [Listening | Filled]].
 
 silent(_Config) ->
     %% A program that takes connections and says nothing, as one that is stopped.
-    Silent = port_of(fun(_) ->
-        receive
-            never -> ok
-        end
-    end),
+    Silent = crema_ct_peer:silent(),
     fails(kafka, no_answer, "nothing is answered", #{bootstrap_servers => Silent}),
     fails(tls, no_answer, "TLS is not answered", #{
         bootstrap_servers => Silent, kafka => #{'security.protocol' => ssl}
@@ -133,7 +123,9 @@ silent(_Config) ->
 
 other_service(_Config) ->
     %% A server of something else.
-    Web = port_of(fun(Socket) -> ok = gen_tcp:send(Socket, "HTTP/1.1 400 Bad Request\r\n\r\n") end),
+    Web = crema_ct_peer:start(fun(Socket) ->
+        ok = gen_tcp:send(Socket, "HTTP/1.1 400 Bad Request\r\n\r\n")
+    end),
     fails(kafka, no_kafka, "no Kafka broker", #{bootstrap_servers => Web}),
     fails(tls, tls_not_spoken, "no TLS", #{
         bootstrap_servers => Web, kafka => #{'security.protocol' => ssl}
@@ -206,16 +198,12 @@ advertised(Config) ->
     %% The cluster says that its broker is where clients cannot reach it.
     Broker = crema_ct:bootstrap(Config),
     [_, Port] = binary:split(Broker, <<":">>),
-    Through = port_of(fun(Socket) -> forward(Socket, binary_to_integer(Port)) end),
+    Through = crema_ct_peer:start(fun(Socket) -> forward(Socket, binary_to_integer(Port)) end),
     fails(brokers, advertised_unreachable, "a.invalid is unknown", #{bootstrap_servers => Through}).
 
 deadline(_Config) ->
     %% It ends by the deadline that is given.
-    Silent = port_of(fun(_) ->
-        receive
-            never -> ok
-        end
-    end),
+    Silent = crema_ct_peer:silent(),
     {Time, {error, {Code, _}}} = crema_ct:timed(fun() ->
         crema:check(#{bootstrap_servers => Silent, deadline => 1500})
     end),
@@ -251,11 +239,7 @@ secrets(Config) ->
 
 killed_caller(_Config) ->
     %% What a caller leaves that is killed ends by itself: end_per_suite waits for it.
-    Silent = port_of(fun(_) ->
-        receive
-            never -> ok
-        end
-    end),
+    Silent = crema_ct_peer:silent(),
     Ports = length(erlang:ports()),
     Caller = spawn(fun() -> crema:check(#{bootstrap_servers => Silent, deadline => 1000}) end),
     crema_ct:await(fun() -> length(erlang:ports()) > Ports end),
@@ -371,33 +355,6 @@ step(Name, Steps) ->
     [Step | _] = [S || #{step := N} = S <- Steps, N =:= Name],
     Step.
 
-%% A server here whose every connection is in a process of the function.
-port_of(Fun) ->
-    Self = self(),
-    Pid = spawn_link(fun() ->
-        {ok, Listening} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
-        {ok, Port} = inet:port(Listening),
-        Self ! {self(), local(Port)},
-        accept(Listening, Fun)
-    end),
-    receive
-        {Pid, Server} -> Server
-    end.
-
-accept(Listening, Fun) ->
-    {ok, Socket} = gen_tcp:accept(Listening),
-    Pid = spawn_link(fun() ->
-        receive
-            yours -> Fun(Socket)
-        end
-    end),
-    ok = gen_tcp:controlling_process(Socket, Pid),
-    Pid ! yours,
-    accept(Listening, Fun).
-
-local(Port) ->
-    <<"127.0.0.1:", (integer_to_binary(Port))/binary>>.
-
 %% To a broker and back; without TLS its host is called otherwise, in as many letters.
 forward(Client, Port) ->
     {ok, Broker} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
@@ -459,13 +416,7 @@ tls_server(Config, More) ->
         {certfile, filename:join(Tls, "localhost.pem")},
         {keyfile, filename:join(Tls, "localhost.key")},
         {cacertfile, filename:join(Tls, "ca.pem")},
-        {mode, binary}, {active, false}, {log_level, none}
+        {mode, binary}, {active, false}
         | More
     ],
-    <<"127.0.0.1:", Number/binary>> = port_of(fun(Socket) ->
-        case ssl:handshake(Socket, Options, 5000) of
-            {ok, Greeted} -> forward(Greeted, binary_to_integer(Port));
-            {error, _} -> ok
-        end
-    end),
-    <<"localhost:", Number/binary>>.
+    crema_ct_peer:tls(Options, fun(Greeted) -> forward(Greeted, binary_to_integer(Port)) end).
