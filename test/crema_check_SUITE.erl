@@ -7,7 +7,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([good_connections/1, write/1, options/1, unknown_host/1, refused/1, firewalled/1]).
 -export([silent/1, other_service/1, tls_against_plain/1, plain_against_tls/1, untrusted/1]).
--export([wrong_host/1, unchecked/1, client_certificate/1, bad_authority/1, advertised/1]).
+-export([wrong_host/1, unchecked/1, client_certificate/1, bad_authority/1, advertised/1, stopped/1]).
 -export([deadline/1, secrets/1, killed_caller/1, text/1, command_line/1, script/1]).
 -export([one_way_of_reading/1, child_spec/1]).
 
@@ -23,7 +23,7 @@ groups() ->
         {faults, [parallel], [
             unknown_host, refused, firewalled, silent, other_service, tls_against_plain,
             plain_against_tls, untrusted, wrong_host, unchecked, client_certificate, bad_authority,
-            advertised, deadline
+            advertised, stopped, deadline
         ]}
     ].
 
@@ -198,8 +198,19 @@ advertised(Config) ->
     %% The cluster says that its broker is where clients cannot reach it.
     Broker = crema_ct:bootstrap(Config),
     [_, Port] = binary:split(Broker, <<":">>),
-    Through = crema_ct_peer:start(fun(Socket) -> forward(Socket, binary_to_integer(Port)) end),
+    Through = through(Port, <<"127.0.0.1">>, <<"a.invalid">>),
     fails(brokers, advertised_unreachable, "a.invalid is unknown", #{bootstrap_servers => Through}).
+
+stopped(Config) ->
+    %% A broker that the cluster names, and that is stopped, is not advertised wrongly.
+    %% librdkafka may have turned to it already, and then is told nothing more.
+    [_, Port] = binary:split(crema_ct:bootstrap(Config), <<":">>),
+    [_, Silent] = binary:split(crema_ct_peer:silent(), <<":">>),
+    [From, To] = [binary_to_integer(Number) || Number <- [Port, Silent]],
+    Through = through(Port, <<From:32>>, <<To:32>>),
+    {error, {Code, #{steps := Steps}}} = crema:check(#{bootstrap_servers => Through}),
+    ?assertMatch([#{code := Code}], [S || #{step := brokers, status := failed} = S <- Steps]),
+    ?assert(lists:member(Code, [no_answer, timed_out]), Steps).
 
 deadline(_Config) ->
     %% It ends by the deadline that is given.
@@ -315,7 +326,7 @@ one_way_of_reading(Config) ->
             {ok, Port, _} = crema_client:open(reader, Properties, []),
             ?assertMatch({ok, _}, First(Port)),
             ?assertMatch({error, {wrong_state, _}}, Second(Port)),
-            ok = crema_client:close(Port, crema_deadline:in(10000))
+            crema_client:close(Port, crema_deadline:in(10000))
         end
      || {First, Second} <- [{Readable, Assign}, {Assign, Readable}]
     ]).
@@ -355,29 +366,34 @@ step(Name, Steps) ->
     [Step | _] = [S || #{step := N} = S <- Steps, N =:= Name],
     Step.
 
-%% To a broker and back; without TLS its host is called otherwise, in as many letters.
-forward(Client, Port) ->
-    {ok, Broker} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+%% A way to the broker that has something of it called otherwise, in as many bytes.
+through(Port, From, To) ->
+    crema_ct_peer:start(fun(Socket) ->
+        forward(Socket, Port, fun(Bytes) -> binary:replace(Bytes, From, To, [global]) end)
+    end).
+
+%% To a broker and back.
+forward(Client, Port, Rename) ->
+    Number = binary_to_integer(Port),
+    {ok, Broker} = gen_tcp:connect({127, 0, 0, 1}, Number, [binary, {active, false}]),
     ok = inet:setopts(Broker, [{active, true}]),
     ok = activate(Client),
-    forward_all(Client, Broker).
+    forward_all(Client, Broker, Rename).
 
 activate(Client) when is_port(Client) -> inet:setopts(Client, [{active, true}]);
 activate(Client) -> ssl:setopts(Client, [{active, true}]).
 
-say(Client, Bytes) when is_port(Client) -> gen_tcp:send(Client, rename(Bytes));
+say(Client, Bytes) when is_port(Client) -> gen_tcp:send(Client, Bytes);
 say(Client, Bytes) -> ssl:send(Client, Bytes).
 
-rename(Bytes) -> binary:replace(Bytes, <<"127.0.0.1">>, <<"a.invalid">>, [global]).
-
-forward_all(Client, Broker) ->
+forward_all(Client, Broker, Rename) ->
     receive
         {Kind, Client, Bytes} when Kind =:= tcp; Kind =:= ssl ->
             _ = gen_tcp:send(Broker, Bytes),
-            forward_all(Client, Broker);
+            forward_all(Client, Broker, Rename);
         {tcp, Broker, Bytes} ->
-            _ = say(Client, Bytes),
-            forward_all(Client, Broker);
+            _ = say(Client, Rename(Bytes)),
+            forward_all(Client, Broker, Rename);
         {Closed, _} when Closed =:= tcp_closed; Closed =:= ssl_closed ->
             ok
     end.
@@ -419,4 +435,6 @@ tls_server(Config, More) ->
         {mode, binary}, {active, false}
         | More
     ],
-    crema_ct_peer:tls(Options, fun(Greeted) -> forward(Greeted, binary_to_integer(Port)) end).
+    crema_ct_peer:tls(Options, fun(Greeted) ->
+        forward(Greeted, Port, fun(Bytes) -> Bytes end)
+    end).

@@ -61,17 +61,13 @@ endless_tls(_Config) ->
 
 unfinished(_Config) ->
     %% A server that is still being looked at when the time is over has failed.
-    Self = self(),
     [_, Number] = binary:split(crema_ct_peer:silent(), <<":">>),
     Server = {<<"127.0.0.1">>, binary_to_integer(Number)},
-    _ = spawn_link(fun() -> Self ! {steps, looked_at(Server)} end),
-    receive
-        {steps, Steps} ->
-            ?assertMatch([#{step := kafka, status := failed, code := no_answer} | _], Steps)
-    end.
+    [Steps] = crema_ct:spawned([fun() -> looked_at(Server) end]),
+    ?assertMatch([#{step := kafka, status := failed, code := no_answer} | _], Steps).
 
 looked_at(Server) ->
-    Properties = [{<<"bootstrap.servers">>, <<"127.0.0.1:1">>}, {<<"log_level">>, <<"0">>}],
+    Properties = [{<<"bootstrap.servers">>, <<"127.0.0.1:1">>}, {<<"log.queue">>, <<"true">>}],
     {ok, Port, _} = crema_client:open(producer, Properties, []),
     Later = crema_deadline:in(20000),
     Steps = crema_check_cluster:steps([Server], #{

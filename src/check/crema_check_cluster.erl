@@ -233,7 +233,7 @@ described(Brokers, Outcomes, Problems, #{security := Security, deadline := Deadl
     Topics = crema_check_topics:steps(Problems, Asked),
     Found = [{Broker, outcome(Worker, Broker, Deadline)} || {Worker, Broker} <- Workers],
     Old = [{B, maps:get({H, P}, Known)} || {_, H, P} = B <- Brokers, is_map_key({H, P}, Known)],
-    brokers(lists:sort(Old ++ Found)) ++ Topics.
+    brokers(lists:sort(Old ++ Found), Known) ++ Topics.
 
 -spec outcome(
     pid(), {integer(), binary(), inet:port_number()}, crema_deadline:deadline()
@@ -245,10 +245,12 @@ outcome(Worker, {_, Host, Port}, Deadline) ->
     after crema_deadline:left(Deadline) -> late({Worker, {Host, Port}})
     end.
 
--spec brokers([{{integer(), binary(), inet:port_number()}, crema_check_endpoint:outcome()}]) ->
-    [crema_check_step:step()].
-brokers(All) ->
-    case [unreachable(Broker, Steps) || {Broker, #{usable := false, steps := Steps}} <- All] of
+-spec brokers(
+    [{{integer(), binary(), inet:port_number()}, crema_check_endpoint:outcome()}],
+    #{crema_check_endpoint:server() => crema_check_endpoint:outcome()}
+) -> [crema_check_step:step()].
+brokers(All, Known) ->
+    case [unreachable(Broker, Steps, Known) || {Broker, #{usable := false, steps := Steps}} <- All] of
         [] ->
             Names = lists:join(", ", [name(Broker) || {Broker, _} <- All]),
             Details = #{brokers => [Broker || {Broker, _} <- All]},
@@ -261,12 +263,22 @@ brokers(All) ->
 name({Id, Host, Port}) ->
     io_lib:format("~b at ~ts:~b", [Id, Host, Port]).
 
--spec unreachable({integer(), binary(), inet:port_number()}, [crema_check_step:step()]) ->
-    crema_check_step:step().
-unreachable(Broker, Steps) ->
+%% What the cluster says of itself is not to blame for a broker that does not answer,
+%% nor for one that the options name as well.
+-spec unreachable(
+    {integer(), binary(), inet:port_number()},
+    [crema_check_step:step()],
+    #{crema_check_endpoint:server() => crema_check_endpoint:outcome()}
+) -> crema_check_step:step().
+unreachable({Id, Host, Port} = Broker, Steps, Known) ->
     [#{code := Code, message := Why} | _] = [S || #{status := failed} = S <- Steps],
+    Told =
+        case Code =:= no_answer orelse is_map_key({Host, Port}, Known) of
+            true -> Code;
+            false -> advertised_unreachable
+        end,
     Message = ["the cluster says that broker ", name(Broker), " is, and from here: ", Why],
-    Subject = iolist_to_binary(["broker ", integer_to_binary(element(1, Broker))]),
-    crema_check_step:failed(brokers, Subject, advertised_unreachable, Message, #{
+    Subject = iolist_to_binary(["broker ", integer_to_binary(Id)]),
+    crema_check_step:failed(brokers, Subject, Told, Message, #{
         broker => Broker, code => Code
     }).
