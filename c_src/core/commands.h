@@ -21,6 +21,10 @@
  *                                                     Count of partitions, or minus the code of
  *                                                     the topic's error
  *   WATERMARKS   {Tag, Topic, Partition, Millis}      later: {ok, {Low, High}}
+ *   SET_TOKEN    {Token, ExpiresAt, Principal, [{Name, Value}]}
+ *                                                     ok | {error, _}: of OAUTHBEARER, in
+ *                                                     milliseconds since 1970, with extensions
+ *   SET_CREDENTIALS {Username, Password}              ok | {error, _}: for connections to come
  *   PRODUCE      packed, below                        ok | {error, _} | wait
  *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
  *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
@@ -132,6 +136,8 @@
         ROW(ERROR_NAME, 6, ANY, TERM)                                                              \
         ROW(METADATA, 7, CLIENT, TERM)                                                             \
         ROW(WATERMARKS, 8, CLIENT, TERM)                                                           \
+        ROW(SET_TOKEN, 64, CLIENT, TERM)                                                           \
+        ROW(SET_CREDENTIALS, 65, CLIENT, TERM)                                                     \
         ROW(PRODUCE, 16, PRODUCER, PACKED)                                                         \
         ROW(AWAIT, 17, PRODUCER, PACKED)                                                           \
         ROW(CANCEL, 18, PRODUCER, PACKED)                                                          \

@@ -137,10 +137,13 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
         open_job_free(open);
 }
 
-/* What would take from us the reports and events that everything rests on. */
+/* What would take from us the reports and events that everything rests on; and what
+ * makes librdkafka end the process when it is to refresh its own unsecured token
+ * (before 2.2.0; newer ones do not refresh it where events are polled). */
 static bool is_ours(const char *name) {
         return strcmp(name, "enabled_events") == 0 ||
-               strcmp(name, "delivery.report.only.error") == 0;
+               strcmp(name, "delivery.report.only.error") == 0 ||
+               strcmp(name, "enable.sasl.oauthbearer.unsecure.jwt") == 0;
 }
 
 /* One property. An empty value unsets, as rd_kafka_conf_set() has it. */

@@ -257,6 +257,14 @@ own_hints() ->
         instance_in_use =>
             <<"Brokers would put the older of the two out of the group for good: give each member "
                 "its own group.instance.id, or stop the other first.">>,
+        bad_token =>
+            <<"Of a token and its extensions only printable ASCII characters may be sent.">>,
+        token_failed =>
+            <<"Connections that there are live on; the function is called again, after a back-off "
+                "(oauth_backoff).">>,
+        no_password =>
+            <<"Set security.protocol and a sasl.mechanism (PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512) "
+                "under kafka; for OAUTHBEARER there is the option oauth_token.">>,
         driver_missing =>
             <<"Build crema's native part (make -C c_src) and install librdkafka (Debian: "
                 "librdkafka1, to build librdkafka-dev).">>,

@@ -234,7 +234,9 @@ own_codes() ->
         offset_out_of_range,
         stale_transaction,
         in_transaction,
-        not_transactional
+        not_transactional,
+        bad_token,
+        no_password
     ].
 
 -spec load() -> ok | crema_error:error().
