@@ -10,7 +10,7 @@
 -export([
     what_is_there_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
     running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
-    refused_by_the_broker/1, without_the_application/1, dumped/1
+    refused_by_the_broker/1, tokens/1, without_the_application/1, dumped/1
 ]).
 -export([init/1]).
 
@@ -20,7 +20,7 @@ all() ->
     [
         what_is_there_is_seen, failing_starts, failing_starts_under_a_supervisor,
         running_clients, dying_clients, crashing_handlers, crashing_transactions,
-        refused_by_the_broker, without_the_application, dumped
+        refused_by_the_broker, tokens, without_the_application, dumped
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -278,6 +278,48 @@ refused_by_the_broker(Config) ->
      || Module <- [crema_producer, crema_consumer]
     ],
     ?assertMatch([_ | _], crema_ct_secrets:lines("sasl.password", look(Config))).
+
+tokens(Config) ->
+    %% Tokens and changed passwords show nowhere, nor what the function was made of: while it
+    %% runs, returns nonsense, crashes and is killed, with all of librdkafka's debugging.
+    {_, Servers} = Broker = crema_ct_login:start(self()),
+    Debug = #{debug => all, 'sasl.username' => user, 'sasl.password' => ?MARKER},
+    Secret = ?MARKER,
+    Good = #{token => ?MARKER, lifetime => 60000, extensions => #{a => ?MARKER}},
+    Once = crema_ct_consume:once([nonsense, crash, kill, bad]),
+    Token = fun(_) ->
+        case [What || What <- [nonsense, crash, kill, bad], Once(What)] of
+            [] -> {ok, Good};
+            [nonsense | _] -> {Secret};
+            [crash | _] -> error({badmatch, Good});
+            [kill | _] -> exit(self(), kill);
+            [bad] -> {ok, Good#{token => ?MARKER "\x{1}"}}
+        end
+    end,
+    Options = #{
+        bootstrap_servers => Servers,
+        oauth_backoff => {1, 1},
+        oauth_token => Token,
+        kafka => crema_ct_login:properties('OAUTHBEARER', Debug)
+    },
+    P = crema_ct:started(crema_producer:start_link(Options)),
+    _ = crema_ct_login:seen(<<?MARKER>>),
+    no_leak(running, crema_ct_secrets:everywhere(look(Config)), Config),
+    {monitors, Monitored} = process_info(P, monitors),
+    [true = exit(Pid, kill) || {process, Pid} <- Monitored],
+    true = exit(P, kill),
+    Spec = crema_producer:child_spec(Options#{oauth_token => {?MODULE, token, [Secret]}}),
+    no_leak(spec, Spec, Config),
+    Q = crema_ct:started(
+        crema_producer:start_link(#{
+            bootstrap_servers => Servers, kafka => crema_ct_login:properties('PLAIN', Debug)
+        })
+    ),
+    ok = crema_sasl:set_credentials(Q, #{username => other, password => ?MARKER}),
+    _ = crema_ct_login:seen(<<"other", 0, ?MARKER>>),
+    Wrong = crema_sasl:set_credentials(Q, #{username => {x}, password => ?MARKER}),
+    no_leak(set, [Wrong, crema_ct_secrets:everywhere(look(Config))], Config),
+    crema_ct_login:stop(Broker).
 
 without_the_application(Config) ->
     %% Nor what is said when crema's application does not run.

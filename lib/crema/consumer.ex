@@ -84,6 +84,9 @@ defmodule Crema.Consumer do
       `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
     * `:prefix`, what the names of topics and the group begin with; it is added to those that do not
     * `:strip_prefix` (`false`), whether the handler is told of topics without that prefix
+    * `:oauth_token`, a function that gets the tokens of SASL OAUTHBEARER (see `Crema.Sasl`);
+      `:oauth_timeout` (30_000 ms), how long it may take; `:oauth_backoff` (`{1000, 60_000}` ms),
+      the wait before it is called again when it has failed
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
       `Crema.statistics/1` are told with their change
     * `:start`, `:earliest` (the default), `:latest`, a time in milliseconds or `:error`: where a

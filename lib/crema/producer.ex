@@ -24,6 +24,9 @@ defmodule Crema.Producer do
     * `:env`, environment variables to read at the start, under the options given: `:heroku`,
       `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
     * `:prefix`, what the names of topics begin with; it is added to those that do not
+    * `:oauth_token`, a function that gets the tokens of SASL OAUTHBEARER (see `Crema.Sasl`);
+      `:oauth_timeout` (30_000 ms), how long it may take; `:oauth_backoff` (`{1000, 60_000}` ms),
+      the wait before it is called again when it has failed
     * `:statistics_deltas`, `:metrics` (the default), `:all` or a list of fields: which numbers of
       `Crema.statistics/1` are told with their change
     * `:ordering`, `:strict` (the default: idempotent, `acks=all`) or `:loose`

@@ -39,6 +39,9 @@ defmodule Crema.Reader do
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is read at a time
     * `:prefetch` (67_108_864), the bytes that fetched messages may take, of all partitions together
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list
+    * `:oauth_token`, a function that gets the tokens of SASL OAUTHBEARER (see `Crema.Sasl`);
+      `:oauth_timeout` (30_000 ms), how long it may take; `:oauth_backoff` (`{1000, 60_000}` ms),
+      the wait before it is called again when it has failed
     * `:env`, environment variables to read at the start, under the options given: `:heroku`,
       `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
     * `:prefix`, what the names of topics begin with; it is added to those that do not

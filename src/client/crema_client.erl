@@ -17,6 +17,8 @@
     kind :: crema_registry:kind(),
     name :: term(),
     status :: map(),
+    %% who gets tokens for it, monitored
+    token = none :: none | crema_token:keeper(),
     %% the metadata request that will tell when a broker is there
     probe = none :: none | crema_port:tag(),
     %% codes told since the last good news
@@ -143,6 +145,7 @@ new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
 attach(Port, Options, #client{status = Status} = Client) ->
     Attached = Client#client{
         port = Port,
+        token = crema_token:start(Port, metadata(Client), Options),
         status = Status#{fatal := false, state => connecting},
         login_hint = login_hint(Options),
         statistics = no_statistics(Options)
@@ -172,7 +175,9 @@ login_hint(#{kafka := Kafka}) ->
 %% @doc The client has no port any more.
 -spec detach(client()) -> client().
 detach(#client{status = Status} = Client) ->
-    Gone = Client#client{port = none, probe = none, status = Status#{connected := false}},
+    Gone = Client#client{
+        port = none, probe = none, token = none, status = Status#{connected := false}
+    },
     untold(Gone#client{brokers = crema_brokers:new()}).
 
 -spec untold(client()) -> client().
@@ -221,8 +226,19 @@ handle({crema_event, Port, Bytes}, #client{port = Port} = Client) ->
         {statistics, Statistics} -> {ok, tell_statistics(Statistics, Client)};
         Other -> {other, Other, Client}
     end;
+handle({crema_token, Pid, News}, #client{token = {Pid, _, _}} = Client) ->
+    {ok, token_news(News, Client)};
+handle({'DOWN', Monitor, _, _, Reason}, #client{token = {_, Monitor, Again}} = Client) ->
+    {ok, Client#client{token = crema_token:restart(Reason, Again)}};
 handle(_, _) ->
     unknown.
+
+-spec token_news(ok | crema_error:reason(), client()) -> client().
+token_news(ok, #client{told = Told} = Client) ->
+    ok = log(notice, "there is a token again", Client),
+    Client#client{told = maps:remove({token_failed, <<>>}, Told)};
+token_news(Reason, Client) ->
+    tell(Reason, Client).
 
 %% @doc A broker has answered.
 -spec connected(client()) -> client().

@@ -24,6 +24,8 @@
     asked :: crema_port:tag(),
     from :: gen_server:from(),
     options :: map(),
+    %% until it is the client
+    token :: none | crema_token:keeper(),
     began = crema_deadline:now() :: integer(),
     %% what it has told of, and what its owner is told when it is the client
     trouble = none :: none | crema_error:reason(),
@@ -154,7 +156,14 @@ ask(Timeout, Kind, Port, From, Options) ->
     Data = fun(Tag) -> term_to_binary({Tag, <<>>, 0, Timeout}) end,
     case crema_port:ask_async(Port, ?CMD_METADATA, Data) of
         {ok, Ref} ->
-            {ok, #trial{kind = Kind, port = Port, asked = Ref, from = From, options = Options}};
+            {ok, #trial{
+                kind = Kind,
+                port = Port,
+                asked = Ref,
+                from = From,
+                options = Options,
+                token = crema_token:start(Port, #{client => self(), name => name(Options)}, Options)
+            }};
         {error, _} = Error ->
             ok = crema_port:close(Port),
             Error
@@ -175,6 +184,8 @@ handle({crema_event, Port, Bytes} = Message, #trial{port = Port, later = Later} 
         {certificates, _} -> {ok, Trial#trial{later = [Message | Later]}};
         _ -> {ok, Trial}
     end;
+handle({crema_token, Pid, {_, _} = Reason}, #trial{token = {Pid, _, _}} = Trial) ->
+    {ok, Trial#trial{trouble = Reason}};
 handle({'EXIT', Port, _}, #trial{port = Port} = Trial) ->
     {error, Reason} = crema_error:make(closed, "the new client has ended", #{}),
     {failed, trouble(Reason, Trial)};
@@ -209,6 +220,9 @@ heard(Facility, Text, Why, #trial{brokers = Brokers, options = Options} = Trial)
             Trial#trial{brokers = New}
     end.
 
+-spec name(map()) -> term().
+name(#{name := Name}) -> crema_child:shown_name(Name).
+
 -spec trouble(crema_error:reason(), trial()) -> crema_error:reason().
 trouble(Reason, #trial{trouble = none}) -> not_renewed(Reason);
 trouble(_Reason, #trial{trouble = Trouble}) -> not_renewed(Trouble).
@@ -227,7 +241,8 @@ port(#trial{port = Port}) -> Port.
 
 %% @private It has taken over.
 -spec done(map(), trial()) -> ok.
-done(Metadata, #trial{from = From, began = Began, later = Later}) ->
+done(Metadata, #trial{from = From, token = Token, began = Began, later = Later}) ->
+    ok = crema_token:stop(Token),
     _ = [self() ! Message || Message <- Later],
     Measured = #{duration => crema_deadline:now() - Began},
     ok = crema_events:execute([crema, client, renewed], Measured, Metadata),

@@ -113,7 +113,7 @@ producer(#{kafka := Kafka, producer := Given, bootstrap_servers := Servers} = Op
         maps:get(kafka, Given, #{}),
         #{<<"transactional.id">> => transactional_id(Options)}
     ]),
-    Defaults = Sizes#{
+    Defaults = (maps:merge(Sizes, crema_sasl_options:shared(Options, Properties)))#{
         bootstrap_servers => Servers,
         prefix => maps:get(prefix, Options),
         on_fatal => reload,

@@ -343,7 +343,9 @@ own_producer_is_right(Values) ->
 %% They go into its transactions.
 producer(#{commit := exactly_once}) ->
     none;
-producer(#{dead_letter := #{producer := Own}, bootstrap_servers := Servers, kafka := Kafka}) when
+producer(
+    #{dead_letter := #{producer := Own}, bootstrap_servers := Servers, kafka := Kafka} = Values
+) when
     is_function(Own, 0), is_binary(Servers)
 ->
     {own, fun() ->
@@ -351,8 +353,10 @@ producer(#{dead_letter := #{producer := Own}, bootstrap_servers := Servers, kafk
         Shared = maps:filter(fun(Name, _) -> is_connection(Name) end, Kafka),
         Theirs = maps:get(kafka, Given, #{}),
         {Options, Properties} = any_size(),
-        Defaults = Options#{bootstrap_servers => Servers},
-        maps:merge(Defaults, Given#{kafka => over(Theirs, maps:merge(Shared, Properties))})
+        All = over(Theirs, maps:merge(Shared, Properties)),
+        {Read, _} = crema_properties:parse(producer, All),
+        Defaults = maps:merge(Options, crema_sasl_options:shared(Values, Read)),
+        maps:merge(Defaults#{bootstrap_servers => Servers}, Given#{kafka => All})
     end};
 producer(#{dead_letter := #{producer := Ref}}) when not is_function(Ref, 0) ->
     {given, Ref};

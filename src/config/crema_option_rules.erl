@@ -38,6 +38,7 @@ rules(producer) ->
         fun strict_bounds_in_flight/1,
         fun message_before_wait/1,
         fun transaction_before_wait/1
+        | crema_sasl_options:rules()
     ];
 rules(consumer) ->
     [
@@ -46,9 +47,9 @@ rules(consumer) ->
     ] ++
         crema_exactly_once_options:rules() ++ crema_failure_options:rules() ++
         crema_prefix:rules() ++
-        [fun crema_prefetch:rules/1];
+        [fun crema_prefetch:rules/1 | crema_sasl_options:rules()];
 rules(reader) ->
-    [fun something_to_read/1, fun crema_prefetch:rules/1];
+    [fun something_to_read/1, fun crema_prefetch:rules/1 | crema_sasl_options:rules()];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 

@@ -29,6 +29,7 @@
     | middleware
     | batch
     | producer
+    | token
     | crema_failure_options:type()
     %% One of the atoms, a module with that function, or a function of that arity.
     | {callback, [atom()], {Function :: atom(), arity()}, arity() | none}
@@ -164,6 +165,8 @@ check(timeout, Value) ->
     accept(crema_call:is_timeout(Value), timeout, Value);
 check(producer, Value) ->
     crema_exactly_once_options:check(Value);
+check(token, Value) ->
+    crema_sasl_options:check(Value);
 check(Type, Value) when ?IS_OF_FAILURES(Type) ->
     crema_failure_options:check(Type, Value);
 check(Type, _Value) ->
@@ -178,7 +181,8 @@ shown({callback, _, _, _}) ->
     false;
 shown(Type) ->
     not lists:member(Type, [
-        servers, handler, properties, topic_config, middleware, producer, failures, dead_letter
+        servers, handler, properties, topic_config, middleware, producer, token, failures,
+        dead_letter
     ]).
 
 -spec accept(boolean(), type(), term()) -> {ok, term()} | {error, binary()}.
@@ -227,6 +231,8 @@ describe({callback, Atoms, {Function, Arity}, FunArity}) ->
     ]);
 describe(producer) ->
     crema_exactly_once_options:describe();
+describe(token) ->
+    crema_sasl_options:describe();
 describe({reader, What}) ->
     crema_reader_bounds:describe(What);
 describe(batch) ->

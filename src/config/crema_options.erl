@@ -61,6 +61,7 @@ client_rows() ->
         (optional(statistics_deltas, metrics, deltas,
             <<"numbers of the statistics that are told with their change since the last; "
                 "metrics: those that crema_statistics:metrics/1 needs">>))#{scope := Clients}
+        | [Row#{scope := Connected} || Row <- crema_sasl_options:rows()]
     ].
 
 -spec producer_rows() -> [row()].

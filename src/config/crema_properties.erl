@@ -188,7 +188,8 @@ kafka_properties(Scope, #{kafka := User} = Parsed, Options) ->
             common(Parsed) ++ tls(User) ++ defaults(Scope, Parsed) ++ newer(Scope, Known),
         find(Key, User) =:= none
     ],
-    first_plugins(lists:sort(Defaults ++ maps:to_list(User))).
+    Given = crema_sasl_options:without_ours(maps:to_list(User)),
+    first_plugins(lists:sort(Defaults ++ Given)).
 
 %% Properties of a plugin are known only once the plugin is loaded.
 -spec first_plugins([{binary(), value()}]) -> [{binary(), value()}].
@@ -199,7 +200,7 @@ first_plugins(Properties) ->
     Plugins ++ Others.
 
 -spec common(map()) -> [{binary(), binary()}].
-common(#{bootstrap_servers := Servers}) ->
+common(#{bootstrap_servers := Servers} = Parsed) ->
     [
         {<<"bootstrap.servers">>, Servers},
         {<<"client.id">>, <<"crema">>},
@@ -207,6 +208,7 @@ common(#{bootstrap_servers := Servers}) ->
         %% librdkafka's own default from 2.10 on.
         {<<"socket.nagle.disable">>, <<"true">>},
         {<<"log.queue">>, <<"true">>}
+        | crema_sasl_options:properties(Parsed)
     ].
 
 %% librdkafka's defaults have not always been these. Without TLS they are left out, for

@@ -131,6 +131,12 @@ replace(By, handler, {Module, Args}) ->
         Hidden when is_function(Hidden) -> Hidden;
         Redacted -> {Module, Redacted}
     end;
+%% It is called with an argument; hidden in another function it would not be the same.
+replace(By, oauth_token, Source) ->
+    case {By(Source), crema_sasl_options:check(Source)} of
+        {Hidden, {ok, Function}} when is_function(Hidden) -> Function;
+        {Other, _} -> Other
+    end;
 replace(By, Key, Value) ->
     case is_secret(Key) of
         true -> By(Value);

@@ -44,7 +44,12 @@ remembered(_Which, Error) ->
 %% @doc The producer of a consumer with these options.
 -spec start_producer(fun(() -> map())) -> {ok, pid()} | {error, term()}.
 start_producer(Options) ->
-    Own = crema_exactly_once_options:producer(Options()),
+    Newest =
+        case crema_group:renewed(self()) of
+            none -> Options;
+            Renewed -> Renewed
+        end,
+    Own = crema_exactly_once_options:producer(Newest()),
     remembered(producer, crema_producer:start_own(Own)).
 
 %% @doc Who has its transactions.

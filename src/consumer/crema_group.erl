@@ -124,6 +124,10 @@ handle_continue(subscribe, #state{port = Port, subscription = Subscription} = St
     {reply, term(), state()} | {noreply, state()} | {stop, {shutdown, stopped}, ok, state()}.
 handle_call({stop, Timeout}, _From, State) ->
     {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
+handle_call({set_credentials, New}, _From, #state{port = Port, renewal = Renewal} = State) ->
+    {Reply, Options} = crema_credentials:change(Renewal, Port, New, State#state.options),
+    ok = crema_registry:note(State#state.consumer, ?MODULE, fun() -> Options end),
+    {reply, Reply, State#state{options = Options}};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({tokens, _, Slots}, _From, #state{options = #{commit := exactly_once}} = State) ->

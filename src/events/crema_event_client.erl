@@ -51,6 +51,22 @@ events() ->
             <<"A certificate needs attention; told when a client is opened.">>, [],
             [{property, binary, <<"the librdkafka property concerned">>} | client()] ++
                 [{message, binary, <<"what is the matter: it will expire, or the like">>}]),
+        event([crema, client, token_refreshed],
+            <<"There is a new token for OAUTHBEARER. In a process of its own.">>,
+            [
+                {duration, {integer, ms}, <<"time it took to get it">>},
+                {lifetime, {integer, ms}, <<"how long it lives">>},
+                {attempt, integer, <<"calls of oauth_token since the last token">>}
+            ],
+            client()),
+        event([crema, client, token_failed],
+            <<"A call of oauth_token has given no token; another follows. In the same process. Of "
+                "the first in a row [crema, client, error] tells, too.">>,
+            [
+                {attempt, integer, <<"calls of oauth_token since the last token">>},
+                {delay, {integer, ms}, <<"wait before the next">>}
+            ],
+            client() ++ problem()),
         event([crema, client, statistics],
             <<"librdkafka's statistics, every statistics.interval.ms (under kafka; off by default): "
                 "the totals, and all of it.">>,

@@ -303,7 +303,8 @@ start_checkout(Pool, Options) ->
     {ok, pid()} | {error, term()}.
 start_member(Pool, Options, Checkout, Index) ->
     #{producer := Producer} = Options(),
-    case crema_producer:start_link(crema_settings:given(Producer(Index))) of
+    Given = crema_settings:given(Producer(Index)),
+    case crema_producer:start_link(crema_credentials:of_pool(Pool, Given)) of
         {ok, Member} = Started ->
             ok = crema_registry:set_member(Pool, Index, Member),
             Checkout ! {member, Index, Member},

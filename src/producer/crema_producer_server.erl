@@ -89,6 +89,10 @@ handle_call(disconnect, _From, State) ->
     {reply, Answer, New};
 handle_call({middleware, Change}, _From, State) ->
     {reply, crema_prepare:change(Change), State};
+handle_call({set_credentials, New}, _From, #state{port = Port, renewal = Renewal} = State) ->
+    {Reply, Options} = crema_credentials:change(Renewal, Port, New, State#state.options),
+    ok = crema_own:renew(Options),
+    {reply, Reply, State#state{options = Options}};
 handle_call(statistics, _From, #state{client = Client} = State) ->
     {reply, crema_client:statistics(Client), State};
 handle_call({stop, Timeout}, _From, State) ->
