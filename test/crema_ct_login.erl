@@ -52,20 +52,28 @@ serve(Listen, Owner) ->
     Guest ! go,
     serve(Listen, Owner).
 
+%% It knows next to nothing.
+-define(APIS, [{0, 0, 3}, {1, 0, 4}, {3, 0, 1}, {17, 0, 0}, {18, 0, 3}]).
+
 let_in(Socket, Owner) ->
     case gen_tcp:recv(Socket, 0, 5000) of
-        %% ApiVersions, version 3: it knows next to nothing.
-        {ok, <<18:16, 3:16, Correlation:32, _/binary>>} ->
-            Known = [{0, 0, 3}, {1, 0, 4}, {3, 0, 1}, {17, 0, 0}, {18, 0, 3}],
-            Apis = [<<Api:16, Min:16, Max:16, 0>> || {Api, Min, Max} <- Known],
-            ok = gen_tcp:send(Socket, [<<Correlation:32, 0:16, (length(Known) + 1)>>, Apis, <<0:32, 0>>]),
+        {ok, <<18:16, Version:16, Correlation:32, _/binary>>} ->
+            ok = gen_tcp:send(Socket, [<<Correlation:32, 0:16>>, apis(Version)]),
             let_in(Socket, Owner);
-        %% SaslHandshake, version 0: what follows is the mechanism's own.
-        {ok, <<17:16, 0:16, Correlation:32, Length:16, _:Length/binary, Name/binary>>} ->
+        %% SaslHandshake: what follows is the mechanism's own.
+        {ok, <<17:16, _:16, Correlation:32, Length:16, _:Length/binary, Name/binary>>} ->
             ok = gen_tcp:send(Socket, <<Correlation:32, 0:16, 1:32, Name/binary>>),
-            {ok, Frame} = gen_tcp:recv(Socket, 0, 5000),
-            Owner ! {login, self(), Frame},
+            case gen_tcp:recv(Socket, 0, 5000) of
+                {ok, Frame} -> Owner ! {login, self(), Frame};
+                {error, _} -> ok
+            end,
             gen_tcp:close(Socket);
         _ ->
             gen_tcp:close(Socket)
     end.
+
+%% A client asks by version 3, a check by 0.
+apis(0) ->
+    [<<(length(?APIS)):32>>, [<<Api:16, Min:16, Max:16>> || {Api, Min, Max} <- ?APIS]];
+apis(3) ->
+    [length(?APIS) + 1, [<<Api:16, Min:16, Max:16, 0>> || {Api, Min, Max} <- ?APIS], <<0:32, 0>>].

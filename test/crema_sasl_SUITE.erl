@@ -8,7 +8,7 @@
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
     token_before_connecting/1, refreshed_in_time/1, failures/1, killed_and_ended/1, every_kind/1,
-    unsecured/1, credentials/1, credentials_of_all/1, credentials_outlive_clients/1,
+    checked/1, unsecured/1, credentials/1, credentials_of_all/1, credentials_outlive_clients/1,
     built_without/1
 ]).
 -export([token/3]).
@@ -18,7 +18,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         token_before_connecting, refreshed_in_time, failures, killed_and_ended, every_kind,
-        unsecured, credentials, credentials_of_all, credentials_outlive_clients, built_without
+        checked, unsecured, credentials, credentials_of_all, credentials_outlive_clients, built_without
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config, none).
@@ -222,6 +222,28 @@ have_tokens(Count) ->
 token(About, To, Token) ->
     To ! {called, About},
     {ok, #{token => Token, lifetime => 60000}}.
+
+checked(Config) ->
+    %% A check of a connection has tokens as clients do, and tells why there is none.
+    Given = #{
+        bootstrap_servers => crema_ct:bootstrap(Config),
+        oauth_timeout => 300,
+        kafka => crema_ct_login:properties('OAUTHBEARER', #{})
+    },
+    [
+        begin
+            {error, {Code, #{steps := Steps}}} = crema:check(Given#{oauth_token => Token}),
+            [#{message := Text}] = [Step || #{step := sasl} = Step <- Steps],
+            ?assertMatch({match, _}, re:run(Text, Expected), {Expected, Text})
+        end
+     || {Token, Code, Expected} <- [
+            {{?MODULE, token, [self(), "a-token"]}, authentication, "SASL"},
+            {fun() -> {error, "the server is busy"} end, token_failed, "the server is busy"},
+            {fun() -> timer:sleep(infinity) end, token_failed, "longer than 300 ms"}
+        ]
+    ],
+    receive {called, #{attempt := 1}} -> ok end,
+    crema_ct_login:seen(<<"Bearer a-token">>).
 
 unsecured(Config) ->
     %% enable.sasl.oauthbearer.unsecure.jwt has the tokens made here, of

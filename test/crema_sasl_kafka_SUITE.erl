@@ -72,6 +72,9 @@ unsecured_by_property(Config) ->
             'sasl.oauthbearer.config' => "principal=admin lifeSeconds=2"
         }
     },
+    %% A check of these options has tokens, too.
+    {ok, Steps} = crema:check(Options),
+    ?assertMatch([#{status := ok}], [Step || #{step := sasl} = Step <- Steps]),
     traffic(Config, Options, fun([P, _]) ->
         [_ = crema_ct_life:event([crema, client, token_refreshed]) || _ <- lists:seq(1, 4)],
         %% Another client of it has tokens as well, which it needs to take over.

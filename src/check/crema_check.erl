@@ -144,6 +144,7 @@ steps(Kind, Own, Parsed, Time, Deadline) ->
     Security = crema_check_security:read(Properties),
     case crema_settings:named(crema_client:open(Kind, Properties, []), Parsed) of
         {ok, Port, _} ->
+            ok = tokens(Port, Time, Parsed),
             Warnings = [
                 crema_check_step:warning(options, <<>>, Warning)
              || Warning <- maps:get(warnings, Parsed)
@@ -166,6 +167,13 @@ steps(Kind, Own, Parsed, Time, Deadline) ->
         {error, {Code, #{message := Message}}} ->
             [crema_check_step:failed(options, <<>>, Code, Message)]
     end.
+
+%% Whoever gets them ends with the port. What takes too long is told of in time.
+-spec tokens(port(), pos_integer(), map()) -> ok.
+tokens(Port, Time, #{oauth_timeout := Timeout} = Parsed) ->
+    Options = Parsed#{oauth_timeout := min(Timeout, Time * 3 div 5)},
+    _ = crema_token:start(Port, #{client => self(), name => undefined}, Options),
+    ok.
 
 -spec valid(atom(), crema_check_security:security()) -> step().
 valid(Kind, #{protocol := Protocol}) ->

@@ -84,6 +84,8 @@ gather(#seen{waiting = Waiting, describe = Describe} = Seen, #{deadline := Deadl
                     gather(Seen#seen{answer = crema_port:answer(Bytes)}, Asked);
                 {crema_event, Port, Bytes} ->
                     gather(note(crema_port:event(Bytes), Seen), Asked);
+                {crema_token, _, {_, _} = Failed} ->
+                    gather(note({error, Failed}, Seen), Asked);
                 {'EXIT', _, Reason} when Reason =/= normal ->
                     exit(Reason)
             after crema_deadline:left(Deadline) ->
@@ -181,7 +183,7 @@ mismatch(_, _) ->
 -spec rejected([crema_error:reason()], crema_check_security:security()) ->
     {crema_error:code(), iodata()} | none.
 rejected(Problems, #{mechanism := Mechanism}) ->
-    Codes = [authentication, sasl_authentication_failed],
+    Codes = [authentication, sasl_authentication_failed, token_failed],
     case [P || {Code, _} = P <- Problems, lists:member(Code, Codes)] of
         [{Code, #{message := Message}} | _] ->
             Known = crema_limits:login(Mechanism),
