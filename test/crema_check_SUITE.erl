@@ -4,6 +4,8 @@
 -include_lib("stdlib/include/assert.hrl").
 -include("../src/port/crema_commands.hrl").
 
+-import(crema_ct_check, [fails/4, step/2]).
+
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([good_connections/1, write/1, options/1, unknown_host/1, refused/1, firewalled/1]).
 -export([silent/1, other_service/1, tls_against_plain/1, plain_against_tls/1, untrusted/1]).
@@ -97,12 +99,14 @@ options(Config) ->
 unknown_host(_Config) ->
     %% A name that nobody knows.
     fails(names, unknown_host, "nosuchhost.invalid is unknown", #{
-        bootstrap_servers => <<"nosuchhost.invalid:9092">>
+        bootstrap_servers => <<"nosuchhost.invalid:9092">>, deadline => ?ALL
     }).
 
 refused(_Config) ->
     %% A host where nothing listens on the port.
-    fails(tcp, connection_refused, "refuses the connection", #{bootstrap_servers => crema_ct_peer:local(1)}).
+    fails(tcp, connection_refused, "refuses the connection", #{
+        bootstrap_servers => crema_ct_peer:local(1), deadline => ?ALL
+    }).
 
 firewalled(_Config) ->
     %% A port that swallows what is sent to it, as a firewall does: here because
@@ -110,15 +114,19 @@ firewalled(_Config) ->
     {ok, Listening} = gen_tcp:listen(0, [{backlog, 0}, {ip, {127, 0, 0, 1}}]),
     {ok, Port} = inet:port(Listening),
     Filled = crema_ct_peer:fill({127, 0, 0, 1}, Port),
-    fails(tcp, firewalled, "does not answer at all", #{bootstrap_servers => crema_ct_peer:local(Port)}),
+    fails(tcp, firewalled, "does not answer at all", #{
+        bootstrap_servers => crema_ct_peer:local(Port), deadline => ?ALL
+    }),
     [ok = gen_tcp:close(Socket) || Socket <- [Listening | Filled]].
 
 silent(_Config) ->
     %% A program that takes connections and says nothing, as one that is stopped.
     Silent = crema_ct_peer:silent(),
-    fails(kafka, no_answer, "nothing is answered", #{bootstrap_servers => Silent}),
+    fails(kafka, no_answer, "nothing is answered", #{
+        bootstrap_servers => Silent, deadline => ?ALL
+    }),
     fails(tls, no_answer, "TLS is not answered", #{
-        bootstrap_servers => Silent, kafka => #{'security.protocol' => ssl}
+        bootstrap_servers => Silent, deadline => ?ALL, kafka => #{'security.protocol' => ssl}
     }).
 
 other_service(_Config) ->
@@ -346,25 +354,6 @@ script(Config) ->
     Bad = Run("nosuchhost.invalid"),
     ?assertMatch({match, _}, re:run(Bad, "^failed +names.*^= 1$", [multiline, dotall]), Bad),
     ?assertEqual(nomatch, string:find(Good ++ Bad, "\e[")).
-
-%% The step that fails, with its code and a part of its message, in time.
-fails(Name, Code, Part, Given) ->
-    {Time, Result} = crema_ct:timed(fun() -> crema:check(Given) end),
-    {error, {Found, #{steps := Steps, message := Message}}} = Result,
-    ?assertEqual(Code, Found, Steps),
-    [#{step := Failed, message := Said, hint := Hint} = Step | _] = [
-        S || #{status := failed} = S <- Steps
-    ],
-    ?assertEqual({Name, Said}, {Failed, Said}),
-    ?assertNotEqual(nomatch, string:find(Said, Part), Said),
-    ?assertNotEqual(nomatch, string:find(Message, Hint)),
-    ?assertNotEqual(<<>>, Hint),
-    ?assert(Time < ?ALL, Time),
-    Step.
-
-step(Name, Steps) ->
-    [Step | _] = [S || #{step := N} = S <- Steps, N =:= Name],
-    Step.
 
 %% A way to the broker that has something of it called otherwise, in as many bytes.
 through(Port, From, To) ->

@@ -4,6 +4,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(crema_ct_check, [fails/4]).
+
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([any_bytes/1, any_host/1, endless_tls/1, unfinished/1, closed_at_once/1]).
 -export([nothing_in_common/1, closed_after_tls/1, slow_cluster/1, patient_fetch/1]).
@@ -110,7 +112,9 @@ slow_cluster(_Config) ->
     %% A broker that answers who it is, and then too late: its port and protocol are
     %% not to blame.
     Broker = broker(fun(Tag) -> <<Tag:32, 34:16, 0:32>> end),
-    fails(brokers, timed_out, "did not describe itself", #{bootstrap_servers => Broker}).
+    fails(brokers, timed_out, "did not describe itself", #{
+        bootstrap_servers => Broker, deadline => 5000
+    }).
 
 patient_fetch(Config) ->
     %% However long the options let brokers wait for messages, the check does not.
@@ -260,11 +264,3 @@ file(Config, Name, Bytes) ->
 
 openssl(Words) ->
     ?assertEqual("", os:cmd(lists:flatten(["openssl ", Words, " 2>&1"]))).
-
-%% The step that fails, and what is said of it.
-fails(Name, Code, Part, Given) ->
-    {error, {Found, #{steps := Steps}}} = crema:check(Given),
-    ?assertEqual(Code, Found, Steps),
-    [#{step := Failed, message := Said} | _] = [S || #{status := failed} = S <- Steps],
-    ?assertEqual({Name, Said}, {Failed, Said}),
-    ?assertNotEqual(nomatch, string:find(Said, Part), Said).

@@ -55,7 +55,7 @@ fill(Address, Port) ->
 -spec tls([ssl:tls_server_option()], fun((ssl:sslsocket()) -> term())) -> binary().
 tls(Options, Fun) ->
     <<"127.0.0.1:", Port/binary>> = start(fun(Socket) ->
-        case ssl:handshake(Socket, [{log_level, none} | Options], 5000) of
+        case ssl:handshake(Socket, [{log_level, none} | Options], 60000) of
             {ok, Greeted} -> Fun(Greeted);
             {error, _} -> ok
         end
