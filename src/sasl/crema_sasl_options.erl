@@ -116,23 +116,29 @@ sources(Kafka) ->
 
 -spec is_oidc(crema_properties:properties()) -> boolean().
 is_oidc(#{<<"sasl.oauthbearer.method">> := Method}) when is_binary(Method) ->
-    string:lowercase(Method) =:= <<"oidc">>;
+    lower(Method) =:= "oidc";
 is_oidc(_) ->
     false.
 
 %% Where they are functions nothing is known.
 -spec is_sasl(crema_properties:properties()) -> boolean().
 is_sasl(#{<<"security.protocol">> := Protocol}) when is_binary(Protocol) ->
-    string:prefix(string:lowercase(Protocol), "sasl_") =/= nomatch;
+    lists:prefix("sasl_", lower(Protocol));
 is_sasl(Kafka) ->
     is_map_key(<<"security.protocol">>, Kafka).
 
 -spec mechanism(crema_properties:properties()) -> binary() | none.
 mechanism(Kafka) ->
     case crema_properties:find(<<"sasl.mechanism">>, Kafka) of
-        {ok, _, Mechanism} when is_binary(Mechanism) -> string:uppercase(Mechanism);
+        {ok, _, Mechanism} when is_binary(Mechanism) ->
+            list_to_binary(string:to_upper(binary_to_list(Mechanism)));
         _ -> none
     end.
+
+%% Not string:lowercase/1: it may be no UTF-8.
+-spec lower(binary()) -> string().
+lower(Text) ->
+    string:to_lower(binary_to_list(Text)).
 
 %% ---- what follows ------------------------------------------------------------------
 
