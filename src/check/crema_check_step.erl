@@ -66,14 +66,14 @@ text(Said) ->
     Controls = "[\\x{0}-\\x{1f}\\x{7f}-\\x{9f}]",
     re:replace(crema_error:text(Said), Controls, "?", [unicode, global, {return, binary}]).
 
-%% Errors carry their hint at the end of their message.
+%% Errors carry their hint in their message: at its end, or before the variables that
+%% a property comes from.
 -spec without(binary(), binary()) -> binary().
 without(<<>>, Message) ->
     Message;
 without(Hint, Message) ->
-    Size = byte_size(Message) - byte_size(Hint),
-    case Message of
-        <<Before:Size/binary, Hint/binary>> -> string:trim(Before, trailing);
+    case binary:split(Message, <<" ", Hint/binary>>) of
+        [Before, After] -> <<Before/binary, After/binary>>;
         _ -> Message
     end.
 

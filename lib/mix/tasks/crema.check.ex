@@ -27,6 +27,8 @@ defmodule Mix.Tasks.Crema.Check do
   @requirements ["app.config"]
 
   @impl true
+  def run([help]) when help in ["-h", "--help"], do: Mix.Task.rerun("help", ["crema.check"])
+
   def run(args) do
     style = if IO.ANSI.enabled?(), do: :colours, else: :plain
     {status, text} = :crema_check_command.run(args, style)

@@ -36,4 +36,10 @@ defmodule Crema.CheckTest do
     bad = fn -> catch_exit(task.run(["-b", "nosuchhost.invalid"])) end
     assert capture_io(bad) =~ ~r/failed +names/
   end
+
+  test "the Mix task tells its options" do
+    for help <- ["-h", "--help"] do
+      assert capture_io(fn -> Mix.Tasks.Crema.Check.run([help]) end) =~ "--bootstrap"
+    end
+  end
 end
