@@ -108,7 +108,11 @@ servers_under_kafka_test() ->
 addresses_test() ->
     %% Addresses that librdkafka would silently ignore or misread are refused.
     Good = ["h", "h:9092", "10.0.0.1:1", "[::1]:9092", "::1", "SSL://h:1", "a-b.c_d:65535"],
-    Bad = ["", "h:", "h:x", "h:0", "h:65536", "a,,b", "h i", "a:1:x", [], [[]], [<<"h", 0>>], 1],
+    Bad = [
+        "", "h:", "h:x", "h:0", "h:65536", "a,,b", "h i", "a:1:x", [], [[]], [<<"h", 0>>], 1,
+        "http://h:1", "ssl2://h:1", "kafka://h:1", "kafka+ssl://h:1,kafka+ssl://i:1", "h:1/", "\"h:1\"",
+        false, nil, undefined
+    ],
     [
         ?assertMatch({ok, _}, crema_options:parse(producer, #{bootstrap_servers => Server}))
      || Server <- Good
@@ -119,6 +123,21 @@ addresses_test() ->
         })
      || Server <- Bad
     ].
+
+addresses_that_are_none_test() ->
+    %% What people have in a variable, or do not have there, is told as such.
+    [
+        ?assertMatch({Server, {match, _}}, {
+            Server, re:run(text(producer, #{bootstrap_servers => Server}), Said)
+        })
+     || {Server, Said} <- [
+            {false, "has no value: is it read from a variable that is not set\\?"},
+            {nil, "has no value"},
+            {"kafka+ssl://h:1", "env => heroku"},
+            {"KAFKA://h:1", "env => heroku"}
+        ]
+    ],
+    ?assertEqual(nomatch, re:run(text(producer, #{bootstrap_servers => "http://h:1"}), "heroku")).
 
 every_fault_is_reported_test() ->
     %% All that is wrong is reported in one go, and the message names it all.

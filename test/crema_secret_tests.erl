@@ -52,6 +52,14 @@ secrets_reach_the_driver_test() ->
         ?assertEqual({error, not_text}, crema_secret:reveal(fun() -> Value end))
      || Value <- [undefined, 1, <<"a", 0>>, {ok, <<"a">>}]
     ],
+    %% False is what os:getenv/1 says, and a value of other properties.
+    False = fun() -> false end,
+    [
+        ?assertEqual({error, not_text}, crema_secret:reveal(Name, False))
+     || Name <- [<<"sasl.password">>, <<"sasl.username">>, <<"ssl.key.pem">>]
+    ],
+    ?assertEqual({ok, <<"false">>}, crema_secret:reveal(<<"socket.keepalive.enable">>, False)),
+    ?assertEqual({ok, <<"false">>}, crema_secret:reveal(<<"sasl.password">>, <<"false">>)),
     Fun = fun() -> <<"x">> end,
     ?assertEqual(Fun, crema_secret:wrap(Fun)),
     ?assertEqual(<<"x">>, (crema_secret:wrap(<<"x">>))()).

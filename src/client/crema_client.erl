@@ -66,7 +66,7 @@ open(Kind, Properties, Options) ->
 
 -spec bad_secret(binary()) -> crema_error:error().
 bad_secret(Key) ->
-    Reason = <<"has a function that raised, or that returned no text">>,
+    Reason = <<"has a function that raised, or that returned no text: is a variable not set?">>,
     crema_error:make(bad_options, [Key, $\s, Reason], #{
         faults => [#{option => {kafka, Key}, reason => Reason}]
     }).
@@ -90,7 +90,7 @@ revealed(Properties) ->
 
 -spec reveal(binary(), crema_properties:value()) -> binary().
 reveal(Key, Value) ->
-    case crema_secret:reveal(Value) of
+    case crema_secret:reveal(Key, Value) of
         {ok, Text} ->
             Text;
         {error, _} ->

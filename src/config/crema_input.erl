@@ -2,7 +2,7 @@
 %% the forms that Erlang and Elixir programs write them.
 -module(crema_input).
 
--export([text/1, pairs/1, is_proper/1, show/1]).
+-export([text/1, pairs/1, is_proper/1, show/1, no_value/0]).
 
 -export_type([fault/0]).
 
@@ -43,6 +43,11 @@ no_zero_byte(Text) ->
         nomatch -> {ok, Text};
         _ -> error
     end.
+
+%% @doc The reason of a fault where a value is as that of an unset variable.
+-spec no_value() -> binary().
+no_value() ->
+    <<"has no value: is it read from a variable that is not set?">>.
 
 %% @doc A short picture of a value for a message, without secrets.
 -spec show(term()) -> binary().

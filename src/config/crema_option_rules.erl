@@ -10,6 +10,12 @@
 -define(TRANSACTION_TIMEOUT, 165000).
 -define(MAX_IN_FLIGHT, 5).
 
+%% As librdkafka wants them written.
+-define(MECHANISM, <<"sasl.mechanism">>).
+-define(MECHANISMS, [
+    <<"GSSAPI">>, <<"PLAIN">>, <<"SCRAM-SHA-256">>, <<"SCRAM-SHA-512">>, <<"OAUTHBEARER">>
+]).
+
 -type finding() :: {fault, Option :: term(), Reason :: iodata()} | {warning, iodata()}.
 
 %% @doc The faults and warnings of a scope's options.
@@ -20,7 +26,7 @@
 -spec check(crema_options:scope(), Values :: map()) ->
     {[crema_input:fault()], Warnings :: [binary()]}.
 check(Scope, Values) ->
-    Findings = lists:append([Rule(Values) || Rule <- rules(Scope)]),
+    Findings = lists:append([Rule(Values) || Rule <- [fun mechanism/1 | rules(Scope)]]),
     {
         [#{option => Option, reason => text(Reason)} || {fault, Option, Reason} <- Findings],
         [text(Warning) || {warning, Warning} <- Findings]
@@ -52,6 +58,38 @@ rules(reader) ->
     [fun something_to_read/1, fun crema_prefetch:rules/1 | crema_sasl_options:rules()];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
+
+%% librdkafka has GSSAPI by default, and says of it only what Kerberos lacks.
+-spec mechanism(map()) -> [finding()].
+mechanism(#{kafka := #{<<"security.protocol">> := Protocol} = Kafka} = Values) when
+    is_binary(Protocol)
+->
+    case {is_sasl(Protocol), crema_properties:find(?MECHANISM, Kafka)} of
+        {true, {ok, Used, Given}} when is_binary(Given) ->
+            [
+                {fault, {kafka, Used}, ["is to be written ", Known]}
+             || Known <- ?MECHANISMS, Known =/= Given, letters(Known) =:= letters(Given)
+            ];
+        {true, none} when
+            is_map_key(<<"sasl.username">>, Kafka), not is_function(map_get(oauth_token, Values), 1)
+        ->
+            [{fault, {kafka, ?MECHANISM}, "is not given, but sasl.username is: without it "
+                "librdkafka takes GSSAPI (Kerberos), which has no such user; give PLAIN, "
+                "SCRAM-SHA-256 or SCRAM-SHA-512"}];
+        _ ->
+            []
+    end;
+mechanism(_) ->
+    [].
+
+%% Not string:uppercase/1: what was given may be no UTF-8.
+-spec letters(binary()) -> string().
+letters(Text) ->
+    [Letter || Letter <- string:to_upper(binary_to_list(Text)), Letter =/= $-, Letter =/= $_].
+
+-spec is_sasl(binary()) -> boolean().
+is_sasl(Protocol) ->
+    lists:prefix("SASL_", string:to_upper(binary_to_list(Protocol))).
 
 -spec something_to_read(map()) -> [finding()].
 something_to_read(#{topic := undefined, partitions := undefined}) ->

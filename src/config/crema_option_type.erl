@@ -130,6 +130,8 @@ check(text, Value) ->
     not_empty(crema_input:text(Value), text);
 check(topics, Value) ->
     topics(Value);
+check(servers, Absent) when Absent =:= undefined; Absent =:= nil; Absent =:= false ->
+    {error, crema_input:no_value()};
 check(servers, Value) ->
     servers(Value);
 check(handler, Value) ->
@@ -340,7 +342,8 @@ host_and_port(Other) ->
 -spec is_server(binary()) -> boolean().
 is_server(Server) ->
     Pattern =
-        "^(?:[A-Za-z_]+://)?(?:\\[[^]\\s]+\\]|[^:/\\s\\[\\]]+|[0-9A-Fa-f:.%]*:[0-9A-Fa-f:.%]*:"
+        "^(?:(?i:(?:sasl_)?(?:plaintext|ssl))://)?"
+        "(?:\\[[^]\\s]+\\]|[^:/\\s\\[\\]]+|[0-9A-Fa-f:.%]*:[0-9A-Fa-f:.%]*:"
         "[0-9A-Fa-f:.%]*)(?::([0-9]{1,5}))?$",
     case re:run(Server, Pattern, [{capture, all_but_first, list}]) of
         {match, [Port]} -> list_to_integer(Port) >= 1 andalso list_to_integer(Port) =< 65535;
@@ -353,7 +356,14 @@ is_server(Server) ->
 bad_server(Bad) ->
     Part = lists:last(binary:split(Bad, <<"@">>, [global])),
     Expected = describe(servers),
-    {error, <<"must be ", Expected/binary, "; this is none: ", (crema_input:show(Part))/binary>>}.
+    Heroku =
+        case re:run(Bad, "^kafka(\\+ssl)?://", [caseless, {capture, none}]) of
+            match -> <<" (env => heroku reads addresses of that form)">>;
+            nomatch -> <<>>
+        end,
+    {error, <<
+        "must be ", Expected/binary, "; this is none: ", (crema_input:show(Part))/binary, Heroku/binary
+    >>}.
 
 %% In a function: its arguments are the handler's own business, and options are
 %% shown in states, reports and specifications. A second time it is as it is.

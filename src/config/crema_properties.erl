@@ -66,7 +66,7 @@ property(Scope, Key, Value) ->
     case crema_input:text(Key) of
         {ok, Name} when Name =/= <<>> ->
             case crema_owned:refusal(Scope, Name) of
-                none -> valued(Name, value(Value), Value);
+                none -> valued(Name, value(Name, Value), Value);
                 Reason -> {error, #{option => {kafka, Name}, reason => Reason}}
             end;
         _ ->
@@ -95,9 +95,19 @@ has_user(Name, Value) when is_binary(Value) ->
 has_user(_Name, _Hidden) ->
     false.
 
+%% What os:getenv/1 returns of a variable that is not set would else be a password.
+-spec value(binary(), term()) -> {ok, value()} | {error, binary()}.
+value(Name, false) ->
+    case crema_secret:is_credential(Name) of
+        true -> {error, crema_input:no_value()};
+        false -> value(false)
+    end;
+value(_Name, Value) ->
+    value(Value).
+
 -spec value(term()) -> {ok, value()} | {error, binary()}.
 value(Absent) when Absent =:= undefined; Absent =:= nil ->
-    {error, <<"has no value: is it read from a variable that is not set?">>};
+    {error, crema_input:no_value()};
 value(Fun) when is_function(Fun, 0) -> {ok, Fun};
 value(Integer) when is_integer(Integer) -> {ok, integer_to_binary(Integer)};
 value(Float) when is_float(Float) -> {ok, float_to_binary(Float, [short])};

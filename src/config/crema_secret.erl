@@ -5,7 +5,7 @@
 %% `sys:get_state/1', a crash report, a log nor `inspect' shows what it holds.
 -module(crema_secret).
 
--export([is_secret/1, wrap/1, reveal/1, redact/1, hide/1]).
+-export([is_secret/1, is_credential/1, wrap/1, reveal/1, reveal/2, redact/1, hide/1]).
 
 -export_type([secret/0]).
 
@@ -51,6 +51,12 @@ is_secret(Key) ->
             false
     end.
 
+%% @doc Whether a property is a secret or the name of a user, which `false' is not: that
+%% is what os:getenv/1 says of a variable that is not set.
+-spec is_credential(Name :: binary()) -> boolean().
+is_credential(Name) ->
+    Name =:= <<"sasl.username">> orelse is_secret(Name).
+
 -spec is_address(binary()) -> boolean().
 is_address(Dotted) ->
     filename:extension(Dotted) =:= <<".url">>.
@@ -93,6 +99,21 @@ reveal(Secret) when is_function(Secret, 0) ->
     catch
         _:_ -> {error, crashed}
     end.
+
+%% @doc The same of a property, where `false' is no text of a credential.
+-spec reveal(Name :: binary(), binary() | secret()) ->
+    {ok, binary()} | {error, crashed | not_text}.
+reveal(Name, Secret) when is_function(Secret, 0) ->
+    case is_credential(Name) of
+        true -> reveal(fun() -> unless_false(Secret()) end);
+        false -> reveal(Secret)
+    end;
+reveal(_Name, Value) ->
+    reveal(Value).
+
+-spec unless_false(Given) -> Given | undefined.
+unless_false(false) -> undefined;
+unless_false(Given) -> Given.
 
 %% @doc A term with the value of each secret-named key replaced by
 %% `<<"[redacted]">>', at any depth of maps, lists and tuples. Use it on any
