@@ -275,6 +275,8 @@ credentials(Config) ->
     [
         ?assertMatch({error, {bad_options, _}}, crema_sasl:set_credentials(P, Wrong), Wrong)
      || Wrong <- [
+            #{username => "u", password => false}, #{username => false, password => "p"},
+            #{username => "u", password => fun() -> false end},
             none, #{}, #{username => user}, #{username => "", password => "x"},
             #{username => user, password => {x}}, #{username => user, password => "x", y => z},
             #{username => user, password => [0]},

@@ -106,7 +106,7 @@ when
     Options :: map().
 change(none, Port, Hidden, #{kafka := Kafka} = Options) ->
     New = maps:merge(Kafka, Hidden()),
-    case command(Port, [crema_secret:reveal(maps:get(Key, New, <<>>)) || Key <- ?KEYS]) of
+    case command(Port, [crema_secret:reveal(Key, maps:get(Key, New, <<>>)) || Key <- ?KEYS]) of
         ok -> {ok, own(Options#{kafka := New})};
         {error, _} = Error -> {Error, Options}
     end;

@@ -66,7 +66,8 @@ set_credentials(Client, Given) ->
     {ok, binary(), crema_secret:secret()} | crema_error:error().
 credentials({ok, [_, _] = Pairs, []}) ->
     case maps:from_list(Pairs) of
-        #{username := Username, password := Password} ->
+        %% As os:getenv/1 says of a variable that is not set.
+        #{username := Username, password := Password} when Username =/= false, Password =/= false ->
             given(crema_input:text(Username), secret(Password));
         #{} ->
             bad_credentials()
