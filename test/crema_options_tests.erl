@@ -107,7 +107,7 @@ servers_under_kafka_test() ->
 
 addresses_test() ->
     %% Addresses that librdkafka would silently ignore or misread are refused.
-    Good = ["h", "h:9092", "10.0.0.1:1", "[::1]:9092", "::1", "SSL://h:1", "a-b.c_d:65535"],
+    Good = ["h", "h:9092", "10.0.0.1:1", "[::1]:9092", "::1", "PLAINTEXT://h:1", "a-b.c_d:65535"],
     Bad = [
         "", "h:", "h:x", "h:0", "h:65536", "a,,b", "h i", "a:1:x", [], [[]], [<<"h", 0>>], 1,
         "http://h:1", "ssl2://h:1", "kafka://h:1", "kafka+ssl://h:1,kafka+ssl://i:1", "h:1/", "\"h:1\"",
@@ -138,6 +138,22 @@ addresses_that_are_none_test() ->
         ]
     ],
     ?assertEqual(nomatch, re:run(text(producer, #{bootstrap_servers => "http://h:1"}), "heroku")).
+
+protocols_of_addresses_test() ->
+    %% librdkafka would drop a broker of another protocol, and know none then.
+    Ssl = #{'security.protocol' => 'SSL'},
+    Parse = fun(Servers, Kafka) ->
+        crema_options:parse(producer, #{bootstrap_servers => Servers, kafka => Kafka})
+    end,
+    {ok, _} = Parse("ssl://h:1,SSL://i,j", Ssl),
+    {ok, _} = Parse("SASL_SSL://h:1", #{'security.protocol' => fun() -> "sasl_ssl" end}),
+    [
+        ?assertMatch(
+            {error, {bad_options, #{faults := [#{option := bootstrap_servers}]}}},
+            Parse(Servers, Kafka)
+        )
+     || {Servers, Kafka} <- [{"ssl://h:1", #{}}, {"h:1,PLAINTEXT://h:1", Ssl}]
+    ].
 
 every_fault_is_reported_test() ->
     %% All that is wrong is reported in one go, and the message names it all.

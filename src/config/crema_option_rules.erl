@@ -26,7 +26,7 @@
 -spec check(crema_options:scope(), Values :: map()) ->
     {[crema_input:fault()], Warnings :: [binary()]}.
 check(Scope, Values) ->
-    Findings = lists:append([Rule(Values) || Rule <- [fun mechanism/1 | rules(Scope)]]),
+    Findings = lists:append([Rule(Values) || Rule <- [fun mechanism/1, fun one_protocol/1 | rules(Scope)]]),
     {
         [#{option => Option, reason => text(Reason)} || {fault, Option, Reason} <- Findings],
         [text(Warning) || {warning, Warning} <- Findings]
@@ -55,7 +55,10 @@ rules(consumer) ->
         crema_prefix:rules() ++
         [fun crema_prefetch:rules/1 | crema_sasl_options:rules()];
 rules(reader) ->
-    [fun something_to_read/1, fun crema_prefetch:rules/1 | crema_sasl_options:rules()];
+    [
+        fun something_to_read/1, fun crema_prefetch:rules/1
+        | crema_sasl_options:rules()
+    ];
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 
@@ -90,6 +93,31 @@ letters(Text) ->
 -spec is_sasl(binary()) -> boolean().
 is_sasl(Protocol) ->
     lists:prefix("SASL_", string:to_upper(binary_to_list(Protocol))).
+
+%% librdkafka takes no notice of brokers of another protocol.
+-spec one_protocol(map()) -> [finding()].
+one_protocol(#{bootstrap_servers := Servers, kafka := Kafka}) when is_binary(Servers) ->
+    Spoken = protocol(crema_properties:find(<<"security.protocol">>, Kafka)),
+    Schemes = [
+        Scheme
+     || Server <- binary:split(Servers, <<",">>, [global]),
+        [Scheme, _] <- [binary:split(Server, <<"://">>)],
+        is_binary(Spoken),
+        letters(Scheme) =/= letters(Spoken)
+    ],
+    [
+        {fault, bootstrap_servers, [
+            "has brokers of ", Scheme, "://, and security.protocol is ", Spoken,
+            ": set that to what they speak, or leave out ", Scheme, "://"
+        ]}
+     || Scheme <- lists:sublist(Schemes, 1)
+    ];
+one_protocol(_) ->
+    [].
+
+-spec protocol({ok, binary(), crema_properties:value()} | none) -> crema_properties:value().
+protocol({ok, _Used, Given}) -> Given;
+protocol(none) -> <<"plaintext">>.
 
 -spec something_to_read(map()) -> [finding()].
 something_to_read(#{topic := undefined, partitions := undefined}) ->
