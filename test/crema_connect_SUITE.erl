@@ -9,7 +9,7 @@
     connects_at_first_use/1, every_use_connects/1, what_needs_no_client/1, cannot_connect/1,
     disconnects/1, busy/1, reports_outlive_disconnect/1, disconnects_under_load/1,
     waiters_keep_it/1, idle/1, used_is_not_idle/1, stops_in_every_state/1, stops_itself/1,
-    forced_stop/1, queue_size/1, ready_leaves_nothing/1
+    forced_stop/1, still_exiting/1, queue_size/1, ready_leaves_nothing/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -19,7 +19,7 @@ all() ->
         connects_at_first_use, every_use_connects, what_needs_no_client, cannot_connect,
         disconnects, busy, reports_outlive_disconnect, disconnects_under_load, waiters_keep_it,
         idle, used_is_not_idle, stops_in_every_state, stops_itself, forced_stop,
-        queue_size, ready_leaves_nothing
+        still_exiting, queue_size, ready_leaves_nothing
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -269,6 +269,32 @@ forced_stop(_Config) ->
     ?assert(Again < 5000, Again),
     ?assertEqual(1000, length(crema_ct:reports(1000))),
     ?assertEqual(normal, crema_ct_life:ended(Patient, Monitor)).
+
+still_exiting(_Config) ->
+    %% A producer that has ended is closed, also for whoever has no time to wait while
+    %% the emulator puts it away.
+    Self = self(),
+    Codes = [
+        begin
+            {P, Monitor} = spawn_monitor(fun() ->
+                ok = crema_registry:register(producer, none, #{}, #{}),
+                Self ! registered,
+                receive
+                    exit -> ok
+                end
+            end),
+            receive
+                registered -> P ! exit
+            end,
+            receive
+                {'DOWN', Monitor, _, _, normal} -> ok
+            end,
+            {error, {Code, _}} = crema_producer:client(P, produce, 0),
+            Code
+        end
+     || _ <- lists:seq(1, 20000)
+    ],
+    ?assertEqual([closed], lists:usort(Codes)).
 
 queue_size(Config) ->
     %% The queue's size counts messages, and nothing else that librdkafka queues.

@@ -145,8 +145,12 @@ call(Producer, Request, Timeout) ->
             try
                 gen_server:call(Pid, Request, Timeout)
             catch
-                exit:{timeout, _} -> not_connected();
-                exit:_ -> crema_registry:missing(producer, Producer)
+                %% One that is ending answers nothing any more, and is not gone at once.
+                exit:{Why, _} ->
+                    case Why =:= timeout andalso is_process_alive(Pid) of
+                        true -> not_connected();
+                        false -> crema_registry:missing(producer, Producer)
+                    end
             end;
         {ok, producer, _, _, _} ->
             not_connected();
