@@ -67,6 +67,7 @@ secrets_reach_the_driver_test() ->
 secret_keys_test() ->
     %% Keys that name secrets are known in all forms; others are left alone.
     Secret = [
+        "sasl.pasword", "sasl.passwort", "db_pwd",
         'sasl.password', "ssl.key.password", <<"ssl.key.pem">>, <<"SSL_KEY_PEM">>, token,
         'sasl.oauthbearer.client.secret', 'sasl.jaas.config', my_api_key, <<"api-key">>,
         'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key', 'ssl.certificate.pem'

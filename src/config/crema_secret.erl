@@ -17,9 +17,10 @@
 %% A key that contains one of these names a secret. Dots, dashes and
 %% underscores are the same here, for application code writes `api_key'.
 -define(NEEDLES, [
-    <<"password">>,
-    <<"passphrase">>,
-    <<"passwd">>,
+    %% A misspelt password is one, too.
+    <<"pass">>,
+    <<"pasw">>,
+    <<"pwd">>,
     <<"secret">>,
     <<"token">>,
     <<"credential">>,
