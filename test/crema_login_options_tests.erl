@@ -2,6 +2,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-import(crema_ct_options, [wrong/2, text/2]).
+
 -define(PRODUCER, #{bootstrap_servers => <<"h:1">>}).
 -define(CONSUMER, #{
     bootstrap_servers => <<"h:1">>, group => <<"g">>, topics => [<<"t">>], handler => fun(_) -> ok end
@@ -62,11 +64,3 @@ mechanisms_test() ->
             Sasl(ssl, #{'sasl.username' => u, 'sasl.mechanism' => plain})
         ]
     ].
-
-wrong(Scope, Options) ->
-    {error, {bad_options, #{faults := Faults}}} = crema_options:parse(Scope, Options),
-    [Option || #{option := Option} <- Faults].
-
-text(Scope, Options) ->
-    {error, {bad_options, #{message := Message}}} = crema_options:parse(Scope, Options),
-    Message.

@@ -2,6 +2,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-import(crema_ct_options, [wrong/2, text/2]).
+
 %% This module stands for a consumer's handler.
 -export([handle_message/2]).
 
@@ -456,11 +458,3 @@ faults_test() ->
     Fault = #{option => {kafka, <<255>>}, reason => <<"is bad">>},
     {error, {bad_options, #{message := One}}} = crema_option_faults:error(cluster, [Fault]),
     ?assertMatch(<<"a wrong option of a cluster: kafka property <<\"", _/binary>>, One).
-
-wrong(Scope, Options) ->
-    {error, {bad_options, #{faults := Faults}}} = crema_options:parse(Scope, Options),
-    [Option || #{option := Option} <- Faults].
-
-text(Scope, Options) ->
-    {error, {bad_options, #{message := Message}}} = crema_options:parse(Scope, Options),
-    Message.

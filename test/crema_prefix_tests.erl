@@ -76,7 +76,7 @@ options_test() ->
 rules_test() ->
     %% What would be one topic with the prefix, and what cannot be a name.
     [
-        ?assertEqual([Option], wrong(consumer(Options)))
+        ?assertEqual([Option], crema_ct_options:wrong(consumer, consumer(Options)))
      || {Option, Options} <- [
             {dead_letter, #{prefix => "p.", topics => [t], dead_letter => "p.t"}},
             {prefix, #{prefix => "p/"}},
@@ -114,7 +114,3 @@ consumer(Options) ->
     maps:merge(
         #{bootstrap_servers => "a:1", group => g, topics => [t], handler => ?MODULE}, Options
     ).
-
-wrong(Options) ->
-    {error, {bad_options, #{faults := Faults}}} = crema_options:parse(consumer, Options),
-    [Option || #{option := Option} <- Faults].

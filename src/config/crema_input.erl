@@ -2,7 +2,7 @@
 %% the forms that Erlang and Elixir programs write them.
 -module(crema_input).
 
--export([text/1, pairs/1, is_proper/1, show/1, no_value/0]).
+-export([text/1, lower/1, pairs/1, is_proper/1, show/1, no_value/0]).
 
 -export_type([fault/0]).
 
@@ -43,6 +43,11 @@ no_zero_byte(Text) ->
         nomatch -> {ok, Text};
         _ -> error
     end.
+
+%% @doc In small letters. Not string:lowercase/1: what was given may be no UTF-8.
+-spec lower(binary()) -> string().
+lower(Text) ->
+    string:to_lower(binary_to_list(Text)).
 
 %% @doc The reason of a fault where a value is as that of an unset variable.
 -spec no_value() -> binary().

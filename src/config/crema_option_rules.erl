@@ -10,12 +10,6 @@
 -define(TRANSACTION_TIMEOUT, 165000).
 -define(MAX_IN_FLIGHT, 5).
 
-%% As librdkafka wants them written.
--define(MECHANISM, <<"sasl.mechanism">>).
--define(MECHANISMS, [
-    <<"GSSAPI">>, <<"PLAIN">>, <<"SCRAM-SHA-256">>, <<"SCRAM-SHA-512">>, <<"OAUTHBEARER">>
-]).
-
 -type finding() :: {fault, Option :: term(), Reason :: iodata()} | {warning, iodata()}.
 
 %% @doc The faults and warnings of a scope's options.
@@ -26,7 +20,8 @@
 -spec check(crema_options:scope(), Values :: map()) ->
     {[crema_input:fault()], Warnings :: [binary()]}.
 check(Scope, Values) ->
-    Findings = lists:append([Rule(Values) || Rule <- [fun mechanism/1, fun one_protocol/1 | rules(Scope)]]),
+    Rules = [fun crema_sasl_options:names_mechanism/1, fun one_protocol/1 | rules(Scope)],
+    Findings = lists:append([Rule(Values) || Rule <- Rules]),
     {
         [#{option => Option, reason => text(Reason)} || {fault, Option, Reason} <- Findings],
         [text(Warning) || {warning, Warning} <- Findings]
@@ -62,38 +57,6 @@ rules(reader) ->
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 
-%% librdkafka has GSSAPI by default, and says of it only what Kerberos lacks.
--spec mechanism(map()) -> [finding()].
-mechanism(#{kafka := #{<<"security.protocol">> := Protocol} = Kafka} = Values) when
-    is_binary(Protocol)
-->
-    case {is_sasl(Protocol), crema_properties:find(?MECHANISM, Kafka)} of
-        {true, {ok, Used, Given}} when is_binary(Given) ->
-            [
-                {fault, {kafka, Used}, ["is to be written ", Known]}
-             || Known <- ?MECHANISMS, Known =/= Given, letters(Known) =:= letters(Given)
-            ];
-        {true, none} when
-            is_map_key(<<"sasl.username">>, Kafka), not is_function(map_get(oauth_token, Values), 1)
-        ->
-            [{fault, {kafka, ?MECHANISM}, "is not given, but sasl.username is: without it "
-                "librdkafka takes GSSAPI (Kerberos), which has no such user; give PLAIN, "
-                "SCRAM-SHA-256 or SCRAM-SHA-512"}];
-        _ ->
-            []
-    end;
-mechanism(_) ->
-    [].
-
-%% Not string:uppercase/1: what was given may be no UTF-8.
--spec letters(binary()) -> string().
-letters(Text) ->
-    [Letter || Letter <- string:to_upper(binary_to_list(Text)), Letter =/= $-, Letter =/= $_].
-
--spec is_sasl(binary()) -> boolean().
-is_sasl(Protocol) ->
-    lists:prefix("SASL_", string:to_upper(binary_to_list(Protocol))).
-
 %% librdkafka takes no notice of brokers of another protocol.
 -spec one_protocol(map()) -> [finding()].
 one_protocol(#{bootstrap_servers := Servers, kafka := Kafka}) when is_binary(Servers) ->
@@ -103,7 +66,7 @@ one_protocol(#{bootstrap_servers := Servers, kafka := Kafka}) when is_binary(Ser
      || Server <- binary:split(Servers, <<",">>, [global]),
         [Scheme, _] <- [binary:split(Server, <<"://">>)],
         is_binary(Spoken),
-        letters(Scheme) =/= letters(Spoken)
+        crema_input:lower(Scheme) =/= crema_input:lower(Spoken)
     ],
     [
         {fault, bootstrap_servers, [

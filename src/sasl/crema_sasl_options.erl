@@ -2,13 +2,19 @@
 %% mean together with librdkafka's properties.
 -module(crema_sasl_options).
 
--export([rows/0, check/1, describe/0, rules/0]).
+-export([rows/0, check/1, describe/0, rules/0, names_mechanism/1]).
 -export([properties/1, without_ours/1, source/1, shared/2]).
 
 %% librdkafka's own unsecured tokens: before 2.2.0 it ends the process when it is to
 %% refresh one, and since then it never does where events are polled. So crema makes
 %% them, and librdkafka does not hear of it.
 -define(UNSECURED, <<"enable.sasl.oauthbearer.unsecure.jwt">>).
+
+-define(MECHANISM, <<"sasl.mechanism">>).
+%% As librdkafka wants them written.
+-define(MECHANISMS, [
+    <<"GSSAPI">>, <<"PLAIN">>, <<"SCRAM-SHA-256">>, <<"SCRAM-SHA-512">>, <<"OAUTHBEARER">>
+]).
 
 -define(MAX_TIME, 16#FFFFFFFF).
 
@@ -108,6 +114,34 @@ is_boolean_text(#{kafka := #{?UNSECURED := Value}}) when
 is_boolean_text(_) ->
     [].
 
+%% @doc Of every client, also one without these options: a mechanism is named, and as
+%% librdkafka wants it. It has GSSAPI by default, and says of it only what Kerberos lacks.
+-spec names_mechanism(map()) -> [crema_option_rules:finding()].
+names_mechanism(#{kafka := #{<<"security.protocol">> := Protocol} = Kafka} = Values) when
+    is_binary(Protocol)
+->
+    case is_sasl(Kafka) andalso crema_properties:find(?MECHANISM, Kafka) of
+        {ok, Used, Given} when is_binary(Given) ->
+            [
+                {fault, {kafka, Used}, ["is to be written ", Known]}
+             || Known <- ?MECHANISMS, Known =/= Given, letters(Known) =:= letters(Given)
+            ];
+        none when
+            is_map_key(<<"sasl.username">>, Kafka), not is_function(map_get(oauth_token, Values), 1)
+        ->
+            [{fault, {kafka, ?MECHANISM}, "is not given, but sasl.username is: without it "
+                "librdkafka takes GSSAPI (Kerberos), which has no such user; give PLAIN, "
+                "SCRAM-SHA-256 or SCRAM-SHA-512"}];
+        _ ->
+            []
+    end;
+names_mechanism(_) ->
+    [].
+
+-spec letters(binary()) -> string().
+letters(Text) ->
+    [Letter || Letter <- crema_input:lower(Text), Letter =/= $-, Letter =/= $_].
+
 %% What among the properties brings tokens.
 -spec sources(crema_properties:properties()) -> [binary()].
 sources(Kafka) ->
@@ -116,36 +150,31 @@ sources(Kafka) ->
 
 -spec is_oidc(crema_properties:properties()) -> boolean().
 is_oidc(#{<<"sasl.oauthbearer.method">> := Method}) when is_binary(Method) ->
-    lower(Method) =:= "oidc";
+    crema_input:lower(Method) =:= "oidc";
 is_oidc(_) ->
     false.
 
 %% Where they are functions nothing is known.
 -spec is_sasl(crema_properties:properties()) -> boolean().
 is_sasl(#{<<"security.protocol">> := Protocol}) when is_binary(Protocol) ->
-    lists:prefix("sasl_", lower(Protocol));
+    lists:prefix("sasl_", crema_input:lower(Protocol));
 is_sasl(Kafka) ->
     is_map_key(<<"security.protocol">>, Kafka).
 
 -spec mechanism(crema_properties:properties()) -> binary() | none.
 mechanism(Kafka) ->
-    case crema_properties:find(<<"sasl.mechanism">>, Kafka) of
+    case crema_properties:find(?MECHANISM, Kafka) of
         {ok, _, Mechanism} when is_binary(Mechanism) ->
             list_to_binary(string:to_upper(binary_to_list(Mechanism)));
         _ -> none
     end.
-
-%% Not string:lowercase/1: it may be no UTF-8.
--spec lower(binary()) -> string().
-lower(Text) ->
-    string:to_lower(binary_to_list(Text)).
 
 %% ---- what follows ------------------------------------------------------------------
 
 %% @doc The properties that these options stand for.
 -spec properties(map()) -> [{binary(), binary()}].
 properties(#{oauth_token := Token}) when Token =/= undefined ->
-    [{<<"sasl.mechanism">>, <<"OAUTHBEARER">>}];
+    [{?MECHANISM, <<"OAUTHBEARER">>}];
 properties(_) ->
     [].
 
