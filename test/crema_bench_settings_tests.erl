@@ -35,6 +35,6 @@ properties(Scope, Own) ->
 parse(Scope, Own) -> crema_options:parse(Scope, Own#{bootstrap_servers => <<"h:1">>}).
 
 file(Scope) ->
-    {ok, Text} = file:read_file(crema_docs_tests:path(["bench/settings/", atom_to_list(Scope), ".conf"])),
+    {ok, Text} = file:read_file(crema_ct_documents:path(["bench/settings/", atom_to_list(Scope), ".conf"])),
     Lines = [L || <<C, _/binary>> = L <- binary:split(Text, <<"\n">>, [global]), C =/= $#],
     maps:from_list([list_to_tuple(binary:split(Line, <<"=">>)) || Line <- Lines]).

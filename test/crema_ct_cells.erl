@@ -27,7 +27,7 @@ left_out(Cell) ->
 
 -spec rows() -> [{Cells :: [atom()], Brokers :: binary(), Limit :: atom(), Why :: binary()}].
 rows() ->
-    {ok, Text} = file:read_file(crema_docs_tests:path("docs/connections.md")),
+    {ok, Text} = file:read_file(crema_ct_documents:path("docs/connections.md")),
     [_, Behind] = binary:split(Text, ?HEADING),
     [Table | _] = binary:split(Behind, <<"\n## ">>),
     [

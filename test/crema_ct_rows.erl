@@ -34,7 +34,7 @@ left_out() ->
     ].
 
 parts() ->
-    {ok, Text} = file:read_file(crema_docs_tests:path("docs/consumer.md")),
+    {ok, Text} = file:read_file(crema_ct_documents:path("docs/consumer.md")),
     [_, _] = binary:split(Text, ?HEADING).
 
 rows(Text) -> [Row || <<"| ", _/binary>> = Row <- binary:split(Text, <<"\n">>, [global])].
