@@ -55,6 +55,15 @@ static bool is_value(cr_text_t text) {
         return true;
 }
 
+/* RFC 6750, 2.1, or nearly. */
+static bool is_token(cr_text_t text) {
+        for (size_t i = 0; i < text.size; i++) {
+                if (text.bytes[i] <= 0x20 || text.bytes[i] > 0x7e)
+                        return false;
+        }
+        return text.size;
+}
+
 static bool is_name(cr_text_t text) {
         for (size_t i = 0; i < text.size; i++) {
                 char c = text.bytes[i];
@@ -100,8 +109,9 @@ static bool read_token(token_t *token, const cr_input_t *in) {
         principal = cr_read_binary(&term);
         if (term.failed || token->expires_at < 0 || token->expires_at > INT64_MAX / 1000)
                 return false;
-        if (!value.size || !is_value(value))
-                token->what = "the token is empty or has characters that may not be sent";
+        if (!is_token(value))
+                token->what = "the token is empty or has characters that may not be sent: is "
+                              "it the line end of a file?";
         if (memchr(principal.bytes, 0, principal.size))
                 token->what = "the principal holds a zero byte";
         token->value = copy(token, value);

@@ -95,6 +95,9 @@ static void refuses_tokens(void **state) {
         assert_string_equal(set_token(host, "s3cret\x01", later(), NULL, 0), "bad_token");
         assert_null(memmem(test_answer(&size), 300, "s3cret", 6));
         assert_string_equal(set_token(host, "", later(), NULL, 0), "bad_token");
+        assert_string_equal(set_token(host, "line\n", later(), NULL, 0), "bad_token");
+        assert_string_equal(set_token(host, "two words", later(), NULL, 0), "bad_token");
+        assert_string_equal(set_token(host, "\xc3\xa9", later(), NULL, 0), "bad_token");
         assert_string_equal(set_token(host, "t", later(), reserved, 1), "bad_token");
         assert_string_equal(set_token(host, "t", later(), digit, 1), "bad_token");
         assert_string_equal(set_token(host, "t", later(), nameless, 1), "bad_token");
