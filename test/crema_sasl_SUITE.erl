@@ -7,9 +7,9 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
-    token_before_connecting/1, refreshed_in_time/1, failures/1, killed_and_ended/1, every_kind/1,
-    checked/1, unsecured/1, credentials/1, credentials_of_all/1, credentials_outlive_clients/1,
-    built_without/1
+    token_before_connecting/1, refreshed_in_time/1, failures/1, killed_and_ended/1,
+    traps_exits/1, every_kind/1, checked/1, unsecured/1,
+    credentials/1, credentials_of_all/1, credentials_outlive_clients/1, built_without/1
 ]).
 -export([token/3]).
 
@@ -17,8 +17,9 @@ suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
-        token_before_connecting, refreshed_in_time, failures, killed_and_ended, every_kind,
-        checked, unsecured, credentials, credentials_of_all, credentials_outlive_clients, built_without
+        token_before_connecting, refreshed_in_time, failures, killed_and_ended,
+        traps_exits, every_kind, checked, unsecured,
+        credentials, credentials_of_all, credentials_outlive_clients, built_without
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config, none).
@@ -97,18 +98,29 @@ failures(Config) ->
         {fun() -> {error, #{password => "s3cret", status => 401}} end, "401"},
         {fun() -> error({badmatch, "s3cret"}) end, "crashed with error badmatch in crema_sasl_SUITE"},
         {fun() -> timer:sleep(infinity) end, "longer than 500 ms"},
-        {fun() -> {ok, s3cret} end, "neither"},
-        {fun() -> "s3cret" end, "neither"}
+        {fun() -> throw(s3cret) end, "crashed with throw in"},
+        {fun() -> "s3cret" end, "neither"},
+        {fun() -> {error, lists:duplicate(5000, "a\nb")} end, "error: a ba b.{1,700}$"}
         | [
             {fun() -> {ok, Token} end, Expected}
          || {Token, Expected} <- [
                 {#{token => "s3cret"}, "neither expires_at nor lifetime"},
-                {#{token => "s3cret", lifetime => 1.5}, "neither expires_at nor lifetime"},
+                {s3cret, "is no map"},
+                {"s3cret", "is no map"},
+                {[{token, "s3cret", 1}], "is no map"},
+                {[{token, "s3cret"} | s3cret], "is no map"},
+                {#{token => "s3cret", lifetime => 1.5}, "lifetime of what it returned must be"},
+                {#{token => "s3cret", lifetime => 0}, "lifetime of what it returned must be"},
+                {#{token => "s3cret", lifetime => 1 bsl 60}, "lifetime of what it returned must be"},
+                {#{token => "s3cret", expires_at => in(second)}, "in another unit"},
+                {#{token => "s3cret", expires_at => in(microsecond)}, "in another unit"},
+                {#{token => "s3cret", expires_at => in(nanosecond)}, "in another unit"},
                 {#{lifetime => 10, s3cret => 1}, "no token"},
                 {#{token => {s3cret}, lifetime => 10}, "no token"},
                 {#{token => [<<"s3cret">>, 0], lifetime => 10}, "no token"},
-                {#{token => "s3cret", expires_at => 1}, "has ended \\d+ ms ago"},
+                {#{token => "s3cret", expires_at => 1 bsl 40}, "has ended \\d+ ms ago"},
                 {#{token => "s3cret\x{1}", lifetime => 1000}, "not taken: .*printable"},
+                {#{token => "s3cret\n", lifetime => 1000}, "the line end of a file"},
                 {#{token => "t", lifetime => 1000, extensions => #{auth => s3cret}}, "is auth"},
                 {#{token => "t", lifetime => 1000, extensions => s3cret}, "no token"},
                 {#{token => "t", lifetime => 1000, principal => {s3cret}}, "principal"}
@@ -149,6 +161,10 @@ failures(Config) ->
     after 0 -> ok
     end.
 
+%% An hour from now.
+in(Unit) ->
+    erlang:system_time(Unit) + erlang:convert_time_unit(3600, second, Unit).
+
 killed_and_ended(Config) ->
     %% Who calls the function may be killed, as may who runs it: the function is called again.
     %% Both end with the client, also while the function hangs.
@@ -174,6 +190,28 @@ killed_and_ended(Config) ->
     {links, [Another]} = process_info(Fourth, links),
     ok = crema_producer:stop(P),
     crema_ct:await(fun() -> not is_process_alive(Fourth) andalso not is_process_alive(Another) end).
+
+traps_exits(Config) ->
+    %% A function that traps exits and hangs ends with the client, with a client that is given up
+    %% (as a renewal does), and when its time is over; what it returns too late is not told.
+    Self = self(),
+    Hang = fun() ->
+        process_flag(trap_exit, true),
+        Self ! {called, self()},
+        timer:sleep(infinity)
+    end,
+    P = bearing(Config, #{oauth_token => Hang, oauth_timeout => 300, oauth_backoff => {1, 1}}),
+    First = called(),
+    #{message := Text} = told(token_failed),
+    ?assertMatch({match, _}, re:run(Text, "longer than 300 ms")),
+    Second = called(),
+    Options = #{oauth_token => fun(_) -> Hang() end, oauth_timeout => 60000, oauth_backoff => {1, 1}},
+    About = #{client => self(), name => undefined},
+    Keeper = crema_token:start(crema_ct_life:port(P), About, Options#{kafka => #{}}),
+    Given = called(),
+    ok = crema_token:stop(Keeper),
+    ok = crema_producer:stop(P),
+    crema_ct:await(fun() -> [Pid || Pid <- [First, Second, Given], is_process_alive(Pid)] =:= [] end).
 
 called() ->
     receive

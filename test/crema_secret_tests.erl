@@ -70,11 +70,13 @@ secret_keys_test() ->
         "sasl.pasword", "sasl.passwort", "db_pwd",
         'sasl.password', "ssl.key.password", <<"ssl.key.pem">>, <<"SSL_KEY_PEM">>, token,
         'sasl.oauthbearer.client.secret', 'sasl.jaas.config', my_api_key, <<"api-key">>,
-        'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key', 'ssl.certificate.pem'
+        'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key', 'ssl.certificate.pem',
+        "Authorization", 'Proxy-Authorization', <<"set-cookie">>, client_assertion, bearer
     ],
     Open = [
         'ssl.key.location', 'sasl.username', 'client.id', 'ssl.ca.location', <<>>, 1, {password, 1},
-        'sasl.oauthbearer.token.endpoint.url', [1 | 2], <<255>>, undefined, #{}
+        'sasl.oauthbearer.token.endpoint.url', [1 | 2], <<255>>, undefined, #{},
+        topic_authorization_failed, 'sasl.oauthbearer.method', 'enable.sasl.oauthbearer.unsecure.jwt'
     ],
     [?assertEqual({Key, true}, {Key, crema_secret:is_secret(Key)}) || Key <- Secret],
     [?assertEqual({Key, false}, {Key, crema_secret:is_secret(Key)}) || Key <- Open].

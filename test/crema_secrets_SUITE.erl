@@ -10,7 +10,7 @@
 -export([
     what_is_there_is_seen/1, failing_starts/1, failing_starts_under_a_supervisor/1,
     running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
-    refused_by_the_broker/1, tokens/1, without_the_application/1, dumped/1
+    refused_by_the_broker/1, token_functions/1, tokens/1, without_the_application/1, dumped/1
 ]).
 -export([init/1]).
 
@@ -20,7 +20,7 @@ all() ->
     [
         what_is_there_is_seen, failing_starts, failing_starts_under_a_supervisor,
         running_clients, dying_clients, crashing_handlers, crashing_transactions,
-        refused_by_the_broker, tokens, without_the_application, dumped
+        refused_by_the_broker, token_functions, tokens, without_the_application, dumped
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -278,6 +278,72 @@ refused_by_the_broker(Config) ->
      || Module <- [crema_producer, crema_consumer]
     ],
     ?assertMatch([_ | _], crema_ct_secrets:lines("sasl.password", look(Config))).
+
+token_functions(Config) ->
+    %% Whatever the function returns or raises with the token in it, and however it ends: nobody
+    %% is shown the token, neither by crema nor by the report of a process that has crashed.
+    {_, Servers} = Broker = crema_ct_login:start(self()),
+    Ways = odd_tokens(),
+    Calls = counters:new(1, []),
+    Token = fun() ->
+        ok = counters:add(Calls, 1, 1),
+        case lists:nthtail(min(length(Ways), counters:get(Calls, 1) - 1), Ways) of
+            [Way | _] -> Way();
+            [] -> {ok, #{token => "another-token", lifetime => 60000}}
+        end
+    end,
+    ok = crema_ct_life:told([[crema, client, token_failed]]),
+    P = crema_ct:started(crema_producer:start_link(#{
+        bootstrap_servers => Servers,
+        oauth_token => Token,
+        oauth_backoff => {1, 1},
+        kafka => crema_ct_login:properties('OAUTHBEARER', #{})
+    })),
+    _ = [crema_ct_life:event([crema, client, token_failed]) || _ <- Ways],
+    ok = crema_ct_life:untold(),
+    _ = crema_ct_login:seen(<<"another-token">>),
+    no_leak(running, [crema:status(P), crema_ct_secrets:everywhere(look(Config))], Config),
+    crema_ct_login:stop(Broker).
+
+odd_tokens() ->
+    [Text, Atom] = [<<?MARKER>>, list_to_atom(?MARKER)],
+    Good = #{token => Text, lifetime => 60000},
+    Odd = [
+        ?MARKER, Text, Atom, [Text], [Atom], [{token, Text} | Text], [{token, Text, 1}], {Text},
+        #{Text => 1}, #{access_token => Text, expires_in => 3600}, #{<<"token">> => Text},
+        Good#{token => {Text}}, Good#{token => [Text | Atom]}, Good#{token => [Text, 0]},
+        Good#{token => [Text, 10]}, Good#{token => [Text, 16#1F600]},
+        Good#{lifetime => Text}, Good#{lifetime => 1.0e6}, Good#{expires_at => Text},
+        Good#{principal => {Text}}, Good#{principal => [Text, 0]}
+        | [
+            Good#{extensions => Extensions}
+         || Extensions <- [
+                Text, ?MARKER, #{Text => x}, #{x => [Text, 1]}, [{x, Text} | Text],
+                [{x, Text, y}], #{x => {Text}}, #{auth => Text}
+            ]
+        ]
+    ],
+    Raised = [
+        Text, Atom, {Text}, {Atom, Text}, {ok, Good}, Good, {badmatch, Good}, ?MARKER,
+        #{'__struct__' => Text}, #{'__struct__' => 'Elixir.Oops', message => Text}
+    ],
+    Reasons = [
+        #{access_token => Text}, [{access_token, Text} | oops], {bearer, Text},
+        #{client_assertion => Text}, {401, [{"Authorization", ["Bearer ", Text]}, {'set-cookie', Text}]}
+    ],
+    Calls = [
+        fun() -> lists:foreach(fun erlang:binary_to_integer/1, [Text]) end,
+        fun() -> lists:foldl(fun maps:get/2, Good, [Text]) end,
+        fun() -> crema_partitioner:no_such_function(Text) end,
+        fun() -> erlang:error(oops, [Text], [{error_info, #{cause => Text}}]) end,
+        fun() -> erlang:raise(error, oops, [{?MODULE, tokens, [Text], [{line, {Text}}]}]) end,
+        fun() -> exit(self(), Text) end,
+        fun() -> spawn_link(fun() -> exit({shutdown, Text}) end), timer:sleep(infinity) end
+    ],
+    [fun() -> Term end || Given <- Odd, Term <- [Given, {ok, Given}]] ++
+        [fun() -> {error, Reason} end || Reason <- Reasons] ++
+        [fun() -> erlang:Raise(Term) end || Raise <- [error, exit, throw], Term <- Raised] ++
+        Calls.
 
 tokens(Config) ->
     %% Tokens and changed passwords show nowhere, nor what the function was made of: while it

@@ -34,6 +34,9 @@
     <<"oauthbearer.config">>
 ]).
 
+%% The same of a key that ends so: headers of HTTP, and what is sent in them.
+-define(ENDS, "(authorization|assertion|bearer|cookie)$").
+
 %% @doc Whether a key names a secret: `sasl.password', `ssl.key.pem',
 %% `sasl.oauthbearer.client.secret', `my_token' and their like.
 %%
@@ -46,7 +49,8 @@ is_secret(Key) ->
             Dotted = binary:replace(
                 string:lowercase(Text), [<<"_">>, <<"-">>], <<".">>, [global]
             ),
-            binary:match(Dotted, ?NEEDLES) =/= nomatch andalso
+            (binary:match(Dotted, ?NEEDLES) =/= nomatch orelse
+                re:run(Dotted, ?ENDS, [{capture, none}]) =:= match) andalso
                 not is_address(Dotted);
         error ->
             false

@@ -30,6 +30,13 @@
 %% However short a token lives: for whoever is asked for it.
 -define(LEAST_MS, 100).
 
+%% Of a text that it returned as an error.
+-define(MOST_SHOWN, 500).
+
+%% When a token may end: in 1973, which in seconds is far off, and in 9999, for some never end.
+-define(FIRST, 100000000000).
+-define(LAST, 253402300799999).
+
 %% The process, the monitor of its owner's, and what starts another.
 -type keeper() :: {pid(), reference(), fun(() -> keeper())}.
 
@@ -68,14 +75,14 @@ started(State) ->
 restart(normal, _Again) -> none;
 restart(_Crash, Again) -> Again().
 
-%% @doc Another gets the tokens from now on.
+%% @doc Another gets the tokens from now on. It is not killed, for then a function that
+%% traps exits would go on.
 -spec stop(keeper() | none) -> ok.
 stop(none) ->
     ok;
 stop({Pid, Monitor, _Again}) ->
     true = erlang:demonitor(Monitor, [flush]),
-    true = exit(Pid, kill),
-    ok.
+    gen_server:cast(Pid, stop).
 
 -spec init(state()) -> {ok, state()}.
 init(#state{port = Port} = State) ->
@@ -88,17 +95,21 @@ init(#state{port = Port} = State) ->
 handle_call(_, _From, State) ->
     {reply, {error, unknown_call}, State}.
 
--spec handle_cast(term(), state()) -> {noreply, state()}.
+-spec handle_cast(term(), state()) -> {noreply, state()} | {stop, normal, state()}.
+handle_cast(stop, State) ->
+    {stop, normal, State};
 handle_cast(_, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), state()) -> {noreply, state()} | {stop, normal, state()}.
 handle_info(call, #state{runner = none} = State) ->
     {noreply, run(State)};
-handle_info({Runner, closed}, #state{runner = {Runner, _, _}} = State) ->
-    {stop, normal, State};
-handle_info({Runner, Result}, #state{runner = {Runner, _, _}} = State) ->
-    {noreply, ended(Result, State)};
+handle_info({Runner, Result}, #state{runner = {Runner, _, _}, port = Port} = State) ->
+    %% Nothing is told after a stop.
+    case Result =:= closed orelse erlang:port_info(Port, id) =:= undefined of
+        true -> {stop, normal, State};
+        false -> {noreply, ended(Result, State)}
+    end;
 handle_info({'EXIT', Runner, _}, #state{runner = {Runner, _, _}} = State) ->
     {noreply, ended({error, "it was ended from outside"}, State)};
 handle_info({timeout, Limit, limit}, #state{runner = {_, _, Limit}} = State) ->
@@ -185,89 +196,107 @@ event(Name, Measured, More, #state{metadata = Metadata}) ->
 
 %% ---- in the process that calls the function ------------------------------------------
 
-%% What it returned or raised may hold the token, or what it was got with.
+%% What it returned or raised may hold the token, or what it was got with, and the report of a
+%% process that crashes shows the arguments of calls: so nothing raises here.
 -spec call(fun((crema_sasl:about()) -> term()), crema_sasl:about(), port()) -> result().
 call(Function, About, Port) ->
     try Function(About) of
-        {ok, Token} when is_map(Token) -> hand_over(Token, Port);
-        {ok, Pairs} when is_list(Pairs) -> hand_over(maps:from_list(Pairs), Port);
+        {ok, Token} -> returned(crema_input:pairs(Token), Port);
         {error, Reason} -> {error, ["it returned an error: ", shown(Reason)]};
         _ -> {error, "it returned neither {ok, Token} nor {error, Reason}"}
     catch
         Class:Reason:Stack -> {error, crash(Class, Reason, Stack)}
     end.
 
+-spec returned({ok, [{term(), term()}], list()} | error, port()) -> result().
+returned({ok, Pairs, []}, Port) ->
+    hand_over(maps:from_list(Pairs), Port);
+returned(_, _Port) ->
+    {error, "what it returned as {ok, Token} is no map of token, and lifetime or expires_at"}.
+
+%% On one line, and not as much as a server's whole answer.
 -spec shown(term()) -> iodata().
 shown(Reason) ->
     case is_atom(Reason) orelse crema_input:text(Reason) of
-        {ok, Text} -> Text;
-        _ -> crema_input:show(Reason)
+        {ok, Text} ->
+            Line = re:replace(crema_error:text(Text), "\\s+", " ", [global, {return, binary}]),
+            string:slice(Line, 0, ?MOST_SHOWN);
+        _ ->
+            crema_input:show(Reason)
     end.
 
 -spec crash(error | exit | throw, term(), list()) -> iodata().
 crash(Class, Reason, Stack) ->
-    Kind =
-        case Reason of
-            _ when is_atom(Reason) -> Reason;
-            _ when is_tuple(Reason), is_atom(element(1, Reason)) -> element(1, Reason);
-            #{'__struct__' := Struct} -> Struct;
-            _ -> '_'
-        end,
     Where =
         case crema_events:without_arguments(Stack) of
             [{Module, Name, Arity, Location} | _] ->
-                Line = proplists:get_value(line, Location, 0),
+                Line = hd([N || {line, N} <- Location, is_integer(N)] ++ [0]),
                 io_lib:format(" in ~ts:~ts/~b, line ~b", [Module, Name, Arity, Line]);
             _ ->
                 []
         end,
-    [io_lib:format("it crashed with ~s ~tp", [Class, Kind]), Where].
+    [io_lib:format("it crashed with ~s", [Class]), kind(Reason), Where].
+
+%% What no token looks like, should that be an atom.
+-spec kind(term()) -> iodata().
+kind(#{'__struct__' := Struct}) when is_atom(Struct) -> [$\s, crema_input:show(Struct)];
+kind(Reason) when tuple_size(Reason) > 0 -> kind(element(1, Reason));
+kind(Reason) when is_atom(Reason) ->
+    Name = atom_to_binary(Reason),
+    [[$\s, Name] || re:run(Name, "^[a-z_]+$", [{capture, none}]) =:= match];
+kind(_) -> [].
 
 -spec hand_over(map(), port()) -> result().
 hand_over(Token, Port) ->
     Now = erlang:system_time(millisecond),
-    case {expires_at(Token, Now), texts(Token)} of
-        {{ok, At}, {ok, Value, Principal, Extensions}} when At > Now ->
+    case {texts(Token), expires_at(Token, Now)} of
+        {error, _} ->
+            {error, "what it returned has no token, or a principal or extensions that are no text"};
+        {_, {error, _} = Error} ->
+            Error;
+        {{ok, _, _, _}, {ok, At}} when At =< Now ->
+            {error, io_lib:format("the token it returned has ended ~b ms ago", [Now - At])};
+        {{ok, Value, Principal, Extensions}, {ok, At}} ->
             Data = term_to_binary({Value, At, Principal, Extensions}),
             case crema_port:command(Port, ?CMD_SET_TOKEN, Data) of
                 ok -> {ok, At - Now};
                 {error, {closed, _}} -> closed;
                 {error, {_, #{message := Text}}} -> {error, ["the token is not taken: ", Text]}
-            end;
-        {{ok, At}, {ok, _, _, _}} ->
-            {error, io_lib:format("the token it returned has ended ~b ms ago", [Now - At])};
-        {error, _} ->
-            {error, "the token it returned has neither expires_at nor lifetime, in milliseconds"};
-        {_, error} ->
-            {error, "what it returned has no token, or a principal or extensions that are no text"}
+            end
     end.
 
--spec expires_at(map(), integer()) -> {ok, integer()} | error.
-expires_at(#{expires_at := At}, _Now) when is_integer(At), At >= 0, At < 1 bsl 52 -> {ok, At};
-expires_at(#{expires_at := _}, _Now) -> error;
-expires_at(#{lifetime := Life}, Now) when is_integer(Life), Life > 0, Life < 1 bsl 51 ->
+%% What is given in another unit of time is mostly decades off.
+-spec expires_at(map(), integer()) -> {ok, integer()} | {error, iodata()}.
+expires_at(#{expires_at := At}, _Now) when is_integer(At), At >= ?FIRST, At =< ?LAST ->
+    {ok, At};
+expires_at(#{expires_at := _}, _Now) ->
+    {error, "expires_at of what it returned must be milliseconds since 1970: is it in another unit?"};
+expires_at(#{lifetime := Life}, Now) when is_integer(Life), Life > 0, Now + Life =< ?LAST ->
     {ok, Now + Life};
-expires_at(_, _Now) -> error.
+expires_at(#{lifetime := _}, _Now) ->
+    {error, "lifetime of what it returned must be a number of milliseconds above 0"};
+expires_at(_, _Now) ->
+    {error, "the token it returned has neither expires_at nor lifetime, in milliseconds"}.
 
 -spec texts(map()) -> {ok, binary(), binary(), [{binary(), binary()}]} | error.
 texts(#{token := Token} = Given) ->
-    Extensions = maps:get(extensions, Given, #{}),
-    Pairs =
-        case is_map(Extensions) of
-            true -> maps:to_list(Extensions);
-            false -> Extensions
-        end,
-    try
-        {ok, Value} = crema_input:text(Token),
-        {ok, Principal} = crema_input:text(maps:get(principal, Given, <<>>)),
-        {ok, Value, Principal, [{text(Name), text(Of)} || {Name, Of} <- Pairs]}
-    catch
-        error:_ -> error
+    Principal = crema_input:text(maps:get(principal, Given, <<>>)),
+    Extensions = extensions(crema_input:pairs(maps:get(extensions, Given, #{}))),
+    case {crema_input:text(Token), Principal, Extensions} of
+        {{ok, Value}, {ok, Name}, {ok, Pairs}} -> {ok, Value, Name, Pairs};
+        _ -> error
     end;
 texts(_) ->
     error.
 
--spec text(term()) -> binary().
-text(Given) ->
-    {ok, Text} = crema_input:text(Given),
-    Text.
+-spec extensions({ok, [{term(), term()}], list()} | error) ->
+    {ok, [{binary(), binary()}]} | error.
+extensions({ok, Pairs, []}) ->
+    Read = [{crema_input:text(Name), crema_input:text(Value)} || {Name, Value} <- Pairs],
+    Texts = [{Name, Value} || {{ok, Name}, {ok, Value}} <- Read],
+    case length(Texts) =:= length(Pairs) of
+        true -> {ok, Texts};
+        false -> error
+    end;
+extensions(_) ->
+    error.
