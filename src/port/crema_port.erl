@@ -207,44 +207,13 @@ bad_properties(Faults) ->
 commands() ->
     ?COMMANDS.
 
-%% What the driver can answer of its own, so that these atoms exist.
--spec own_codes() -> [atom()].
-own_codes() ->
-    [
-        malformed_command,
-        no_memory,
-        no_thread,
-        unknown_command,
-        wrong_state,
-        driver_version,
-        unknown_reference,
-        already_awaited,
-        not_waiting,
-        invalid_topic,
-        batch_too_large,
-        topic_config_conflict,
-        too_many_variants,
-        queue_full,
-        busy,
-        closed,
-        stale_assignment,
-        commits_nothing,
-        timeout,
-        no_committed_offset,
-        offset_out_of_range,
-        stale_transaction,
-        in_transaction,
-        not_transactional,
-        bad_token,
-        no_password
-    ].
-
 -spec load() -> ok | crema_error:error().
 load() ->
     Directory = application:get_env(crema, driver_directory, code:priv_dir(crema)),
     case is_list(Directory) andalso erl_ddll:load_driver(Directory, ?DRIVER) of
         ok ->
-            _ = own_codes(),
+            %% So that the atoms of what the driver answers of its own exist.
+            _ = crema_error_table:own(),
             ok;
         false ->
             missing("the application's priv directory was not found");
