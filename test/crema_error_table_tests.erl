@@ -4,6 +4,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
+-import(crema_ct_documents, [matches/2, path/1, read/1]).
+
 %% Every code that a module of Erlang returns is in the table.
 returned_by_erlang_test() ->
     Patterns = [
@@ -85,20 +87,13 @@ unknown(Codes) ->
 %% All but the tables, and without comments.
 erlang_sources() ->
     [
-        re:replace(Text, "(?m)^ *%.*$", "", [global, unicode, {return, binary}])
-     || File <- filelib:wildcard(crema_docs_tests:path("src/**/*.erl")),
-        not lists:prefix("crema_error", filename:basename(File)),
-        {ok, Text} <- [file:read_file(File)]
+        re:replace(read(File), "(?m)^ *%.*$", "", [global, unicode, {return, binary}])
+     || File <- filelib:wildcard(path("src/**/*.erl")),
+        not lists:prefix("crema_error", filename:basename(File))
     ].
 
 sources(Pattern) ->
-    [element(2, file:read_file(F)) || F <- filelib:wildcard(crema_docs_tests:path(Pattern))].
+    [read(File) || File <- filelib:wildcard(path(Pattern))].
 
 has(Text, Pattern) ->
     re:run(Text, Pattern, [{capture, none}]) =:= match.
-
-matches(Pattern, Text) ->
-    case re:run(Text, Pattern, [global, unicode, {capture, all_but_first, binary}]) of
-        {match, Found} -> [Match || [Match] <- Found];
-        nomatch -> []
-    end.
