@@ -14,7 +14,13 @@ secrets_never_show_test() ->
         #{'sasl.password' => {Secret}},
         [{'sasl.password', Secret, extra}],
         [{password, Secret} | Secret],
-        Secret
+        Secret,
+        #{sasl => {plain, me, Secret}},
+        #{'sasl.username' => {me, Secret}},
+        #{'ssl.key' => Secret, 'sasl.psw' => [Secret]},
+        #{'ssl.key.location' => <<"-----BEGIN PRIVATE KEY-----\n", Secret/binary>>},
+        #{'https.proxy' => <<"http://me:", Secret/binary, "@proxy">>},
+        #{'sasl.oauthbearer.token.endpoint.url' => <<"https://h/?client_secret=", Secret/binary>>}
     ],
     Results =
         [crema_options:parse(producer, ?PRODUCER#{kafka => Kafka}) || Kafka <- Kafkas] ++
@@ -31,6 +37,35 @@ secrets_never_show_test() ->
         ?assertEqual(nomatch, binary:match(iolist_to_binary(io_lib:format(Form, [Result])), Secret))
      || Result <- Results, Form <- ["~p", "~w", "~0tp"]
     ].
+
+hidden_options_test() ->
+    %% In the specification of a child options that are wrong show nothing at all, for a secret may be
+    %% anywhere in them; they are read at the start. Nor do arguments in a wrong place.
+    Secret = "hunter2",
+    Wrong = [
+        Secret, [Secret], [{a, 1} | Secret], {password, Secret},
+        ?PRODUCER#{sasl => {plain, "me", Secret}},
+        ?PRODUCER#{auth => Secret, kafka => "sasl.password=" ++ Secret},
+        #{bootstrap_servers => ["me:" ++ Secret ++ "@h:1:2"]}
+    ],
+    Calls =
+        [fun Module:child_spec/1 || Module <- [crema_producer, crema_consumer, crema_pool]] ++
+            [
+                fun crema:explain_config/1,
+                fun(Given) -> crema:fold(fun(_, Acc) -> Acc end, 0, Given) end,
+                fun(Given) -> crema_renewal:renew(Given, #{}, 0) end,
+                fun(Given) -> crema_renewal:renew(self(), Given, infinity) end,
+                fun crema_renewal:renew/1,
+                fun(Given) -> crema_sasl:set_credentials(Given, #{username => me, password => x}) end
+            ],
+    [
+        ?assertEqual(nomatch, string:find(io_lib:format("~p", [catch Call(Given)]), Secret), Call)
+     || Call <- Calls, Given <- Wrong
+    ],
+    #{start := {_, _, [Hidden]}} = crema_producer:child_spec(#{pasword => Secret}),
+    ?assertEqual(
+        crema_options:parse(producer, #{pasword => Secret}), crema_options:parse(producer, Hidden)
+    ).
 
 secrets_reach_the_driver_test() ->
     %% A wrapped secret is a function that gives the value back when packed.
@@ -71,11 +106,15 @@ secret_keys_test() ->
         'sasl.password', "ssl.key.password", <<"ssl.key.pem">>, <<"SSL_KEY_PEM">>, token,
         'sasl.oauthbearer.client.secret', 'sasl.jaas.config', my_api_key, <<"api-key">>,
         'ssl.keystore.password', 'sasl.oauthbearer.config', 'private_key', 'ssl.certificate.pem',
-        "Authorization", 'Proxy-Authorization', <<"set-cookie">>, client_assertion, bearer
+        "Authorization", 'Proxy-Authorization', sasl, 'ssl.key', 'sasl.kerberos.kinit.cmd',
+         <<"set-cookie">>, client_assertion, bearer
     ],
     Open = [
         'ssl.key.location', 'sasl.username', 'client.id', 'ssl.ca.location', <<>>, 1, {password, 1},
         'sasl.oauthbearer.token.endpoint.url', [1 | 2], <<255>>, undefined, #{},
+        'ssl.endpoint.identification.algorithm', 'sasl.mechanisms', 'ssl.ca.certificate.stores',
+        'sasl.oauthbearer.assertion.claim.aud', sasl_ssl, ssl,
+        sasl_authentication_failed,
         topic_authorization_failed, 'sasl.oauthbearer.method', 'enable.sasl.oauthbearer.unsecure.jwt'
     ],
     [?assertEqual({Key, true}, {Key, crema_secret:is_secret(Key)}) || Key <- Secret],

@@ -101,6 +101,10 @@ missing(Kind, {crema_variant, _, _, _, _} = Variant) ->
     missing(Kind, crema_variant:producer(Variant));
 missing(Kind, {crema_topic, _, _} = Handle) ->
     missing(Kind, crema_topic:producer(Handle));
+missing(Kind, Ref) when is_map(Ref); is_list(Ref); is_binary(Ref) ->
+    %% Which may be anything, options too.
+    Text = io_lib:format("a ~s is named by its process or its name, and this is neither", [Kind]),
+    crema_error:make(not_found, Text, #{});
 missing(Kind, Ref) ->
     {Code, Format, Terms} =
         case {lookup(Ref), whereis_name(Ref)} of

@@ -73,8 +73,9 @@ renew(Client, Changes, Timeout) when is_integer(Timeout), Timeout > 0, Timeout =
     crema_target:each(Client, fun(Each) -> renew_one(Each, Hidden, Timeout) end);
 renew(Client, Changes, Timeout) ->
     Text = <<"not a number of milliseconds">>,
-    Shown = crema_secret:redact(Changes),
-    erlang:error(badarg, [Client, Shown, Timeout], crema_error:badarg(#{3 => Text})).
+    %% Somebody may have given them in another order.
+    Hidden = [crema_secret:hide(Given) || Given <- [Client, Changes, Timeout]],
+    erlang:error(badarg, Hidden, crema_error:badarg(#{3 => Text})).
 
 -spec renew_one(crema_registry:ref(), fun(() -> changes()), pos_integer()) ->
     ok | crema_error:error().

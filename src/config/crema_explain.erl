@@ -50,7 +50,7 @@ explain({Kind, Options}) when Kind =:= producer; Kind =:= consumer; Kind =:= rea
 explain(Other) ->
     Text = <<"neither {producer | consumer | reader, Options} nor what child_spec/1 of a producer or "
         "consumer returns">>,
-    erlang:error(badarg, [crema_secret:redact(Other)], crema_error:badarg(#{1 => Text})).
+    erlang:error(badarg, [crema_secret:hide(Other)], crema_error:badarg(#{1 => Text})).
 
 -spec options(atom(), map()) -> [#{option := atom(), value := term(), source := source()}].
 options(Kind, #{sources := Sources} = Parsed) ->

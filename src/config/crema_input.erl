@@ -67,10 +67,13 @@ show(Value) ->
 %% a fault for each element that is no pair. Of a repeated key the first counts,
 %% as `proplists' and `Keyword' have it. A bare atom stands for `{Atom, true}'.
 %%
-%% `error' when the term is neither a map nor a proper list, or is a string.
+%% What {@link crema_secret:hide/1} has hidden is read as what it is. `error' when the term is
+%% neither a map nor a proper list, or is a string.
 -spec pairs(term()) -> {ok, [{term(), term()}], [fault()]} | error.
 pairs(Map) when is_map(Map) ->
     {ok, maps:to_list(Map), []};
+pairs({crema_secret, Hidden}) when is_function(Hidden, 0) ->
+    pairs(Hidden());
 pairs(List) when is_list(List) ->
     case is_proper(List) andalso not is_string(List) of
         true ->

@@ -77,23 +77,19 @@ property(Scope, Key, Value) ->
 -spec valued(binary(), {ok, value()} | {error, binary()}, term()) ->
     {ok, {binary(), value()}} | {error, crema_input:fault()}.
 valued(Name, {ok, Value}, _Given) ->
-    case crema_secret:is_secret(Name) orelse has_user(Name, Value) of
+    %% Addresses of brokers are looked at for that by themselves.
+    IsEvident =
+        canonical(Name) =/= <<"bootstrap.servers">> andalso crema_secret:is_evident(Name, Value),
+    case IsEvident orelse crema_secret:is_secret(Name) of
         true -> {ok, {Name, crema_secret:wrap(Value)}};
         false -> {ok, {Name, Value}}
     end;
 valued(Name, {error, Reason}, Given) ->
     Fault = #{option => {kafka, Name}, reason => Reason},
-    case crema_secret:is_secret(Name) of
+    case crema_secret:is_credential(Name) of
         true -> {error, Fault};
         false -> {error, Fault#{value => crema_secret:redact(Given)}}
     end.
-
-%% An address that has somebody's name in it, and maybe the password.
--spec has_user(binary(), value()) -> boolean().
-has_user(Name, Value) when is_binary(Value) ->
-    filename:extension(Name) =:= <<".url">> andalso binary:match(Value, <<"@">>) =/= nomatch;
-has_user(_Name, _Hidden) ->
-    false.
 
 %% What os:getenv/1 returns of a variable that is not set would else be a password.
 -spec value(binary(), term()) -> {ok, value()} | {error, binary()}.

@@ -5,12 +5,15 @@
 %% `sys:get_state/1', a crash report, a log nor `inspect' shows what it holds.
 -module(crema_secret).
 
--export([is_secret/1, is_credential/1, wrap/1, reveal/1, reveal/2, redact/1, hide/1]).
+-export([is_secret/1, is_evident/2, is_credential/1, wrap/1, reveal/1, reveal/2]).
+-export([redact/1, hide/1]).
 
--export_type([secret/0]).
+-export_type([secret/0, hidden/0]).
 
 -type secret() :: fun(() -> iodata() | string() | atom()).
 %% Called once each time the configuration is packed.
+
+-type hidden() :: {?MODULE, fun(() -> term())}.
 
 -define(REDACTED, <<"[redacted]">>).
 
@@ -34,8 +37,16 @@
     <<"oauthbearer.config">>
 ]).
 
-%% The same of a key that ends so: headers of HTTP, and what is sent in them.
+%% A key that ends so does, too: headers of HTTP, and what is sent in them.
 -define(ENDS, "(authorization|assertion|bearer|cookie)$").
+
+%% And so does a property of logging in that is not known to be open: one that is misspelt, or of
+%% another client's (`sasl', of brod).
+-define(LOGIN, "^(sasl$|sasl[.]|ssl[.])").
+-define(OPEN,
+    "[.](mechanisms?|username|location|suites|list|algorithm|providers|stores|id|name|principal|"
+    "keytab|relogin|method|scope|extensions|url|type|file|claim[.].*)$"
+).
 
 %% @doc Whether a key names a secret: `sasl.password', `ssl.key.pem',
 %% `sasl.oauthbearer.client.secret', `my_token' and their like.
@@ -45,16 +56,31 @@
 -spec is_secret(Key :: term()) -> boolean().
 is_secret(Key) ->
     case key_text(Key) of
-        {ok, Text} ->
-            Dotted = binary:replace(
-                string:lowercase(Text), [<<"_">>, <<"-">>], <<".">>, [global]
-            ),
-            (binary:match(Dotted, ?NEEDLES) =/= nomatch orelse
-                re:run(Dotted, ?ENDS, [{capture, none}]) =:= match) andalso
-                not is_address(Dotted);
+        {ok, Given} ->
+            Text = string:lowercase(Given),
+            Dotted = binary:replace(Text, [<<"_">>, <<"-">>], <<".">>, [global]),
+            not is_address(Dotted) andalso
+                (binary:match(Dotted, ?NEEDLES) =/= nomatch orelse has(?ENDS, Dotted) orelse
+                    has(?LOGIN, Text) andalso not has(?OPEN, Text));
         error ->
             false
     end.
+
+-spec has(Pattern :: string(), binary()) -> boolean().
+has(Pattern, Text) ->
+    re:run(Text, Pattern, [{capture, none}]) =:= match.
+
+%% @doc Whether a value shows that it is a secret, under whatever key: an address with
+%% somebody's name in it, and maybe the password, or with arguments; a text in the place of
+%% the name of its file.
+-spec is_evident(Key :: binary(), Value :: term()) -> boolean().
+is_evident(Key, Value) when is_binary(Value) ->
+    case is_address(Key) of
+        true -> has("@|\\?", Value);
+        false -> has("://[^/]*@|-----BEGIN", Value)
+    end;
+is_evident(_Key, _Value) ->
+    false.
 
 %% @doc Whether a property is a secret or the name of a user, which `false' is not: that
 %% is what os:getenv/1 says of a variable that is not set.
@@ -126,45 +152,27 @@ unless_false(Given) -> Given.
 %%
 %% In a tuple a secret-named first element hides all others, whatever the size.
 -spec redact(term()) -> term().
-redact(Term) ->
-    replace(fun(_) -> ?REDACTED end, Term).
-
-%% @doc The same with each of those values in a function, in which it is still there:
-%% for options that are to be parsed later.
--spec hide(term()) -> term().
-hide(Term) ->
-    replace(fun hidden/1, Term).
-
--spec hidden(term()) -> fun(() -> term()).
-hidden(Fun) when is_function(Fun, 0) -> Fun;
-hidden(Value) -> fun() -> Value end.
-
--spec replace(fun((term()) -> term()), term()) -> term().
-replace(By, Map) when is_map(Map) ->
-    maps:map(fun(Key, Value) -> replace(By, Key, Value) end, Map);
-replace(By, [Head | Tail]) ->
-    [replace(By, Head) | replace(By, Tail)];
-replace(By, Tuple) when tuple_size(Tuple) >= 2 ->
+redact(Map) when is_map(Map) ->
+    maps:map(fun redact/2, Map);
+redact([Head | Tail]) ->
+    [redact(Head) | redact(Tail)];
+redact(Tuple) when tuple_size(Tuple) >= 2 ->
     [First | Rest] = tuple_to_list(Tuple),
-    list_to_tuple([replace(By, First) | [replace(By, First, Value) || Value <- Rest]]);
-replace(_By, Term) ->
+    list_to_tuple([redact(First) | [redact(First, Value) || Value <- Rest]]);
+redact(Term) ->
     Term.
 
--spec replace(fun((term()) -> term()), Key :: term(), term()) -> term().
+-spec redact(Key :: term(), term()) -> term().
 %% What a handler is given is its own business, under whatever names.
-replace(By, handler, {Module, Args}) ->
-    case By({Module, Args}) of
-        Hidden when is_function(Hidden) -> Hidden;
-        Redacted -> {Module, Redacted}
-    end;
-%% It is called with an argument; hidden in another function it would not be the same.
-replace(By, oauth_token, Source) ->
-    case {By(Source), crema_sasl_options:check(Source)} of
-        {Hidden, {ok, Function}} when is_function(Hidden) -> Function;
-        {Other, _} -> Other
-    end;
-replace(By, Key, Value) ->
+redact(handler, {Module, _Args}) ->
+    {Module, ?REDACTED};
+redact(Key, Value) ->
     case is_secret(Key) of
-        true -> By(Value);
-        false -> replace(By, Value)
+        true -> ?REDACTED;
+        false -> redact(Value)
     end.
+
+%% @doc Options that are to be parsed later, all of them in a function: in those that are
+%% wrong a secret may be anywhere. {@link crema_input:pairs/1} reads them.
+-spec hide(term()) -> hidden().
+hide(Options) -> {?MODULE, fun() -> Options end}.

@@ -136,7 +136,9 @@ fold(Options, Fun, Acc) when is_function(Fun, 2) ->
     end;
 fold(Options, Fun, Acc) ->
     Text = <<"no function of a message and of what it returned before">>,
-    erlang:error(badarg, [Options, Fun, Acc], crema_error:badarg(#{2 => Text})).
+    %% Somebody may have given them in another order.
+    Hidden = [crema_secret:hide(Given) || Given <- [Options, Fun, Acc]],
+    erlang:error(badarg, Hidden, crema_error:badarg(#{2 => Text})).
 
 -spec fold_reader(reader(), folder(Acc), Acc) -> folded(Acc).
 fold_reader(Reader, Fun, Acc) ->

@@ -18,10 +18,10 @@ token(#{principal := Principal} = Claims) ->
 token(Claims) when is_map(Claims) ->
     {error, "a principal is needed"};
 token(Config) ->
-    Words = string:lexemes(text(Config), " "),
+    Words = binary:split(text(Config), <<" ">>, [global, trim_all]),
     case lists:foldl(fun word/2, #{extensions => #{}}, Words) of
-        #{bad := Key} ->
-            {error, ["sasl.oauthbearer.config is not understood at ", Key]};
+        #{bad := What} ->
+            {error, ["sasl.oauthbearer.config has ", What]};
         #{<<"principal">> := Principal, extensions := Extensions} = Read ->
             made(#{
                 principal => {maps:get(<<"principalClaimName">>, Read, <<"sub">>), Principal},
@@ -36,7 +36,7 @@ token(Config) ->
             {error, "sasl.oauthbearer.config has no principal"}
     end.
 
-%% Values are not shown: the property counts as a secret.
+%% Nothing of it is shown: the property counts as a secret.
 -spec word(binary(), map()) -> map().
 word(Word, Read) ->
     case binary:split(Word, <<"=">>) of
@@ -47,7 +47,7 @@ word(Word, Read) ->
                 {Seconds, <<>>} when is_integer(Seconds), Seconds > 0 ->
                     Read#{Key => Seconds * 1000};
                 _ ->
-                    Read#{bad => Key}
+                    Read#{bad => "a lifeSeconds that is no number above 0"}
             end;
         [Key, Value] when
             Key =:= <<"principal">>;
@@ -56,8 +56,9 @@ word(Word, Read) ->
             Key =:= <<"scopeClaimName">>
         ->
             Read#{Key => Value};
-        [Key | _] ->
-            Read#{bad => Key}
+        _ ->
+            Read#{bad => "something else than principal, principalClaimName, scope, scopeClaimName, "
+                "lifeSeconds and extension_NAME, each with = and a value"}
     end.
 
 -spec made(map()) -> {ok, crema_sasl:token()}.
