@@ -46,16 +46,10 @@ page(Document) ->
     _ = lists:foldl(fun example/2, Bindings, Examples),
     ok = outcome(Document, Brokers).
 
-%% The README's, whose cluster comes last there.
+%% The README's, of which the other pages have two variables.
 story() ->
-    {[Cluster], Others} = lists:partition(
-        fun(Block) -> contains([Block], <<"crema_cluster:start_link">>) end,
-        fences("README.md", "erlang")
-    ),
-    Bindings = example(Cluster, []),
-    {_, Examples} = at(Bindings, Others),
-    _ = lists:foldl(fun example/2, [], Examples),
-    Bindings.
+    Bindings = lists:foldl(fun example/2, [], fences("README.md", "erlang")),
+    [{Name, Value} || {Name, Value} <- Bindings, lists:member(Name, ['Brokers', 'Cluster'])].
 
 at(Bindings, Blocks) ->
     case erl_eval:binding('Brokers', Bindings) of
@@ -110,9 +104,16 @@ example(<<"-module(", Rest/binary>> = Source, Bindings) ->
     Bindings;
 example(Text, Bindings) ->
     {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Text)),
-    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    evaluate(Tokens, Bindings).
+
+%% Each sentence up to its dot, as a shell would.
+evaluate([], Bindings) ->
+    Bindings;
+evaluate(Tokens, Bindings) ->
+    {Before, [Dot | After]} = lists:splitwith(fun(Token) -> element(1, Token) =/= dot end, Tokens),
+    {ok, Expressions} = erl_parse:parse_exprs(Before ++ [Dot]),
     {value, _, New} = erl_eval:exprs(Expressions, Bindings),
-    New.
+    evaluate(After, New).
 
 %% A group leader that passes on what is printed by the processes below it.
 printer(To) ->

@@ -136,11 +136,13 @@ exists(Text, Document, C) ->
         Kinds
     ).
 
-%% Of the project, or beside the document; a run writes the results of measurements.
+%% Of the project, beside the document, or what the example after its name is to be
+%% put into; a run writes the results of measurements.
 is_file(<<"bench/results/", _/binary>>, "bench/README.md") ->
     true;
 is_file(File, Document) ->
-    filelib:is_file(path(File)) orelse filelib:is_file(path(beside(Document, binary_to_list(File)))).
+    lists:any(fun filelib:is_file/1, [path(File), path(beside(Document, File))]) orelse
+        contains([read(path(Document))], <<"`", File/binary, "`\n\n```">>).
 
 is_exported([Module, Function, Arity]) ->
     {module, Loaded} = code:ensure_loaded(binary_to_existing_atom(Module)),

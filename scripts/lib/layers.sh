@@ -144,14 +144,22 @@ layer_asan() {
 
 layer_elixir() { mix test; }
 
-# As a stranger would use crema: copied elsewhere, built, released, moved.
+# As a stranger would use crema: copied elsewhere, built, released, moved; and from
+# the README's text alone.
 layer_examples() {
-    local example count=0
+    local example pids=() pid
+    scripts/first-steps Erlang &
+    pids+=($!)
+    scripts/first-steps Elixir &
+    pids+=($!)
     for example in examples/*/run_test; do
-        "$example"
-        count=$((count + 1))
+        "$example" &
+        pids+=($!)
     done
-    echo "$count examples: all $count tests passed"
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+    done
+    echo "${#pids[@]} examples: all ${#pids[@]} tests passed"
 }
 
 # The Elixir sample with nothing but what Heroku sets.

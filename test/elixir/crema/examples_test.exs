@@ -13,14 +13,13 @@ defmodule Crema.ExamplesTest do
   @of_readme examples.(Path.join(@root, "README.md"))
 
   test "what the README produces is handled and printed" do
-    cluster = start_supervised!({Crema.Cluster, topics: %{"orders" => 2}})
     leader = Process.group_leader()
     test = self()
     Process.group_leader(self(), spawn_link(fn -> print(test) end))
 
     [dependency | examples] = @of_readme
-    assert [{:crema, git: _, branch: _}, {:crema, path: _}] = terms(dependency)
-    run(examples, cluster)
+    assert {{:crema, git: _, branch: _}, []} = Code.eval_string(dependency)
+    run(examples)
 
     for line <- ["ada wants an espresso\n", "joe wants a ristretto\n", "bob wants a macchiato\n"] do
       assert_receive {:printed, ^line}, 30_000
@@ -42,7 +41,8 @@ defmodule Crema.ExamplesTest do
 
       # The page about Heroku.
       System.put_env("KAFKA_URL", "kafka://" <> Crema.Cluster.bootstrap_servers(cluster))
-      run(unquote(examples.(page)), cluster)
+      brokers = Crema.Cluster.bootstrap_servers(cluster)
+      run(for example <- unquote(examples.(page)), do: at(example, brokers))
       System.delete_env("KAFKA_URL")
       stop_linked()
     end
@@ -53,16 +53,11 @@ defmodule Crema.ExamplesTest do
     start_supervised!({Crema.Producer, opts}, id: opts[:name])
   end
 
-  defp run(examples, cluster) do
-    brokers = Crema.Cluster.bootstrap_servers(cluster)
-
-    Enum.reduce(examples, [], fn example, bindings ->
-      example
-      |> String.replace("localhost:9092", brokers)
-      |> Code.eval_string(bindings)
-      |> elem(1)
-    end)
+  defp run(examples) do
+    Enum.reduce(examples, [], &(&1 |> Code.eval_string(&2) |> elem(1)))
   end
+
+  defp at(example, brokers), do: String.replace(example, "localhost:9092", brokers)
 
   # What examples have started and left running has names, which the next page may need.
   defp stop_linked do
@@ -74,10 +69,6 @@ defmodule Crema.ExamplesTest do
       Process.exit(pid, :shutdown)
       assert_receive {:DOWN, ^monitor, _, _, _}, 30_000
     end
-  end
-
-  defp terms(text) do
-    for line <- String.split(text, "\n", trim: true), do: line |> Code.eval_string() |> elem(0)
   end
 
   # A group leader that passes on what is printed by the processes below it.
