@@ -30,12 +30,14 @@ defmodule Crema do
   `:possibly_persisted` or `:persisted`.
   """
 
+  use Crema.Bang, except: [abort: 2]
+
   @typedoc "A running producer, consumer or cluster: its pid or its name."
   @type client ::
           pid | atom | {:global, term} | {:via, module, term} | variant | topic | transaction
 
   @typedoc "A message to produce."
-  @type message :: Crema.Message.t()
+  @type message :: Crema.Message.produced()
 
   @typedoc "Where a message went."
   @type report :: Crema.Message.report()
@@ -78,15 +80,6 @@ defmodule Crema do
     do: :crema.produce(producer, message, Map.new(opts))
 
   @doc """
-  Like `produce/3`, but returns the report itself and raises `Crema.Error` on failure.
-
-      %{offset: offset} = Crema.produce!(MyApp.Producer, %{topic: "orders", value: "one espresso"})
-  """
-  @spec produce!(client, message | topic_message, produce_options) :: report
-  def produce!(producer, message, opts \\ []),
-    do: producer |> produce(message, opts) |> bang!()
-
-  @doc """
   Produces one message without waiting for its report.
 
   Returns a reference for `await/2`, or `:ok` with `report: :message` or `report: :none`.
@@ -119,11 +112,6 @@ defmodule Crema do
   def produce_many(producer, messages, opts \\ []),
     do: :crema.produce_many(producer, messages, Map.new(opts))
 
-  @doc "Like `produce_many/3`, but returns the results and raises when nothing was sent."
-  @spec produce_many!(client, [message | topic_message], produce_options) :: [result]
-  def produce_many!(producer, messages, opts \\ []),
-    do: producer |> produce_many(messages, opts) |> bang!()
-
   @doc """
   Produces several messages with one call, without waiting for their reports.
 
@@ -143,11 +131,6 @@ defmodule Crema do
   def tombstone(producer, topic, key, opts \\ []),
     do: :crema.tombstone(producer, topic, key, Map.new(opts))
 
-  @doc "Like `tombstone/4`, but returns the report itself and raises `Crema.Error` on failure."
-  @spec tombstone!(client, iodata | atom, iodata, produce_options) :: report
-  def tombstone!(producer, topic, key, opts \\ []),
-    do: producer |> tombstone(topic, key, opts) |> bang!()
-
   @doc "Like `tombstone/4`, but does not wait: returns as `produce_async/3` does."
   @spec tombstone_async(client, iodata | atom, iodata, produce_options) ::
           {:ok, ref} | :ok | error
@@ -158,11 +141,6 @@ defmodule Crema do
   @spec tombstone_many(client, [message], produce_options) :: {:ok, [result]} | error
   def tombstone_many(producer, tombstones, opts \\ []),
     do: :crema.tombstone_many(producer, tombstones, Map.new(opts))
-
-  @doc "Like `tombstone_many/3`, but returns the results and raises when nothing was sent."
-  @spec tombstone_many!(client, [message], produce_options) :: [result]
-  def tombstone_many!(producer, tombstones, opts \\ []),
-    do: producer |> tombstone_many(tombstones, opts) |> bang!()
 
   @doc "Like `tombstone_many/3`, but does not wait: returns as `produce_async/3` does."
   @spec tombstone_many_async(client, [message], produce_options) :: {:ok, ref} | :ok | error
@@ -186,17 +164,6 @@ defmodule Crema do
   def await(ref, timeout), do: :crema.await(ref, timeout)
 
   @doc """
-  Like `await/1`, but returns the report or the list of results itself and raises `Crema.Error`
-  on failure.
-  """
-  @spec await!(ref) :: report | [result]
-  def await!(ref), do: ref |> await() |> bang!()
-
-  @doc "Like `await!/1`, for at most `timeout` milliseconds."
-  @spec await!(ref, timeout) :: report | [result]
-  def await!(ref, timeout), do: ref |> await(timeout) |> bang!()
-
-  @doc """
   Waits for the reports of several asynchronous calls, for at most `timeout` milliseconds for all.
 
   Gives for each reference, in their order, what `await/2` returns. A report that has not come in
@@ -207,7 +174,8 @@ defmodule Crema do
 
   @doc "Like `await_many/2`, of each what `await!/2` returns; raises for the first that failed."
   @spec await_many!([ref], timeout) :: [report | [result]]
-  def await_many!(refs, timeout), do: refs |> await_many(timeout) |> Enum.map(&bang!/1)
+  def await_many!(refs, timeout),
+    do: refs |> await_many(timeout) |> Enum.map(&Crema.Bang.unwrap!/1)
 
   @doc """
   Whether `await/1` would answer at once, also because the reference is no longer good. Takes
@@ -240,11 +208,6 @@ defmodule Crema do
   """
   @spec flush(client, timeout) :: :ok | error
   def flush(producer, timeout), do: :crema.flush(producer, timeout)
-
-  @doc "Like `flush/2`, but raises `Crema.Error` when the time runs out."
-  @spec flush!(client, timeout) :: :ok
-  def flush!(producer, timeout),
-    do: with({:error, reason} <- flush(producer, timeout), do: raise(Crema.Error, reason))
 
   @doc """
   Gives up what is not delivered yet. Each message is reported, with the status that tells
@@ -302,11 +265,6 @@ defmodule Crema do
   @spec disconnect(client) :: :ok | error
   def disconnect(producer), do: :crema.disconnect(producer)
 
-  @doc "Like `disconnect/1`, but raises `Crema.Error` when the producer is busy."
-  @spec disconnect!(client) :: :ok
-  def disconnect!(producer),
-    do: with({:error, reason} <- disconnect(producer), do: raise(Crema.Error, reason))
-
   @doc """
   Runs a function in a transaction of a producer that has a `transactional.id`, and commits it.
 
@@ -329,9 +287,9 @@ defmodule Crema do
 
   Within a transaction, of its handle or of its producer, it is part of that one.
   """
-  @spec transaction(client, (transaction -> result), keyword | map) ::
-          {:ok, result} | {:aborted, reason :: term} | error
-        when result: term
+  @spec transaction(client, (transaction -> value), keyword | map) ::
+          {:ok, value} | {:aborted, reason :: term} | error
+        when value: term
   def transaction(producer, fun, opts \\ []),
     do: :crema.transaction(producer, fun, Map.new(opts))
 
@@ -392,10 +350,6 @@ defmodule Crema do
   @spec flush_buffer(client, timeout) :: {:ok, [result]} | error
   def flush_buffer(producer, timeout), do: :crema.flush_buffer(producer, timeout)
 
-  @doc "Like `flush_buffer/1`, but returns the results and raises `Crema.Error` on failure."
-  @spec flush_buffer!(client) :: [result]
-  def flush_buffer!(producer), do: producer |> flush_buffer() |> bang!()
-
   @doc "Sends what is in the buffer; `await/2` gives what `flush_buffer/1` would return."
   @spec flush_buffer_async(client) :: {:ok, ref} | error
   def flush_buffer_async(producer), do: :crema.flush_buffer_async(producer)
@@ -443,18 +397,26 @@ defmodule Crema do
   @spec close_topic(topic, timeout) :: :ok | error
   def close_topic(topic, timeout), do: :crema.close_topic(topic, timeout)
 
-  defdelegate ack(tokens), to: Crema.Ack
-  defdelegate ack(tokens, timeout), to: Crema.Ack
-  defdelegate nack(tokens, reason \\ :nack), to: Crema.Ack
-  defdelegate delegate(tokens, pid), to: Crema.Ack
+  # What other modules tell of, here too, and with `!`.
+  for {module, functions} <- [
+        {Crema.Ack, [ack: [:tokens], ack: [:tokens, :timeout], nack: [:tokens]]},
+        {Crema.Ack, [nack: [:tokens, :reason]]},
+        {Crema.Control, [pause: [:consumer, :partitions], resume: [:consumer, :partitions]]},
+        {Crema.Control, [seek: [:consumer, :partitions, :where], commit: [:consumer]]},
+        {Crema.Control, [commit: [:consumer, :partitions]]},
+        {Crema.Config, [explain_config: [:config]]},
+        {Crema.Check, [check: [:opts]]}
+      ],
+      {name, args} <- functions,
+      name <- [name, :"#{name}!"] do
+    @doc "The same as `#{inspect(module)}.#{name}/#{length(args)}`."
+    defdelegate unquote(name)(unquote_splicing(Enum.map(args, &Macro.var(&1, nil)))), to: module
+  end
 
-  defdelegate pause(consumer, partitions), to: Crema.Control
-  defdelegate resume(consumer, partitions), to: Crema.Control
-  defdelegate seek(consumer, partitions, where), to: Crema.Control
-  defdelegate commit(consumer, partitions \\ :all), to: Crema.Control
+  defdelegate delegate(tokens, pid), to: Crema.Ack
   defdelegate stream(opts), to: Crema.Reader
-  defdelegate explain_config(config), to: Crema.Config
-  defdelegate check(opts), to: Crema.Check
+  defdelegate fold(opts, acc, fun), to: Crema.Reader
+  defdelegate fold!(opts, acc, fun), to: Crema.Reader
 
   @doc "What this build of crema is: librdkafka's version, its features, what is being ended."
   @spec info() :: map
@@ -489,7 +451,4 @@ defmodule Crema do
   """
   @spec await_ready(client, timeout) :: :ok | error
   def await_ready(client, timeout), do: :crema.await_ready(client, timeout)
-
-  defp bang!({:ok, value}), do: value
-  defp bang!({:error, reason}), do: raise(Crema.Error, reason)
 end

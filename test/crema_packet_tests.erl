@@ -146,3 +146,19 @@ acknowledged_messages_are_left_out_test() ->
     Mask = <<<<(Byte(At))>> || At <- [0, 8, 16]>>,
     Left = crema_packet:messages(Batch, Mask, {self(), 1}, {<<"t">>, 0, undefined}),
     ?assertEqual(lists:seq(0, 19) -- Acked, [Offset || #{offset := Offset} <- Left]).
+
+messages_may_be_structs_of_elixir_test() ->
+    %% The same fields, and a struct's key; what is read has the field of the token too.
+    Batch = <<1:32, (7 bor 16), 8:64, 0:64, 0:32, 1:32, "v", 1:16, 1:16, "h", -1:32>>,
+    [{struct, nil}, nil] = [
+        crema_packet:form(#{message => Form, null => nil}) || Form <- [struct, map]
+    ],
+    [
+        begin
+            [Map] = crema_packet:messages(Batch, <<>>, Source, {<<"t">>, 3, Null}),
+            [Struct] = crema_packet:messages(Batch, <<>>, Source, {<<"t">>, 3, {struct, Null}}),
+            Keys = #{'__struct__' => 'Elixir.Crema.Message', token => nil},
+            ?assertEqual(maps:merge(Keys, Map), Struct)
+        end
+     || Source <- [{self(), 5}, none], Null <- [nil, undefined]
+    ].

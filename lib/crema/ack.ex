@@ -14,6 +14,8 @@ defmodule Crema.Ack do
   each with its reason.
   """
 
+  use Crema.Bang
+
   @typedoc "Messages or their tokens."
   @type tokens :: one | [one]
   @type one :: Crema.Consumer.message() | :crema_consumer.token()

@@ -18,6 +18,8 @@ defmodule Crema.Check do
   `mix crema.check` does it from a shell.
   """
 
+  use Crema.Bang
+
   @typedoc """
   One step: `:step`, `:status`, `:subject`, `:message`, `:hint`, `:details` and, of one that failed,
   `:code`.
@@ -28,7 +30,7 @@ defmodule Crema.Check do
   @type result :: {:ok, [step]} | {:error, {code :: atom, %{steps: [step], message: binary}}}
 
   @doc "Checks the connection that a client with these options would have."
-  @spec check(keyword | map) :: result
+  @spec check(keyword | map) :: {:ok, [step]} | Crema.error()
   def check(opts), do: :crema_check.check(opts)
 
   @doc "The steps as text, in `:plain` style or with `:colours`."

@@ -26,7 +26,7 @@ defmodule Crema.Cluster do
 
   @doc "The child specification for a supervisor."
   @spec child_spec(options) :: Supervisor.child_spec()
-  def child_spec(opts), do: :crema_cluster.child_spec(opts)
+  def child_spec(opts), do: Crema.Options.child_spec(opts, &:crema_cluster.child_spec/1)
 
   @doc "Starts a cluster linked to the caller."
   @spec start_link(options) :: {:ok, pid} | {:error, term}
@@ -35,6 +35,13 @@ defmodule Crema.Cluster do
   @doc "The `\"host:port,...\"` that clients connect to."
   @spec bootstrap_servers(Crema.client()) :: binary
   def bootstrap_servers(cluster), do: :crema_cluster.bootstrap_servers(cluster)
+
+  use Crema.Bang
+
+  @doc "Creates a topic with so many partitions."
+  @spec create_topic(Crema.client(), iodata, pos_integer) :: :ok | Crema.error()
+  def create_topic(cluster, topic, partitions),
+    do: :crema_cluster.create_topic(cluster, topic, partitions)
 
   @doc """
   Has each broker answer its next requests of a kind by errors, one after another; `{error, late}`

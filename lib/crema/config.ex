@@ -18,6 +18,8 @@ defmodule Crema.Config do
   one by one.
   """
 
+  use Crema.Bang
+
   @typedoc "Options with whose they are, or a child specification."
   @type config ::
           {:producer | :consumer | :reader, keyword | map}

@@ -23,46 +23,27 @@ defmodule Crema.Consumer do
 
   ## Callbacks
 
-  `handle_message(message, state)` returns
-
-    * `{:ack, state}`: the message is done, or `:ok`: the same, with the state as it was
-    * `{:produce, messages, state}`: the message is done, and these came of it, exactly once (with
-      `commit: :exactly_once`)
-    * `{:noack, state}`: it is acknowledged later, by any process: see `Crema.Ack`
-    * `{:error, reason, state}`: it failed, and is to be handled again, after a pause
-    * `{:retry, millis, state}`: it is to be handled again after so long, which is no failure
-    * `{:skip, reason, state}`, `{:skip, state}`: it is done with and was not handled, says an event
-    * `{:dead_letter, reason, state}`: it goes to the dead-letter topic (see `Crema.DeadLetter`), and
-      is done with then
-    * `{:pause, millis, state}`: it is done; nothing of this partition for so long
-    * `{:stop, reason, state}`: it is not done, and the whole consumer stops
-
-  `handle_messages(messages, state)` instead is given a whole batch, in order, and its result is
-  that of all of them; `{:ack, up_to, state}` is for those up to that offset, and the others come
-  again at once.
-
-  All others are optional.
-
-    * `init(info, args)` returns `{:ok, state}`, the handler's first state for one partition, or
-      `{:ok, state, start: where}` (see `t:Crema.Control.where/0`). `info` is a map with `:topic`,
-      `:partition` and `:consumer`. Without it the state is the option `:args`
-    * `handle_assigned(info, state)`, once after the first `init/2`
-    * `handle_revoked(info, state)`: the partition is given up, or the consumer stops; what is
-      acknowledged here is committed still
-    * `handle_lost(info, state)`: the partition was taken away, and nothing can be committed
-    * `handle_error(reason, state)`: an error of the partition
-    * `handle_info(message, state)`: any other message to the process
-    * `terminate(why, state)`, the last call: `why` is `:revoked`, `:lost`, `:stopped`, `:reset` or
-      `{:crash, class, reason}`
-
-  Those from `handle_assigned` to `handle_info` return `{:ok, state}` or `{:stop, reason, state}`.
+  A handler has `c:handle_message/2` or, for whole batches, `c:handle_messages/2`; all others are
+  optional. They are called in the partition's process.
 
   ## Messages
 
-  A message is a map with `:topic`, `:partition`, `:offset`, `:key`, `:value`, `:headers` (a list
-  of `{name, value}`), `:timestamp` (ms), `:timestamp_type` and `:token`, which acknowledges it.
-  A null key, value or header value is `nil`, an empty one is `""`. (Erlang's `:undefined`
-  stands for null with the option `null: :undefined`.)
+  A message is a `Crema.Message`: a struct with `:topic`, `:partition`, `:offset`, `:key`, `:value`,
+  `:headers` (a list of `{name, value}`), `:timestamp` (ms), `:timestamp_type` and `:token`, which
+  acknowledges it. With the option `message: :map` it is a map of the same fields. A null key, value or
+  header value is `nil`, an empty one is `""`. (Erlang's `:undefined` stands for null with the option
+  `null: :undefined`.)
+
+  ## The module
+
+  What `use Crema.Consumer` is given is checked when the module is compiled, as far as it is written
+  there: an option that is unknown or has a wrong value, and a handler without a callback for messages
+  or with one of another number of arguments, are a `CompileError`. `child_spec/1` and `start_link/1`,
+  which it defines, may be overridden.
+
+  `:id`, `:restart` and `:shutdown`, given to `use` or to the child, are those of the child
+  specification, as `Supervisor.child_spec/2` has them. Unless they are given the child is known by
+  its name, or else by the module, and is started again when it has crashed (`:transient`).
 
   ## Options
 
@@ -93,6 +74,7 @@ defmodule Crema.Consumer do
       group begins that has committed nothing yet
     * `:out_of_range`, `:earliest` (the default), `:latest` or `:error`: where to go on when the
       position is no longer in the log
+    * `:message`, what a message is: `:struct` (the default here), a `Crema.Message`, or `:map`
     * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is delivered to a partition's
       process at once
@@ -132,22 +114,113 @@ defmodule Crema.Consumer do
   @type options :: keyword | %{optional(atom) => term}
 
   @typedoc "A consumed message."
-  @type message :: %{
-          topic: binary,
-          partition: non_neg_integer,
-          offset: non_neg_integer,
-          key: binary | nil | :undefined,
-          value: binary | nil | :undefined,
-          headers: [{binary, binary | nil | :undefined}],
-          timestamp: integer,
-          timestamp_type: :create | :append | nil | :undefined,
-          token: :crema_consumer.token()
+  @type message :: Crema.Message.t()
+
+  @typedoc "The handler's own."
+  @type state :: term
+
+  @typedoc """
+  What a handler is started for, and told of; `:worker`, with the option `:concurrency`, is the number
+  of the state's worker, from 1 on.
+  """
+  @type info :: %{
+          required(:topic) => binary,
+          required(:partition) => non_neg_integer,
+          required(:consumer) => pid,
+          optional(:worker) => pos_integer
         }
+
+  @typedoc """
+  What becomes of a message, or of all messages of a batch:
+
+    * `{:ack, state}`: the message is done, or `:ok`: the same, with the state as it was
+    * `{:produce, messages, state}`: the message is done, and these came of it, exactly once (with
+      `commit: :exactly_once`)
+    * `{:noack, state}`: it is acknowledged later, by any process: see `Crema.Ack`
+    * `{:ack, up_to, state}`: of a batch, those up to that offset are done, and the others come again
+      at once
+    * `{:error, reason, state}`: it failed, and is to be handled again, after a pause
+    * `{:retry, millis, state}`: it is to be handled again after so long, which is no failure
+    * `{:skip, reason, state}`, `{:skip, state}`: it is done with and was not handled, says an event
+    * `{:dead_letter, reason, state}`: it goes to the dead-letter topic (see `Crema.DeadLetter`), and
+      is done with then
+    * `{:pause, millis, state}`: it is done; nothing of this partition for so long
+    * `{:stop, reason, state}`: it is not done, and the whole consumer stops
+  """
+  @type verdict ::
+          :ok
+          | {:ack, state}
+          | {:produce, [Crema.message()], state}
+          | {:noack, state}
+          | {:ack, up_to :: integer, state}
+          | {:error, reason :: term, state}
+          | {:retry, millis :: non_neg_integer, state}
+          | {:skip, state}
+          | {:skip, reason :: term, state}
+          | {:dead_letter, reason :: term, state}
+          | {:pause, millis :: non_neg_integer, state}
+          | {:stop, reason :: term, state}
+
+  @typedoc "What the callbacks return that only change the state."
+  @type told :: {:ok, state} | {:stop, reason :: term, state}
+
+  @typedoc "Why a handler ends: `:reset` begins again at another offset, a crash after a pause."
+  @type why :: :revoked | :lost | :stopped | :reset | {:crash, :error | :exit | :throw, term}
+
+  @doc "Handles one message."
+  @callback handle_message(message, state) :: verdict
+
+  @doc "Handles a whole batch, in order; the result is that of all of them."
+  @callback handle_messages([message, ...], state) :: verdict
+
+  @doc """
+  The handler's first state for one partition, and, as `start: where`, where it begins instead of
+  what is committed. Called again after a crash. Without it the state is the option `:args`.
+  """
+  @callback init(info, args :: term) ::
+              {:ok, state}
+              | {:ok, state, [start: Crema.Control.where()] | %{start: Crema.Control.where()}}
+
+  @doc "The partition was assigned: once, after the first `c:init/2`."
+  @callback handle_assigned(info, state) :: told
+
+  @doc """
+  The partition is given up, or the consumer stops; what is acknowledged here is committed still.
+  """
+  @callback handle_revoked(info, state) :: told
+
+  @doc "The partition was taken away, and nothing can be committed."
+  @callback handle_lost(info, state) :: told
+
+  @doc "An error of the partition; each once until messages come again."
+  @callback handle_error({code :: atom, details :: map}, state) :: told
+
+  @doc "Any other message to the partition's process."
+  @callback handle_info(term, state) :: told
+
+  @doc "The last call, also after a crash, then with the state before it."
+  @callback terminate(why, state) :: term
+
+  @optional_callbacks init: 2,
+                      handle_message: 2,
+                      handle_messages: 2,
+                      handle_assigned: 2,
+                      handle_revoked: 2,
+                      handle_lost: 2,
+                      handle_error: 2,
+                      handle_info: 2,
+                      terminate: 2
 
   @doc false
   defmacro __using__(defaults) do
+    :ok = Crema.Consumer.Checks.options!(defaults, __CALLER__)
+
     quote location: :keep do
-      @behaviour :crema_consumer
+      @behaviour Crema.Consumer
+
+      if not unquote(Crema.Consumer.Checks.handler?(defaults)) do
+        @after_compile Crema.Consumer.Checks
+      end
 
       @doc false
       def child_spec(opts) do
@@ -159,13 +232,15 @@ defmodule Crema.Consumer do
         Crema.Consumer.start_link(__MODULE__, unquote(defaults), opts)
       end
 
-      defoverridable child_spec: 1
+      defoverridable child_spec: 1, start_link: 0, start_link: 1
     end
   end
 
   @doc "The child specification for a supervisor; the member keeps its own `:stop_timeout`."
   @spec child_spec(options) :: Supervisor.child_spec()
-  def child_spec(opts), do: opts |> to_erlang() |> :crema_consumer.child_spec()
+  def child_spec(opts) do
+    opts |> to_erlang() |> Crema.Options.child_spec(&:crema_consumer.child_spec/1)
+  end
 
   @doc "Starts a member of a consumer group linked to the caller."
   @spec start_link(options) :: {:ok, pid} | {:error, term}
@@ -186,13 +261,13 @@ defmodule Crema.Consumer do
   @spec child_spec(module, options, options) :: Supervisor.child_spec()
   def child_spec(module, defaults, opts) do
     opts = with_handler(module, defaults, opts)
-    opts |> child_spec() |> Supervisor.child_spec(id: Map.get(opts, :name, module))
+    opts |> Map.put_new(:id, Map.get(opts, :name, module)) |> child_spec()
   end
 
   @doc false
   @spec start_link(module, options, options) :: {:ok, pid} | {:error, term}
   def start_link(module, defaults, opts) do
-    module |> with_handler(defaults, opts) |> start_link()
+    module |> with_handler(defaults, opts) |> Crema.Options.drop_child() |> start_link()
   end
 
   defp with_handler(module, defaults, opts) do
@@ -206,5 +281,5 @@ defmodule Crema.Consumer do
     end
   end
 
-  defp to_erlang(opts), do: Crema.Options.put_new(opts, :null, nil)
+  defp to_erlang(opts), do: Crema.Options.for_elixir(opts)
 end

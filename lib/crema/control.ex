@@ -18,6 +18,8 @@ defmodule Crema.Control do
   Erlang's `:crema_control` has the same functions.
   """
 
+  use Crema.Bang
+
   @typedoc "A running consumer: its pid or its name, on this node or another."
   @type consumer :: Crema.client() | {name :: atom, node}
 

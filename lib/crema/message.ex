@@ -1,8 +1,17 @@
 defmodule Crema.Message do
   @moduledoc """
-  What is given to the functions of `Crema` that produce, and what they report.
+  Messages: those that handlers and readers are given, which are structs of this module, and those
+  to produce, which are maps.
 
-  A message to produce is a map:
+      def handle_message(%Crema.Message{topic: topic, key: key, value: value}, state) do
+
+  A null key, value or header value is `nil`, an empty one is `""`. `inspect/2` shows a message in
+  short, for values may be large and anything but text. Keys, values and headers are parts of a whole
+  batch: what is kept for long is better copied (`:binary.copy/1`).
+
+  ## To produce
+
+  A map:
 
     * `:topic` (required), a string or an atom
     * `:value` and `:key`, iodata or `nil`; `nil` is Kafka's null and `""` is empty, two
@@ -35,8 +44,36 @@ defmodule Crema.Message do
       report (0); the messages of one call are numbered from it on
   """
 
+  defstruct [
+    :topic,
+    :partition,
+    :offset,
+    :key,
+    :value,
+    :timestamp,
+    :timestamp_type,
+    :token,
+    headers: []
+  ]
+
+  @typedoc """
+  A message that was consumed or read. `:token` acknowledges it (see `Crema.Ack`); one that was
+  read has none. The timestamp is in milliseconds, of its creation or of its appending to the log.
+  """
+  @type t :: %__MODULE__{
+          topic: binary,
+          partition: non_neg_integer,
+          offset: non_neg_integer,
+          key: binary | nil | :undefined,
+          value: binary | nil | :undefined,
+          headers: [{binary, binary | nil | :undefined}],
+          timestamp: integer,
+          timestamp_type: :create | :append | :undefined,
+          token: :crema_consumer.token() | nil
+        }
+
   @typedoc "A message to produce."
-  @type t :: %{
+  @type produced :: %{
           required(:topic) => iodata | atom,
           optional(:value) => iodata | nil | :undefined,
           optional(:key) => iodata | nil | :undefined,

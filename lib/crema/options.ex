@@ -5,10 +5,24 @@ defmodule Crema.Options do
 
   @type t :: keyword | %{optional(atom) => term}
 
-  @doc "Adds an option that is not given."
-  @spec put_new(t, atom, term) :: t
-  def put_new(opts, key, value) when is_list(opts), do: Keyword.put_new(opts, key, value)
-  def put_new(opts, key, value), do: Map.put_new(opts, key, value)
+  # What Supervisor.child_spec/2 changes, and no option of a client's.
+  @of_child [:id, :restart, :shutdown]
+
+  # What else is the default here than on the Erlang side, where messages come.
+  @of_messages [null: nil, message: :struct]
+
+  @doc "Adds what is another default in Elixir, for those that are given messages."
+  @spec for_elixir(t) :: t
+  def for_elixir(opts) when is_list(opts),
+    do: Enum.reduce(@of_messages, opts, fn {key, value}, opts -> put_new(opts, key, value) end)
+
+  def for_elixir(opts) when is_map(opts), do: Map.merge(Map.new(@of_messages), opts)
+  # Wrong, as the Erlang side will say.
+  def for_elixir(opts), do: opts
+
+  # What else may be in the list is for the Erlang side to judge.
+  defp put_new(opts, key, value),
+    do: if(List.keymember?(opts, key, 0), do: opts, else: [{key, value} | opts])
 
   @doc """
   Puts options over defaults. Those under `:kafka` are merged one by one, so that setting one
@@ -25,4 +39,29 @@ defmodule Crema.Options do
   # Names become strings, so that :"linger.ms" and "linger.ms" are one property.
   defp properties(properties),
     do: Map.new(properties, fn {key, value} -> {to_string(key), value} end)
+
+  @doc "The names of options that concern the child of a supervisor."
+  @spec of_child() :: [atom]
+  def of_child, do: @of_child
+
+  @doc "A child specification by a function of the options, with what these say of the child."
+  @spec child_spec(t, (t -> Supervisor.child_spec())) :: Supervisor.child_spec()
+  def child_spec(opts, fun) do
+    {of_child, opts} = split(opts)
+    opts |> fun.() |> Supervisor.child_spec(of_child)
+  end
+
+  @doc "The options without what concerns the child of a supervisor."
+  @spec drop_child(t) :: t
+  def drop_child(opts), do: opts |> split() |> elem(1)
+
+  defp split(opts) when is_map(opts) do
+    {of_child, opts} = Map.split(opts, @of_child)
+    {Map.to_list(of_child), opts}
+  end
+
+  defp split(opts) when is_list(opts) and length(opts) >= 0,
+    do: Enum.split_with(opts, &match?({key, _value} when key in @of_child, &1))
+
+  defp split(opts), do: {[], opts}
 end

@@ -22,6 +22,8 @@ defmodule Crema.Pool do
       behind (`"id-1"`, ...)
   """
 
+  use Crema.Bang
+
   @typedoc "The options above."
   @type options :: keyword | %{optional(atom) => term}
 
@@ -30,7 +32,7 @@ defmodule Crema.Pool do
 
   @doc "The child specification for a supervisor."
   @spec child_spec(options) :: Supervisor.child_spec()
-  def child_spec(opts), do: :crema_pool.child_spec(opts)
+  def child_spec(opts), do: Crema.Options.child_spec(opts, &:crema_pool.child_spec/1)
 
   @doc "Starts a pool linked to the caller."
   @spec start_link(options) :: {:ok, pid} | {:error, term}
@@ -53,8 +55,8 @@ defmodule Crema.Pool do
   `:infinity`; then it is `{:error, {:pool_timeout, _}}`. Within such a function it gives the same
   member again.
   """
-  @spec with(pool, (Crema.client() -> result), keyword | map) :: {:ok, result} | Crema.error()
-        when result: term
+  @spec with(pool, (Crema.client() -> value), keyword | map) :: {:ok, value} | Crema.error()
+        when value: term
   def with(pool, fun, opts \\ []), do: :crema_pool.with(pool, fun, Map.new(opts))
 
   @doc "A member for the calling process, which has to give it back: `with/3` is safer."

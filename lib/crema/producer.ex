@@ -78,12 +78,14 @@ defmodule Crema.Producer do
   Starting never waits for the network: see `Crema.await_ready/2`.
   """
 
+  use Crema.Bang
+
   @typedoc "The options above."
   @type options :: keyword | %{optional(atom) => term}
 
   @doc "The child specification for a supervisor; its shutdown time leaves room for the flush."
   @spec child_spec(options) :: Supervisor.child_spec()
-  def child_spec(opts), do: :crema_producer.child_spec(opts)
+  def child_spec(opts), do: Crema.Options.child_spec(opts, &:crema_producer.child_spec/1)
 
   @typedoc """
   A function of the message, `{module, function, args}` (the message comes before the arguments),

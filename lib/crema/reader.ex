@@ -16,8 +16,8 @@ defmodule Crema.Reader do
   A reader is a value: each call of `next/2` returns the one to go on with. It ends with `close/1`,
   or with the process that has opened it.
 
-  Within a partition messages come in order. A message is a map as of `Crema.Consumer`, without a
-  token: there is nothing to acknowledge.
+  Within a partition messages come in order. A message is a `Crema.Message` without a token:
+  there is nothing to acknowledge.
 
   ## Options
 
@@ -35,6 +35,7 @@ defmodule Crema.Reader do
       such a map
     * `:timeout` (30_000 ms), how long to wait for brokers at the start, and for a message before the
       end
+    * `:message`, what a message is: `:struct` (the default here), a `Crema.Message`, or `:map`
     * `:null`, what stands for null in messages: `nil` (the default here) or `:undefined`
     * `:batch_messages` (1_000) and `:batch_bytes` (262_144), how much is read at a time
     * `:prefetch` (67_108_864), the bytes that fetched messages may take, of all partitions together
@@ -47,6 +48,9 @@ defmodule Crema.Reader do
     * `:prefix`, what the names of topics begin with; it is added to those that do not
   """
 
+  # Of these the caller wants the whole: what there is and how to go on.
+  use Crema.Bang, except: [next: 1, next: 2]
+
   @typedoc "The options above."
   @type options :: keyword | %{optional(atom) => term}
 
@@ -57,16 +61,7 @@ defmodule Crema.Reader do
   @type positions :: %{{topic :: binary, partition :: non_neg_integer} => non_neg_integer}
 
   @typedoc "A message that was read."
-  @type message :: %{
-          topic: binary,
-          partition: non_neg_integer,
-          offset: non_neg_integer,
-          key: binary | nil | :undefined,
-          value: binary | nil | :undefined,
-          headers: [{binary, binary | nil | :undefined}],
-          timestamp: integer,
-          timestamp_type: :create | :append | :undefined
-        }
+  @type message :: Crema.Message.t()
 
   @doc "Opens a reader. Waits until it is known where each partition begins and ends."
   @spec open(options) :: {:ok, t} | Crema.error()
@@ -104,13 +99,6 @@ defmodule Crema.Reader do
   @spec stream(options) :: Enumerable.t()
   def stream(opts), do: Stream.resource(fn -> open!(opts) end, &step/1, &close/1)
 
-  defp open!(opts) do
-    case open(opts) do
-      {:ok, reader} -> reader
-      {:error, reason} -> raise Crema.Error, reason
-    end
-  end
-
   defp step(reader) do
     case next(reader) do
       {:ok, messages, next} -> {messages, next}
@@ -135,5 +123,5 @@ defmodule Crema.Reader do
   def fold(opts, acc, fun) when is_function(fun, 2),
     do: opts |> to_erlang() |> :crema_reader.fold(fun, acc)
 
-  defp to_erlang(opts), do: Crema.Options.put_new(opts, :null, nil)
+  defp to_erlang(opts), do: Crema.Options.for_elixir(opts)
 end

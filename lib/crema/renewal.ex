@@ -6,6 +6,8 @@ defmodule Crema.Renewal do
   Erlang's `:crema_renewal` has the same functions.
   """
 
+  use Crema.Bang
+
   @doc """
   Renews the client of a producer, of each producer of a pool, or of a consumer with its producer of
   dead letters. After an error the old one goes on as it was.

@@ -9,6 +9,8 @@ defmodule Crema.Sasl do
   `:name`, `:attempt` and `:config`. It returns `{:ok, token}` or `{:error, reason}`.
   """
 
+  use Crema.Bang
+
   @typedoc """
   A token, and when it ends: `:expires_at` in milliseconds since 1970, or `:lifetime` in
   milliseconds. `:principal` and `:extensions` (a map) may be left out.
@@ -17,7 +19,7 @@ defmodule Crema.Sasl do
 
   @typedoc "A name and a password, which may be a function without arguments."
   @type credentials ::
-          %{username: String.t(), password: String.t() | (() -> String.t())} | keyword
+          %{username: String.t(), password: String.t() | function} | keyword
 
   @doc """
   Gives a producer, a consumer or a pool that logs in by PLAIN or SCRAM another name and password.

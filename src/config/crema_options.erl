@@ -60,7 +60,13 @@ client_rows() ->
                 "arguments">>))#{scope := Connected},
         (optional(statistics_deltas, metrics, deltas,
             <<"numbers of the statistics that are told with their change since the last; "
-                "metrics: those that crema_statistics:metrics/1 needs">>))#{scope := Clients}
+                "metrics: those that crema_statistics:metrics/1 needs">>))#{scope := Clients},
+        (optional(null, undefined, {one_of, [undefined, nil]},
+            <<"how a null key, value or header value is given">>))#{scope := [consumer, reader]},
+        (optional(message, map, {one_of, [map, struct]},
+            <<"what a message is; struct: one of Elixir's Crema.Message">>))#{
+            scope := [consumer, reader]
+        }
         | [Row#{scope := Connected} || Row <- crema_sasl_options:rows()]
     ].
 
@@ -209,8 +215,6 @@ consumer_rows() ->
             <<"where to begin in a partition the group has no committed offset for">>),
         optional(out_of_range, earliest, {one_of, [earliest, latest, error]},
             <<"where to go on when the next offset is no longer in the log">>),
-        optional(null, undefined, {one_of, [undefined, nil]},
-            <<"how a null key, value or header value is given to the handler">>),
         time(drain_timeout, 5000, 0,
             <<"how long the handler of a revoked partition may finish; under half of "
                 "max.poll.interval.ms">>),
@@ -271,8 +275,6 @@ reader_rows() ->
                 "began; infinity: go on with what comes">>),
         time(timeout, 30000, 1,
             <<"how long to wait for brokers at the start, and for a message before the end">>),
-        optional(null, undefined, {one_of, [undefined, nil]},
-            <<"how a null key, value or header value is given">>),
         messages(batch_messages, 1000, ?MAX_BATCH_MESSAGES, <<"messages read at a time, at most">>),
         bytes(batch_bytes, 262144, ?MAX_BATCH_BYTES,
             <<"their size, at most; a larger single message still comes">>)

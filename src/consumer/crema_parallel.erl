@@ -17,7 +17,7 @@
 
 -export([start_link/1, kill/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([format_status/2]).
+-export([format_status/1]).
 
 %% Fresh ones were asked for, as others are once they are handled; what is
 %% delivered again was paid for, and may have failed.
@@ -28,7 +28,7 @@
     slot :: pos_integer(),
     port :: port(),
     source :: {Group :: pid(), Slot :: pos_integer()},
-    place :: {Topic :: binary(), Partition :: non_neg_integer(), Null :: undefined | nil},
+    place :: {Topic :: binary(), Partition :: non_neg_integer(), crema_packet:form()},
     order :: key | any,
     count :: pos_integer(),
     %% in the order of their numbers
@@ -82,7 +82,7 @@ init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Wo
         slot = Slot,
         port = Port,
         source = {Group, Slot},
-        place = {Topic, Partition, maps:get(null, Options)},
+        place = {Topic, Partition, crema_packet:form(Options)},
         order = Order,
         count = Count,
         nacked = crema_nacked:new({Port, Slot})
@@ -239,6 +239,6 @@ give(Worker, Share) ->
     Worker ! {crema_share, [Message || {_, Message} <- Share], Fresh, Found},
     ok.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #parallel{slot = Slot, place = {Topic, Partition, _}}]) ->
-    {Slot, Topic, Partition}.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#parallel{slot = Slot, place = Place}) -> {Slot, Place} end).

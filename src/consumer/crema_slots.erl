@@ -15,7 +15,7 @@
 -export_type([slots/0, id/0, work/0]).
 
 -define(WORKERS_OPTIONS, [
-    handler, batch_messages, batch_bytes, batch_age, backoff, null, concurrency, group, fatal,
+    handler, batch_messages, batch_bytes, batch_age, backoff, null, message, concurrency, group, fatal,
     dead_letter, retry_topics, ack_timeout, prefix, strip_prefix
 ]).
 

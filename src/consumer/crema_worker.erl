@@ -13,7 +13,7 @@
 
 -export([start_link/1, begin_work/2, resume/1, partition_error/2, nacked/3, drain/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([format_status/2]).
+-export([format_status/1]).
 
 -export_type([ending/0]).
 
@@ -74,7 +74,7 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         about = maps:get(about, Work),
         info = info(Work),
         exactly_once = maps:get(exactly_once, Work),
-        place = {Topic, Partition, maps:get(null, Options)},
+        place = {Topic, Partition, crema_packet:form(Options)},
         options = Options,
         policies = maps:get(policies, Work),
         cell = crema_liveness:new(),
@@ -488,6 +488,6 @@ tell_acked(#worker{acked = Runs, slot = Slot, port = Port} = Worker) ->
     _ = crema_port:command(Port, ?CMD_ACK, <<Slot:64, (crema_runs:pack(Runs))/binary>>),
     Worker#worker{acked = crema_runs:new()}.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #worker{slot = Slot, place = {Topic, Partition, _}}]) ->
-    {Slot, Topic, Partition}.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#worker{slot = Slot, place = Place}) -> {Slot, Place} end).

@@ -8,9 +8,9 @@
 -export([produce/7, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
 -export([topic/1, bytes/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
--export([messages/4, count/1]).
+-export([messages/4, form/1, count/1]).
 
--export_type([message/0, mode/0, via/0, report/0, fault/0]).
+-export_type([message/0, mode/0, via/0, report/0, fault/0, form/0]).
 
 %% A message to produce. Text is iodata; for the topic an atom will do as well.
 %% A header in a map may have a list of values, and then comes so many times. The
@@ -30,6 +30,10 @@
 -type report() ::
     {Code :: integer(), Status :: byte(), Partition :: integer(), Offset :: integer(),
         Timestamp :: integer()}.
+%% Who acknowledges the messages of a batch, if it is not a reader's.
+-type source() :: {Group :: pid(), Slot :: integer()} | none.
+-type place() :: {Topic :: binary(), Partition :: integer(), form()}.
+-type form() :: undefined | nil | {struct, undefined | nil}.
 -type fault() :: {Index :: non_neg_integer(), Field :: atom(), Reason :: iolist()}.
 
 %% Values of this size and more are handed over by reference: below it a copy
@@ -371,14 +375,16 @@ listed(<<Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Size:16,
 listed(<<>>, _Last) ->
     [].
 
-%% @doc The messages of a batch, as the handler gets them. `Template' is the map
-%% they are made from: topic, partition and all other keys are in it. `Token'
-%% makes the acknowledgement token of an offset. Messages whose bit is set in
+%% @doc What stands for null in messages, and whether they are structs of Elixir's
+%% `Crema.Message', as the options of a consumer or reader have it.
+-spec form(map()) -> form().
+form(#{message := struct, null := Null}) -> {struct, Null};
+form(#{message := map, null := Null}) -> Null.
+
+%% @doc The messages of a batch, as the handler gets them. Messages whose bit is set in
 %% the mask are left out: they are acknowledged. Those of a reader, whose source
 %% is `none', have no token.
--spec messages(binary(), Mask :: binary(), {pid(), Slot :: integer()} | none, {
-    Topic :: binary(), Partition :: integer(), Null :: undefined | nil
-}) -> [map()].
+-spec messages(binary(), Mask :: binary(), source(), place()) -> [map()].
 messages(<<_Count:32, Packed/binary>>, <<>>, Source, Place) ->
     decode(Packed, Source, Place);
 messages(<<_Count:32, Packed/binary>>, Mask, Source, Place) ->
@@ -395,8 +401,7 @@ unmasked([], _Mask, _Index) ->
 
 -define(KEY_AND_VALUE, (?MESSAGE_KEY bor ?MESSAGE_VALUE)).
 
--spec decode(binary(), {pid(), integer()} | none, {binary(), integer(), undefined | nil}) ->
-    [map()].
+-spec decode(binary(), source(), place()) -> [map()].
 decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
     Key:KeySize/binary, Value:ValueSize/binary, Rest/binary>>, Source, Place) when
     Nulls band ?MESSAGE_HEADERS =:= 0
@@ -405,43 +410,41 @@ decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, 
     [Message | decode(Rest, Source, Place)];
 decode(<<_:2, Type:2, 0:1, Nulls:3, Offset:64, Timestamp:64/signed, KeySize:32, ValueSize:32,
     Key:KeySize/binary, Value:ValueSize/binary, Count:16, Rest/binary>>, Source,
-    {_, _, Null} = Place) ->
-    {Headers, More} = decode_headers(Count, Rest, Null, []),
+    {_, _, Form} = Place) ->
+    {Headers, More} = decode_headers(Count, Rest, null(Form), []),
     Message = message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, Source, Place),
     [Message | decode(More, Source, Place)];
 decode(<<>>, _Source, _Place) ->
     [].
 
-%% Two maps, for a key that is added to one later would cost as much as all else.
--spec message(
-    integer(), byte(), binary(), binary(), list(), integer(), 0..3, {pid(), integer()} | none,
-    {binary(), integer(), undefined | nil}
-) -> map().
+-define(FIELDS,
+    topic => Topic,
+    partition => Partition,
+    offset => Offset,
+    key => given(Nulls band ?MESSAGE_KEY, Key, Null),
+    value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
+    headers => Headers,
+    timestamp => Timestamp,
+    timestamp_type => timestamp_type(Type)
+).
+-define(STRUCT, '__struct__' => 'Elixir.Crema.Message').
+
+%% A map for each form, for a key that is added to one later would cost as much as all else.
+-spec message(integer(), byte(), binary(), binary(), list(), integer(), 0..3, source(), place()) -> map().
+message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, {Consumer, Slot}, {Topic, Partition, Null}) when
+    is_atom(Null)
+->
+    #{?FIELDS, token => {crema_token, Consumer, Slot, Offset}};
 message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, {Consumer, Slot}, Place) ->
-    {Topic, Partition, Null} = Place,
-    #{
-        topic => Topic,
-        partition => Partition,
-        offset => Offset,
-        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
-        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
-        headers => Headers,
-        timestamp => Timestamp,
-        timestamp_type => timestamp_type(Type),
-        token => {crema_token, Consumer, Slot, Offset}
-    };
+    {Topic, Partition, {struct, Null}} = Place,
+    #{?STRUCT, ?FIELDS, token => {crema_token, Consumer, Slot, Offset}};
+message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, none, {Topic, Partition, Null}) when
+    is_atom(Null)
+->
+    #{?FIELDS};
 message(Offset, Nulls, Key, Value, Headers, Timestamp, Type, none, Place) ->
-    {Topic, Partition, Null} = Place,
-    #{
-        topic => Topic,
-        partition => Partition,
-        offset => Offset,
-        key => given(Nulls band ?MESSAGE_KEY, Key, Null),
-        value => given(Nulls band ?MESSAGE_VALUE, Value, Null),
-        headers => Headers,
-        timestamp => Timestamp,
-        timestamp_type => timestamp_type(Type)
-    }.
+    {Topic, Partition, {struct, Null}} = Place,
+    #{?STRUCT, ?FIELDS, token => nil}.
 
 -spec decode_headers(non_neg_integer(), binary(), undefined | nil, [{binary(), term()}]) ->
     {[{binary(), binary() | undefined | nil}], binary()}.
@@ -453,6 +456,10 @@ decode_headers(
     Count, <<Size:16, Name:Size/binary, ValueSize:32, Value:ValueSize/binary, Rest/binary>>, Null, Acc
 ) ->
     decode_headers(Count - 1, Rest, Null, [{Name, Value} | Acc]).
+
+-spec null(form()) -> undefined | nil.
+null({struct, Null}) -> Null;
+null(Null) -> Null.
 
 -spec given(non_neg_integer(), binary(), undefined | nil) -> binary() | undefined | nil.
 given(0, _Bytes, Null) -> Null;

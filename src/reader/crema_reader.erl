@@ -19,7 +19,7 @@
 
 -record(reader, {
     pid :: pid(),
-    null :: undefined | nil,
+    form :: crema_packet:form(),
     timeout :: timeout(),
     positions :: positions(),
     %% where those with an end are when all is read
@@ -53,12 +53,12 @@
 -spec open(Options :: map() | list()) -> {ok, reader()} | crema_error:error().
 open(Given) ->
     case crema_settings:parse(reader, Given) of
-        {ok, #{null := Null, timeout := Timeout} = Options} ->
+        {ok, #{timeout := Timeout} = Options} ->
             case crema_reader_server:open(crema_prefix:names(Options)) of
                 {ok, Pid, Bounds} ->
                     {ok, #reader{
                         pid = Pid,
-                        null = Null,
+                        form = crema_packet:form(Options),
                         timeout = Timeout,
                         positions = maps:from_list([{Place, From} || {Place, From, _} <- Bounds]),
                         ends = maps:from_list([
@@ -88,11 +88,11 @@ next(#reader{timeout = Timeout, ends = Ends, positions = Positions} = Reader) ->
 %% reader is as good as before; after any other error it is only to be closed.
 -spec next(reader(), timeout()) ->
     {ok, [message(), ...], reader()} | {done, reader()} | crema_error:error().
-next(#reader{pid = Pid, null = Null, positions = Positions} = Reader, Timeout) ->
+next(#reader{pid = Pid, form = Form, positions = Positions} = Reader, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case crema_reader_server:next(Pid, Timeout) of
         {batch, {Topic, Partition} = Place, Packed} ->
-            Messages = crema_packet:messages(Packed, <<>>, none, {Topic, Partition, Null}),
+            Messages = crema_packet:messages(Packed, <<>>, none, {Topic, Partition, Form}),
             #{offset := Last} = lists:last(Messages),
             {ok, Messages, Reader#reader{positions = Positions#{Place := Last + 1}}};
         done ->

@@ -38,7 +38,9 @@ defmodule Crema.ConsumerTest do
 
     messages =
       for _ <- sent do
-        assert_receive {:handled, %{topic: "espresso", partition: 0} = message}, 20_000
+        assert_receive {:handled, %Crema.Message{topic: "espresso", partition: 0} = message},
+                       20_000
+
         message
       end
 

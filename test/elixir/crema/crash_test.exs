@@ -34,15 +34,17 @@ defmodule Crema.CrashTest do
 
   test "what may be of a message or a state is not shown" do
     secret = Base.encode64("hunter2")
+    # Of a type that the compiler cannot know: it would warn of what is wrong here.
+    given = &Function.identity/1
 
     for {raise, shown} <- [
-          {fn -> :ok = hd([{:error, secret}]) end,
+          {fn -> :ok = given.({:error, secret}) end,
            "(MatchError) no match of right hand side value"},
-          {fn -> case(hd([%{a: secret}]), do: (1 -> 1)) end, ~s(clause matching: %{a: "..."})},
+          {fn -> case(given.(%{a: secret}), do: (1 -> 1)) end, ~s(clause matching: %{a: "..."})},
           {fn -> Keyword.fetch!([a: secret], :b) end, ~s(key :b not found in: [a: "..."])},
           {fn -> String.to_integer(secret) end, "(ArgumentError)"},
           {fn -> Enum.count(secret) end,
-           ~s(Enumerable not implemented for "..." of type BitString)},
+           ~r/Enumerable not implemented for ("..." of )?type BitString/},
           {fn -> String.upcase({secret}) end,
            "(FunctionClauseError) no function clause matching"},
           {fn -> exit({:noproc, {GenServer, :call, [:db, {:save, secret}, 5_000]}}) end,

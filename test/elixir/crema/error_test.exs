@@ -10,7 +10,7 @@ defmodule Crema.ErrorTest do
   end
 
   test "raise/2 takes the reason of an error as it is" do
-    assert_raise Crema.Error, "Waited too long (timeout)", fn ->
+    assert_raise Crema.Error, "timeout: Waited too long", fn ->
       raise Crema.Error, {:timeout, %{message: "Waited too long"}}
     end
   end

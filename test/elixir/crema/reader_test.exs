@@ -24,8 +24,13 @@ defmodule Crema.ReaderTest do
       assert stream |> numbers() |> Enum.sort() == Enum.to_list(1..4000)
     end
 
-    assert %{key: nil, headers: [], partition: 0, offset: 0} =
+    assert %Crema.Message{key: nil, headers: [], partition: 0, offset: 0, token: nil} =
              Enum.find(stream, &(&1.partition == 0))
+
+    # The same as maps, if they are asked for.
+    opts = %{bootstrap_servers: bootstrap, topic: "read", to: 1, message: :map}
+    assert [%{value: _} = map, _] = opts |> Crema.stream() |> Enum.to_list()
+    assert Map.keys(map) == Map.keys(%Crema.Message{}) -- [:__struct__, :token]
   end
 
   test "a stream is lazy, and halts where its consumer does", %{bootstrap: bootstrap} do
