@@ -6,7 +6,7 @@
 -module(crema_secret).
 
 -export([is_secret/1, is_evident/2, is_credential/1, wrap/1, reveal/1, reveal/2]).
--export([redact/1, hide/1]).
+-export([redact/1, hide/1, status/2]).
 
 -export_type([secret/0, hidden/0]).
 
@@ -176,3 +176,16 @@ redact(Key, Value) ->
 %% wrong a secret may be anywhere. {@link crema_input:pairs/1} reads them.
 -spec hide(term()) -> hidden().
 hide(Options) -> {?MODULE, fun() -> Options end}.
+
+%% @doc What a gen_server tells of itself, with what may be told of its state, and without
+%% the messages that it was sent.
+-spec status(gen_server:format_status(), fun((term()) -> term())) -> gen_server:format_status().
+status(Status, Show) ->
+    maps:map(
+        fun
+            (state, State) -> Show(State);
+            (log, _) -> [];
+            (_, Other) -> Other
+        end,
+        Status
+    ).

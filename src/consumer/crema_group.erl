@@ -7,7 +7,7 @@
 
 -export([start_link/4, renewed/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
--export([terminate/2, format_status/2]).
+-export([terminate/2, format_status/1]).
 
 -record(state, {
     port :: port(),
@@ -461,6 +461,6 @@ old_gone(Deadline, #state{renewal = {closing, Ref, _}}) ->
 old_gone(_Deadline, _State) ->
     ok.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #state{slots = Slots}]) ->
-    crema_slots:places(Slots).
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{slots = Slots}) -> crema_slots:places(Slots) end).

@@ -6,7 +6,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -record(state, {
     options :: map(),
@@ -255,9 +255,9 @@ flush(Reason, Deadline, #state{port = Port, transactions = Transactions}) ->
             crema_produce:flush_port(Port, crema_deadline:left(Deadline))
     end.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, State]) ->
-    State#state.port.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{port = Port}) -> Port end).
 
 %% ---- a client, or none --------------------------------------------------------------
 

@@ -12,7 +12,7 @@
 -include("../port/crema_commands.hrl").
 
 -export([start/3, finish/4]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -record(state, {
     producer :: pid(),
@@ -187,6 +187,6 @@ kind(Reason) when is_atom(Reason) -> Reason;
 kind(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> element(1, Reason);
 kind(_) -> '_'.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #state{port = Port}]) ->
-    Port.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{port = Port}) -> Port end).

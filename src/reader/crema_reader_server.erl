@@ -12,7 +12,7 @@
 
 -export([open/1, next/2, close/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export([terminate/2, format_status/2]).
+-export([terminate/2, format_status/1]).
 
 -record(state, {
     port :: port(),
@@ -329,6 +329,8 @@ late(Code, What, #state{client = Client}) ->
 terminate(_Reason, #state{port = Port}) ->
     crema_client:close(Port, crema_deadline:in(?CLOSE_MS)).
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #state{slots = Slots, failed = Failed}]) ->
-    {maps:values(Slots), Failed}.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{slots = Slots, failed = Failed}) ->
+        {maps:values(Slots), Failed}
+    end).

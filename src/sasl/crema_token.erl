@@ -9,7 +9,7 @@
 
 -export([start/3, restart/2, stop/1]).
 
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([keeper/0]).
 
@@ -125,9 +125,9 @@ terminate(_Reason, State) ->
     _ = without_runner(State),
     ok.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #state{port = Port, failures = Failures}]) ->
-    {Port, Failures}.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{port = Port, failures = Failures}) -> {Port, Failures} end).
 
 %% ---- results -------------------------------------------------------------------------
 
