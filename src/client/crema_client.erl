@@ -13,7 +13,7 @@
 
 -record(client, {
     %% none: a producer may be without a client
-    port :: port() | none,
+    port :: crema_port:client() | none,
     kind :: crema_registry:kind(),
     name :: term(),
     status :: map(),
@@ -42,7 +42,7 @@
 %% cluster's address.
 -spec open(crema_registry:kind(), [{binary(), crema_properties:value()}], [
     {binary(), integer()}
-]) -> {ok, port(), binary()} | crema_error:error().
+]) -> {ok, crema_port:client(), binary()} | crema_error:error().
 open(Kind, Properties, Options) ->
     case crema_port:open(client) of
         {ok, Port} ->
@@ -99,7 +99,7 @@ reveal(Key, Value) ->
 
 %% @doc Closes a client and waits until it is wholly gone, or until the deadline
 %% ({@link crema_deadline}): the reaper then finishes alone.
--spec close(port(), crema_deadline:deadline()) -> ok.
+-spec close(crema_port:client(), crema_deadline:deadline()) -> ok.
 close(Port, Deadline) ->
     Ref = close_async(Port),
     receive
@@ -109,7 +109,7 @@ close(Port, Deadline) ->
 
 %% @doc Closes a client; `{Ref, _}' comes when it is wholly gone, or at once when
 %% its port had closed before.
--spec close_async(port()) -> crema_port:tag().
+-spec close_async(crema_port:client()) -> crema_port:tag().
 close_async(Port) ->
     Asked = crema_port:ask_async(Port, ?CMD_CLOSE, fun(Tag) -> Tag end),
     ok = crema_port:close(Port),
@@ -124,7 +124,7 @@ close_async(Port) ->
 
 %% @doc The state of a client that was opened with these parsed options and
 %% registered, or, without a port, of one that will be.
--spec new(crema_registry:kind(), port() | none, map()) -> client().
+-spec new(crema_registry:kind(), crema_port:client() | none, map()) -> client().
 new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
     Client = #client{
         port = none,
@@ -141,7 +141,7 @@ new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
     end.
 
 %% @doc A client that had no port has one, opened with these options.
--spec attach(port(), map(), client()) -> client().
+-spec attach(crema_port:client(), map(), client()) -> client().
 attach(Port, Options, #client{status = Status} = Client) ->
     Attached = Client#client{
         port = Port,
@@ -361,7 +361,7 @@ last_error(#client{status = Status}) ->
 
 %% @doc What the driver counts, of a client that is open: the columns of INFO.
 %% A producer without a client has nothing to count.
--spec counts(port() | none) -> #{atom() => non_neg_integer()}.
+-spec counts(crema_port:client() | none) -> #{atom() => non_neg_integer()}.
 counts(none) ->
     maps:from_keys(
         [

@@ -40,7 +40,7 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Makes the calling process known as the owner of a client.
--spec register(kind(), port() | none, Settings :: term(), Status :: map()) -> ok.
+-spec register(kind(), crema_port:client() | none, Settings :: term(), Status :: map()) -> ok.
 register(Kind, Port, Settings, Status) ->
     true = ets:insert(?TABLE, [{self(), Kind, Port, Settings}, {{status, self()}, Status}]),
     watch(self()).
@@ -51,7 +51,7 @@ watch(Pid) ->
     gen_server:call(?MODULE, {watch, Pid}).
 
 %% @doc The calling process has another client, or none for now.
--spec set_port(port() | none) -> ok.
+-spec set_port(crema_port:client() | none) -> ok.
 set_port(Port) ->
     try
         true = ets:update_element(?TABLE, self(), {3, Port}),
@@ -79,7 +79,7 @@ is_alias(Pid) ->
 %% @doc The client of a process. `not_started' when it is none, or no more. Only
 %% a producer can be without a port ({@link crema_producer:client/3}).
 -spec lookup(ref()) ->
-    {ok, kind(), port() | none, Settings :: term(), Owner :: pid()} | not_started.
+    {ok, kind(), crema_port:client() | none, Settings :: term(), Owner :: pid()} | not_started.
 lookup(Pid) when is_pid(Pid) ->
     try ets:lookup(?TABLE, Pid) of
         [{_, alias, Owner, _}] -> lookup(Owner);

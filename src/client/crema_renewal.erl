@@ -20,7 +20,7 @@
 %% A new client that is to prove that it can connect.
 -record(trial, {
     kind :: producer | consumer,
-    port :: port(),
+    port :: crema_port:client(),
     asked :: crema_port:tag(),
     from :: gen_server:from(),
     options :: map(),
@@ -33,7 +33,7 @@
     later = [] :: [term()]
 }).
 -opaque trial() :: #trial{}.
--type open() :: fun((Options :: map()) -> {ok, port(), binary()} | crema_error:error()).
+-type open() :: fun((Options :: map()) -> {ok, crema_port:client(), binary()} | crema_error:error()).
 
 -define(CONNECT_MS, 30000).
 -define(MAX_MS, 16#7FFFFFFF).
@@ -151,7 +151,7 @@ start(Kind, {Changes, Timeout}, Before, Open, From) ->
             Error
     end.
 
--spec ask(pos_integer(), producer | consumer, port(), gen_server:from(), map()) ->
+-spec ask(pos_integer(), producer | consumer, crema_port:client(), gen_server:from(), map()) ->
     {ok, trial()} | crema_error:error().
 ask(Timeout, Kind, Port, From, Options) ->
     Data = fun(Tag) -> term_to_binary({Tag, <<>>, 0, Timeout}) end,
@@ -237,7 +237,7 @@ not_renewed({Code, #{message := Text} = Details}) ->
 -spec options(trial()) -> map().
 options(#trial{options = Options}) -> Options.
 
--spec port(trial()) -> port().
+-spec port(trial()) -> crema_port:client().
 port(#trial{port = Port}) -> Port.
 
 %% @private It has taken over.

@@ -15,6 +15,7 @@
     | backoff
     | concurrency
     | topic_sizes
+    | record
     | partitioner
     | topic_partitioners
     | start
@@ -138,6 +139,13 @@ check(handler, Value) ->
     handler(Value);
 check(topic_sizes, Value) ->
     topic_sizes(Value);
+check(record, Value) when is_boolean(Value) ->
+    {ok, Value};
+check(record, Value) ->
+    case topic_sizes(Value) of
+        {ok, _} = Good -> Good;
+        {error, _} -> expected(record)
+    end;
 check(Type, Absent) when
     Type =:= partitioner orelse Type =:= middleware, Absent =:= undefined orelse Absent =:= nil
 ->
@@ -254,6 +262,8 @@ describe(backoff) ->
     <<"{Min, Max} with 1 =< Min =< Max">>;
 describe(concurrency) ->
     <<"1, {key, N} or {any, N} with 1 =< N =< 1000">>;
+describe(record) ->
+    <<"true, false, or a map of topics and their numbers of partitions">>;
 describe(topic_sizes) ->
     <<"a map from topic name to number of partitions (1 to 10000)">>;
 describe(partitioner) ->

@@ -94,7 +94,7 @@ producer_rows() ->
             <<"reports kept for callers that have not awaited them; beyond, the oldest are "
                 "forgotten">>)
     ]) ++ scoped(producer, message_rows() ++ event_rows() ++ life_rows() ++
-        transaction_rows() ++ buffer_rows()).
+        transaction_rows() ++ buffer_rows() ++ [crema_recorder:option()]).
 
 %% What is done to messages before they are sent.
 -spec message_rows() -> [row()].
@@ -377,7 +377,7 @@ parse_pairs(Scope, Given, ElementFaults) ->
     {Read, RowFaults} = lists:foldl(
         fun(Row, Acc) -> read(Scope, Row, Given, Acc) end, {#{}, []}, Rows
     ),
-    {Values, ServerFaults} = servers(Read, Given),
+    {Values, ServerFaults} = servers(crema_recorder:defaults(Read), Given),
     Missing = missing(Rows, Given, Values),
     Unknown = crema_option_faults:unknown(Scope, table(), Given),
     {Broken, Warnings} = crema_option_rules:check(Scope, Values),

@@ -216,7 +216,7 @@ unset(Fault, _, _) ->
 
 %% @doc What librdkafka says of properties, with the variables that they come from.
 -spec named(Opened, Parsed :: map()) -> Opened when
-    Opened :: {ok, port(), binary()} | crema_error:error().
+    Opened :: {ok, crema_port:client(), binary()} | crema_error:error().
 named({error, {Code, #{message := Message} = Details}}, #{sources := Sources}) ->
     Faults = maps:get(faults, Details, []),
     Refused = [Name || #{option := Option} <- Faults, {ok, Name} <- [named_property(Option)]],

@@ -10,10 +10,12 @@
 
 -export([open/1, close/1, kill/1]).
 -export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
--export([commands/0]).
+-export([monitor/1, owner/1, is_open/1, commands/0]).
 
--export_type([command/0, tag/0]).
+-export_type([client/0, command/0, tag/0]).
 
+%% A port, or in tests a process that stands in for one ({@link crema_stand_in}).
+-type client() :: port() | pid().
 -type command() :: 1..255.
 -type tag() :: reference().
 
@@ -45,7 +47,26 @@ open_loaded(Kind) ->
             crema_error:make(system_limit, ["a port could not be opened: ", inspect(Reason)], #{})
     end.
 
--spec close(port()) -> ok.
+%% @doc Its end is told by a 'DOWN', as that of a process.
+-spec monitor(client()) -> reference().
+monitor(Pid) when is_pid(Pid) -> erlang:monitor(process, Pid);
+monitor(Port) -> erlang:monitor(port, Port).
+
+%% @doc The process whose client it is.
+-spec owner(client()) -> pid() | undefined.
+owner(Pid) when is_pid(Pid) ->
+    crema_stand_in:owner(Pid);
+owner(Port) ->
+    case erlang:port_info(Port, connected) of
+        {connected, Owner} -> Owner;
+        undefined -> undefined
+    end.
+
+-spec is_open(client()) -> boolean().
+is_open(Pid) when is_pid(Pid) -> is_process_alive(Pid);
+is_open(Port) -> erlang:port_info(Port, id) =/= undefined.
+
+-spec close(client()) -> ok.
 close(Port) ->
     try port_close(Port) of
         true -> ok
@@ -54,14 +75,14 @@ close(Port) ->
     end.
 
 %% @doc Closes a port, whoever owns it.
--spec kill(port()) -> ok.
+-spec kill(client()) -> ok.
 kill(Port) ->
     true = exit(Port, kill),
     ok.
 
 %% @doc Carries out a command at once. `{ok, Binary}' is an answer that is not a
 %% term: packed reports.
--spec command(port() | none, command(), iodata()) ->
+-spec command(client() | none, command(), iodata()) ->
     ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
 command(Port, Command, Data) ->
     try port_control(Port, Command, Data) of
@@ -69,22 +90,27 @@ command(Port, Command, Data) ->
         <<131, _/binary>> = Term -> answer(Term);
         Packed -> {packed, Packed}
     catch
-        error:badarg -> closed()
+        error:badarg -> stood_in(Port, fun() -> crema_stand_in:command(Port, Command, Data) end)
     end.
+
+%% What is no open port may be a process that stands in for one.
+-spec stood_in(client() | none, fun(() -> Answer)) -> Answer | crema_error:error().
+stood_in(Pid, Ask) when is_pid(Pid) -> Ask();
+stood_in(_, _Ask) -> closed().
 
 %% @doc Hands over a command and what comes behind it, by reference. It is
 %% answered by a packet only.
--spec send(port() | none, iodata()) -> ok | crema_error:error().
+-spec send(client() | none, iodata()) -> ok | crema_error:error().
 send(Port, Data) ->
     try port_command(Port, Data) of
         true -> ok
     catch
-        error:badarg -> closed()
+        error:badarg -> stood_in(Port, fun() -> crema_stand_in:send(Port, Data) end)
     end.
 
 %% @doc A command that is answered later, waited for. `Cancel' is called when
 %% the time is over: `ok' from it says that no answer will come.
--spec ask(port() | none, fun((binary()) -> {command(), iodata()}), timeout(), Cancel) ->
+-spec ask(client() | none, fun((binary()) -> {command(), iodata()}), timeout(), Cancel) ->
     ok | {ok, term()} | crema_error:error()
 when
     Cancel :: fun((binary()) -> ok | crema_error:error()) | none.
@@ -94,7 +120,7 @@ ask(Port, Command, Timeout, Cancel) ->
     {Number, Data} = Command(Tag),
     case command(Port, Number, Data) of
         ok ->
-            Monitor = erlang:monitor(port, Port),
+            Monitor = monitor(Port),
             Answer =
                 receive
                     {Ref, Bytes} -> answer(Bytes);
@@ -147,7 +173,7 @@ last_answer(Ref, {Code, _}) ->
 
 %% @doc A command that is answered later by `{Ref, Bytes}' in the mailbox: see
 %% {@link answer/1}.
--spec ask_async(port(), command(), fun((binary()) -> iodata())) ->
+-spec ask_async(client(), command(), fun((binary()) -> iodata())) ->
     {ok, tag()} | crema_error:error().
 ask_async(Port, Command, Data) ->
     Ref = make_ref(),

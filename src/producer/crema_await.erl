@@ -11,15 +11,15 @@
 
 %% Stays good after a time-out; only the process that made it may await it.
 -opaque ref() ::
-    {crema_ref, port(), Call :: pos_integer(), one | many, [crema_report:origin()]}
+    {crema_ref, crema_port:client(), Call :: pos_integer(), one | many, [crema_report:origin()]}
     | crema_claims:ref().
 
--spec ref(port(), pos_integer(), crema_report:origins()) -> ref().
+-spec ref(crema_port:client(), pos_integer(), crema_report:origins()) -> ref().
 ref(Port, Call, {Shape, Origins}) ->
     {crema_ref, Port, Call, Shape, Origins}.
 
 %% @doc Reports that come with that tag, for so long; then they are kept.
--spec reports(port(), reference(), pos_integer(), timeout(), crema_report:origins()) ->
+-spec reports(crema_port:client(), reference(), pos_integer(), timeout(), crema_report:origins()) ->
     crema_report:result() | {ok, [crema_report:result()]}.
 reports(Port, Ref, Call, Timeout, Origins) ->
     receive
@@ -31,7 +31,9 @@ reports(Port, Ref, Call, Timeout, Origins) ->
         end
     end.
 
--spec last_look(reference(), crema_error:reason(), port(), pos_integer(), crema_report:origins()) ->
+-spec last_look(
+    reference(), crema_error:reason(), crema_port:client(), pos_integer(), crema_report:origins()
+) ->
     crema_report:result() | {ok, [crema_report:result()]}.
 last_look(Ref, Reason, Port, Call, Origins) ->
     case crema_port:last_answer(Ref, Reason) of
@@ -39,7 +41,7 @@ last_look(Ref, Reason, Port, Call, Origins) ->
         none -> not_final(Port, Call, Origins)
     end.
 
--spec not_final(port(), pos_integer(), crema_report:origins()) -> crema_error:error().
+-spec not_final(crema_port:client(), pos_integer(), crema_report:origins()) -> crema_error:error().
 not_final(Port, Call, Origins) ->
     crema_report:not_final(ref(Port, Call, Origins)).
 
@@ -70,7 +72,7 @@ no_ref({error, _}) ->
 no_ref(_) ->
     <<"not the reference of an asynchronous call">>.
 
--spec look(port(), pos_integer()) -> ok | wait | crema_error:error().
+-spec look(crema_port:client(), pos_integer()) -> ok | wait | crema_error:error().
 look(Port, Call) ->
     crema_port:command(Port, ?CMD_LOOK, <<Call:64>>).
 
@@ -97,7 +99,7 @@ await_many(Refs, Timeout) ->
     await_each(Refs, crema_deadline:in(Timeout), []).
 
 %% A producer that has ended is waited for once: what it has left is there then.
--spec await_each([ref()], crema_deadline:deadline(), [port()]) -> [crema_report:result()].
+-spec await_each([ref()], crema_deadline:deadline(), [crema_port:client()]) -> [crema_report:result()].
 await_each([{crema_ref, Port, _, _, _} = Ref | Rest], Deadline, Ended) ->
     Timeout =
         case lists:member(Port, Ended) of

@@ -24,6 +24,8 @@ start(Producer, Runs) ->
 %% @private The process.
 -spec hand_over(pid(), [run()], pid()) -> no_return().
 hand_over(Producer, Runs, Parent) ->
+    %% Whoever looks for a caller finds the producer.
+    _ = put('$callers', [Producer]),
     Pinned = [{crema_target:at(Target, Producer), Messages} || {Target, Messages} <- Runs],
     {Refs, Refusal} = submit(Pinned, []),
     Accepted = lists:sum([Count || {Count, _} <- Refs]),

@@ -20,7 +20,7 @@
 %% @doc The port of a producer's client for that configuration, which is started
 %% if it does not run, and its settings.
 -spec find(pid(), crema_topic_config:config(), timeout()) ->
-    {ok, {port() | none, crema_target:settings()}} | crema_error:error().
+    {ok, {crema_port:client() | none, crema_target:settings()}} | crema_error:error().
 find(Producer, Config, Timeout) ->
     case port(crema_registry:own(Producer, Config)) of
         {ok, _} = Found -> Found;
@@ -28,7 +28,7 @@ find(Producer, Config, Timeout) ->
     end.
 
 -spec ask(pid(), crema_topic_config:config(), timeout()) ->
-    {ok, {port() | none, crema_target:settings()}} | crema_error:error().
+    {ok, {crema_port:client() | none, crema_target:settings()}} | crema_error:error().
 ask(Producer, Config, Timeout) ->
     case crema_producer:own_client(Producer, Config, Timeout) of
         {ok, _} = Started ->
@@ -40,7 +40,7 @@ ask(Producer, Config, Timeout) ->
             Error
     end.
 
--spec port({ok, pid()} | none) -> {ok, {port() | none, crema_target:settings()}} | none.
+-spec port({ok, pid()} | none) -> {ok, {crema_port:client() | none, crema_target:settings()}} | none.
 port({ok, Pid}) ->
     case crema_registry:lookup(Pid) of
         {ok, producer, Port, Settings, _} -> {ok, {Port, Settings}};

@@ -78,8 +78,10 @@ is_librdkafkas(Strategy) ->
     lists:member(Strategy, ?HASHES).
 
 %% @doc Chooses. `skip' leaves a key that is no text for those who check it.
--spec choose(strategy(), {port() | none, Topic :: binary()}, Count :: pos_integer(), term(), term()) ->
-    {ok, choice()} | skip | {fault, key, string()} | {bad_partitioner, unicode:chardata()}.
+-spec choose(strategy(), {crema_port:client() | none, Topic}, Count :: pos_integer(), term(), term()) ->
+    {ok, choice()} | skip | {fault, key, string()} | {bad_partitioner, unicode:chardata()}
+when
+    Topic :: binary().
 choose(random, _, Count, _Key, _Value) ->
     {ok, random(Count)};
 choose(round_robin, {Port, Topic}, Count, _Key, _Value) ->

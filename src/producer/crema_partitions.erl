@@ -21,7 +21,7 @@
 -define(CREATION_MS, 5000).
 -define(AGAIN_MS, 100).
 
--type key() :: {Topic :: binary(), port()}.
+-type key() :: {Topic :: binary(), crema_port:client()}.
 %% In the table: {key(), Count, Checked :: milliseconds | doubted, Next :: integer()},
 %% Next being the number that next/2 gave last.
 -type waiter() :: {gen_server:from(), crema_deadline:deadline()}.
@@ -30,7 +30,7 @@
     asked = #{} :: #{crema_port:tag() => {key(), InDoubt :: boolean()}},
     %% Who waits for a number that is not in the table, and since when.
     waiters = #{} :: #{key() => {Since :: integer(), [waiter()]}},
-    ports = #{} :: #{port() => reference()}
+    ports = #{} :: #{crema_port:client() => reference()}
 }).
 
 %% @doc Called by the application's supervisor, whose table it is.
@@ -104,7 +104,7 @@ ask({Topic, _} = Key, Variant, Deadline) ->
     end.
 
 %% @doc 0, 1, 2 and so on for those who ask for a topic's, whoever they are.
--spec next(port() | none, Topic :: binary()) -> non_neg_integer().
+-spec next(crema_port:client() | none, Topic :: binary()) -> non_neg_integer().
 next(Port, Topic) ->
     try
         ets:update_counter(?TABLE, {Topic, Port}, {4, 1})
@@ -136,11 +136,11 @@ init([]) ->
     {ok, lists:foldl(fun watch/2, #state{}, Ports)}.
 
 %% A client's numbers go with its port.
--spec watch(port(), #state{}) -> #state{}.
+-spec watch(crema_port:client(), #state{}) -> #state{}.
 watch(Port, #state{ports = Ports} = State) when is_map_key(Port, Ports) ->
     State;
 watch(Port, #state{ports = Ports} = State) ->
-    State#state{ports = Ports#{Port => erlang:monitor(port, Port)}}.
+    State#state{ports = Ports#{Port => crema_port:monitor(Port)}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, term(), #state{}}.
@@ -175,7 +175,7 @@ handle_info({Ref, Bytes}, #state{asked = Asked} = State) when is_map_key(Ref, As
     {noreply, answered(Key, InDoubt, told(crema_port:answer(Bytes)), State#state{asked = Rest})};
 handle_info({again, Key}, #state{waiters = Waiters} = State) when is_map_key(Key, Waiters) ->
     {noreply, question(Key, 0, State)};
-handle_info({'DOWN', _, port, Port, _}, #state{ports = Ports, asked = Asked} = State) ->
+handle_info({'DOWN', _, _, Port, _}, #state{ports = Ports, asked = Asked} = State) ->
     true = ets:match_delete(?TABLE, {{'_', Port}, '_', '_', '_'}),
     Left = State#state{
         ports = maps:remove(Port, Ports),

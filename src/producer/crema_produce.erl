@@ -156,7 +156,7 @@ sync_by({Port, Via, Settings} = Client, Producer, {Shape, Messages} = Given, Opt
 %% A sync call waits for its place and for its reports by the same tag: what
 %% comes first may be the reports already.
 -spec wait_place(
-    port(),
+    crema_port:client(),
     reference(),
     binary(),
     pos_integer(),
@@ -255,7 +255,7 @@ mode(#{report := #{noted := {First, _}}}, Via) ->
     {send, First, crema_packet:to_reporter(Via)};
 mode(_, Via) -> {keep, call_number(), Via}.
 
--spec accepted(crema_packet:mode(), port(), non_neg_integer(), one | many, [
+-spec accepted(crema_packet:mode(), crema_port:client(), non_neg_integer(), one | many, [
     crema_prepare:prepared()
 ]) -> ok | {ok, crema_await:ref()}.
 accepted(keep, Port, Call, Shape, Messages) ->
@@ -297,7 +297,7 @@ tagged({Port, Carried, Settings} = Client, Producer, Call, {Shape, Messages} = G
             Answer
     end.
 
--spec wait_admission(port(), reference(), binary(), timeout()) -> ok | crema_error:error().
+-spec wait_admission(crema_port:client(), reference(), binary(), timeout()) -> ok | crema_error:error().
 wait_admission(Port, Ref, Tag, Timeout) ->
     receive
         {Ref, Bytes} -> crema_port:answer(Bytes)
@@ -313,7 +313,7 @@ wait_admission(Port, Ref, Tag, Timeout) ->
         end
     end.
 
--spec cancel_admission(port(), binary()) -> ok | crema_error:error().
+-spec cancel_admission(crema_port:client(), binary()) -> ok | crema_error:error().
 cancel_admission(Port, Tag) ->
     crema_port:command(Port, ?CMD_CANCEL, <<?CANCEL_ADMISSION, Tag/binary>>).
 
@@ -324,7 +324,7 @@ queue_full(Timeout) ->
 
 %% Small values are in the command; larger ones come behind it, by reference,
 %% which only a port command can do, whose answer is a packet.
--spec submit(port(), iodata(), [binary()]) -> ok | wait | crema_error:error().
+-spec submit(crema_port:client(), iodata(), [binary()]) -> ok | wait | crema_error:error().
 submit(Port, Data, []) ->
     crema_port:command(Port, ?CMD_PRODUCE, Data);
 submit(Port, Data, Behind) ->
@@ -355,7 +355,7 @@ flush_by({Port, _, _} = Client, Producer, Deadline) ->
             Answer
     end.
 
--spec flush_port(port() | none, timeout()) -> ok | crema_error:error().
+-spec flush_port(crema_port:client() | none, timeout()) -> ok | crema_error:error().
 flush_port(Port, Timeout) ->
     crema_port:ask(
         Port,

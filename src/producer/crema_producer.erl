@@ -67,7 +67,7 @@ stop(Producer, Timeout) ->
 -spec hurry(crema_registry:ref(), timeout()) -> ok.
 hurry(Producer, 0) ->
     case {crema_registry:status(Producer), crema_registry:lookup(Producer)} of
-        {{ok, #{state := stopping}}, {ok, producer, Port, _, _}} when is_port(Port) ->
+        {{ok, #{state := stopping}}, {ok, producer, Port, _, _}} when Port =/= none ->
             crema_port:kill(Port);
         _ ->
             ok
@@ -89,7 +89,7 @@ middleware(Producer, Change) ->
     call(Producer, {middleware, Change}, infinity).
 
 %% @private Opens a client for a producer with these parsed options.
--spec open(map()) -> {ok, port(), binary()} | crema_error:error().
+-spec open(map()) -> {ok, crema_port:client(), binary()} | crema_error:error().
 open(Options) ->
     Properties = crema_properties:kafka_properties(producer, Options),
     Limits = [
@@ -98,7 +98,12 @@ open(Options) ->
         {<<"max_unclaimed">>, maps:get(max_unclaimed, Options)}
         | crema_producer_events:limits(Options)
     ],
-    crema_settings:named(crema_client:open(producer, Properties, Limits), Options).
+    Opened =
+        case Options of
+            #{record := false} -> crema_client:open(producer, Properties, Limits);
+            #{} -> crema_recorder:start(Options, Properties, Limits)
+        end,
+    crema_settings:named(Opened, Options).
 
 %% @private What its calls must know.
 -spec settings(crema_client:client(), map()) -> crema_target:settings().
@@ -114,7 +119,7 @@ settings(Client, Options) ->
 %% @private The client of a producer that had none, made if need be. `none':
 %% there is none, nor anything to do with it.
 -spec client(crema_registry:ref(), purpose(), timeout()) ->
-    {ok, port()} | none | crema_error:error().
+    {ok, crema_port:client()} | none | crema_error:error().
 client(Producer, Purpose, Timeout) ->
     call_running(Producer, {client, Purpose}, Timeout).
 

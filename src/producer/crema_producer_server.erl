@@ -12,7 +12,7 @@
     options :: map(),
     client :: crema_client:client(),
     %% none: nobody has used it yet, it was disconnected, or is being reloaded
-    port = none :: port() | none,
+    port = none :: crema_port:client() | none,
     flush_timeout :: timeout(),
     %% the clients of variants that have their own
     own :: crema_own:own(),
@@ -21,7 +21,7 @@
     helpers :: crema_helper:helpers(),
     callbacks :: crema_callbacks:callbacks(),
     %% of this client, and of clients whose callbacks still run
-    reporters = #{} :: #{pid() => port()},
+    reporters = #{} :: #{pid() => crema_port:client()},
     %% callers that wait for the client that is being made; one call each
     waiting = #{} :: #{pid() => gen_server:from()},
     %% clients that were disconnected and are being wound up
@@ -111,7 +111,7 @@ handle_cast(connect, #state{port = none, reload = none, transactions = Transacti
             ok = crema_transactions:client(Transactions, Error),
             {noreply, State}
     end;
-handle_cast({fatal, Reason}, #state{port = Port} = State) when is_port(Port) ->
+handle_cast({fatal, Reason}, #state{port = Port} = State) when Port =/= none ->
     fatal(Reason, State);
 handle_cast(_, State) ->
     {noreply, State}.
@@ -185,7 +185,7 @@ handle_client(Message, #state{client = Client, port = Port} = State) ->
     end.
 
 %% The driver waits with the next reports until these are done with.
--spec told(term(), port() | none, #state{}) -> ok.
+-spec told(term(), crema_port:client() | none, #state{}) -> ok.
 told({reports, _, _, _, _} = Reports, Port, #state{client = Client}) ->
     ok = crema_producer_events:reports(Reports, crema_client:metadata(Client)),
     _ = crema_port:command(Port, ?CMD_TALLIED, <<>>),
@@ -196,7 +196,7 @@ told(_, _, _) ->
 %% A client that was given up has its last reports told; what else it says is of
 %% no interest any more.
 -spec left(term(), #state{}) -> ok.
-left({crema_event, Port, Bytes}, State) when is_port(Port) ->
+left({crema_event, Port, Bytes}, State) ->
     told(crema_port:event(Bytes), Port, State);
 left(_, _) ->
     ok.
@@ -221,9 +221,9 @@ terminate(Reason, #state{flush_timeout = Timeout} = Before) ->
     Deadline = crema_deadline:in(Timeout),
     ok = crema_helper:drain(Deadline, Helpers),
     ok = crema_own:stop(crema_deadline:left(Deadline), Own),
-    _ = is_port(Port) andalso flush(Reason, Deadline, State),
+    _ = Port =/= none andalso flush(Reason, Deadline, State),
     ok = crema_transactions:stop(State#state.transactions, 0),
-    _ = is_port(Port) andalso crema_client:close(Port, Deadline),
+    _ = Port =/= none andalso crema_client:close(Port, Deadline),
     ok = crema_own:await(Deadline, Own),
     ok = finish_callbacks(Deadline, State),
     ok = all_left(Stopping),
@@ -265,7 +265,7 @@ format_status(Status) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 client_for(Purpose, From, #state{renewal = {Phase, _, _}} = State) when Phase =/= trial ->
     wait_for_client(Purpose, From, State);
-client_for(_, _From, #state{port = Port} = State) when is_port(Port) ->
+client_for(_, _From, #state{port = Port} = State) when Port =/= none ->
     {reply, {ok, Port}, State};
 client_for(Purpose, From, #state{reload = {_, _}} = State) ->
     wait_for_client(Purpose, From, State);
@@ -293,7 +293,7 @@ connect(State) ->
         Error -> Error
     end.
 
--spec connected(port(), #state{}) -> #state{}.
+-spec connected(crema_port:client(), #state{}) -> #state{}.
 connected(Port, #state{options = Options, client = Client} = State) ->
     New = crema_client:set(#{}, crema_client:attach(Port, Options, Client)),
     Connected = start_reporter(Port, State#state{port = Port, client = New}),
@@ -348,7 +348,7 @@ disconnect(Why, #state{port = Port} = State) ->
 take_over(Trial, #state{port = none, reload = none} = State) ->
     taken_over(Trial, State);
 take_over(Trial, #state{port = Port, flush_timeout = Timeout, transactions = Transactions} = State) ->
-    case is_port(Port) andalso crema_port:command(Port, ?CMD_DRAIN, <<>>) of
+    case Port =/= none andalso crema_port:command(Port, ?CMD_DRAIN, <<>>) of
         ok ->
             ok = crema_transactions:client(Transactions, none),
             {ok, Ref} = crema_port:ask_async(Port, ?CMD_FLUSH, fun(Tag) -> Tag end),
@@ -367,7 +367,7 @@ taken_over(Trial, #state{port = Old, client = Client} = State) ->
     Free = State#state{options = Options, client = crema_client:detach(Client), renewal = none},
     ok = crema_own:renew(Options),
     #state{client = New} = Connected = connected(crema_renewal:port(Trial), Free),
-    _ = is_port(Old) andalso crema_client:close_async(Old),
+    _ = Old =/= none andalso crema_client:close_async(Old),
     Told = crema_client:connected(New),
     ok = crema_renewal:done(crema_client:metadata(Told), Trial),
     Connected#state{client = Told}.
@@ -380,7 +380,7 @@ not_renewed(Reason, #state{renewal = {_, _, Trial}} = State) ->
 %% ---- callbacks ----------------------------------------------------------------------
 
 %% Of a client that is closed nobody can hear any more.
--spec start_reporter(port(), #state{}) -> #state{}.
+-spec start_reporter(crema_port:client(), #state{}) -> #state{}.
 start_reporter(Port, #state{callbacks = Callbacks, reporters = Reporters} = State) ->
     case crema_reporter:start(Port, name(State), Callbacks) of
         {ok, Pid} -> State#state{reporters = Reporters#{Pid => Port}};

@@ -95,7 +95,9 @@ status(?STATUS_PERSISTED) -> persisted.
 
 %% @doc What a `{crema_reports, _, _}' message holds.
 -spec tagged(term()) -> [{Tag :: non_neg_integer(), result()}] | ignored.
-tagged({crema_reports, Port, Packed}) when is_port(Port), is_binary(Packed) ->
+tagged({crema_reports, Client, Packed}) when
+    is_port(Client) orelse is_pid(Client), is_binary(Packed)
+->
     [
         {Tag, result(Report, {undefined, none})}
      || {Tag, Report} <- crema_packet:tagged_reports(Packed)

@@ -16,7 +16,7 @@
 
 -record(state, {
     producer :: pid(),
-    port :: port(),
+    port :: crema_port:client(),
     name :: term(),
     callbacks :: crema_callbacks:callbacks(),
     %% those with later tags are this client's, or nobody's yet
@@ -29,7 +29,7 @@
 %% @doc Starts a reporter for a client that the calling process owns, linked to
 %% it. When one died the next goes on where it stopped, but what it was calling
 %% back is not repeated. `closed' when the client is.
--spec start(port(), Name :: term(), crema_callbacks:callbacks()) ->
+-spec start(crema_port:client(), Name :: term(), crema_callbacks:callbacks()) ->
     {ok, pid()} | {error, term()}.
 start(Port, Name, Callbacks) ->
     %% Not start_link: it shall not end with its parent.
@@ -74,7 +74,7 @@ has_ended(Monitor, Timeout) ->
     after Timeout -> false
     end.
 
--spec init({pid(), port(), term(), crema_callbacks:callbacks()}) ->
+-spec init({pid(), crema_port:client(), term(), crema_callbacks:callbacks()}) ->
     {ok, #state{}} | {stop, term()}.
 init({Producer, Port, Name, Callbacks}) ->
     process_flag(trap_exit, true),

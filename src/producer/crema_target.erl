@@ -39,7 +39,7 @@
     callbacks => crema_callbacks:callbacks()
 }.
 %% The port, what its calls carry, and what the producer's options say of calls.
--type client() :: {port() | none, crema_packet:via(), settings()}.
+-type client() :: {crema_port:client() | none, crema_packet:via(), settings()}.
 
 %% @doc The client to command. One that is not there has no port: a command is
 %% answered as by one that was closed, and {@link again/4} finds the next.
@@ -65,12 +65,8 @@ client(Target) ->
 -spec process(target()) -> pid() | undefined.
 process({crema_variant, _, _, _, _} = Variant) -> process(crema_variant:producer(Variant));
 process({crema_topic, _, _} = Handle) -> process(crema_topic:producer(Handle));
-process({crema_transaction, _, _, _, {Port, _, _}}) -> owner(erlang:port_info(Port, connected));
+process({crema_transaction, _, _, _, {Port, _, _}}) -> crema_port:owner(Port);
 process(Producer) -> crema_registry:whereis_name(Producer).
-
--spec owner({connected, pid()} | undefined) -> pid() | undefined.
-owner({connected, Pid}) -> Pid;
-owner(undefined) -> undefined.
 
 %% @doc The producer beside which what works for a target stands, by that key:
 %% always the same one of a pool's.
@@ -220,7 +216,7 @@ again(Target, {Closed, _, _} = Client, Purpose, Timeout) ->
             made(Target, Closed, crema_producer:client(Target, Purpose, Timeout))
     end.
 
--spec made(target(), port() | none, {ok, port()} | none | crema_error:error()) ->
+-spec made(target(), crema_port:client() | none, {ok, crema_port:client()} | none | crema_error:error()) ->
     {ok, client()} | none | crema_error:error().
 made(Target, Closed, {ok, _}) ->
     case find(Target) of
@@ -283,7 +279,7 @@ of_pool(Members) ->
     end.
 
 %% The first from there on that takes calls, or the nearest that will.
--spec next(tuple(), port() | none) -> target().
+-spec next(tuple(), crema_port:client() | none) -> target().
 next(Members, Closed) ->
     Nearest = pick(Members),
     {Before, From} = lists:splitwith(
@@ -292,7 +288,7 @@ next(Members, Closed) ->
     Order = From ++ Before,
     hd([Member || Member <- Order, takes_calls(Member, Closed)] ++ Order).
 
--spec takes_calls(target(), port() | none) -> boolean().
+-spec takes_calls(target(), crema_port:client() | none) -> boolean().
 takes_calls(Member, Closed) ->
     ok = forget(Member),
     case find(Member) of
@@ -304,7 +300,7 @@ takes_calls(Member, Closed) ->
         {ok, {Closed, _, _}} ->
             false;
         {ok, {Port, _, _}} ->
-            erlang:port_info(Port, id) =/= undefined;
+            crema_port:is_open(Port);
         {error, _} ->
             false
     end.

@@ -105,7 +105,7 @@ client({crema_variant, _, Over, Config, own}, Pid, {_, Via, Settings}) ->
             Error
     end.
 
--spec number(port(), crema_topic_config:config()) ->
+-spec number(crema_port:client(), crema_topic_config:config()) ->
     {ok, non_neg_integer()} | crema_error:error().
 number(_Port, Config) when map_size(Config) =:= 0 ->
     {ok, 0};

@@ -100,7 +100,7 @@ tell(Owner, Hidden) ->
 
 %% @doc Tells the client, if there is one, and puts them into its options. `Renewal' is one
 %% that is under way.
--spec change(Renewal :: none | term(), port() | none, hidden(), Options) ->
+-spec change(Renewal :: none | term(), crema_port:client() | none, hidden(), Options) ->
     {ok | crema_error:error(), Options}
 when
     Options :: map().
@@ -120,7 +120,7 @@ own(#{sources := Sources} = Options) ->
 own(Options) ->
     Options.
 
--spec command(port() | none, [{ok, binary()} | {error, atom()}]) -> ok | crema_error:error().
+-spec command(crema_port:client() | none, [{ok, binary()} | {error, atom()}]) -> ok | crema_error:error().
 command(none, [{ok, _}, {ok, _}]) ->
     ok;
 command(Port, [{ok, Username}, {ok, Password}]) ->

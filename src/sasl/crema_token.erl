@@ -14,7 +14,7 @@
 -export_type([keeper/0]).
 
 -record(state, {
-    port :: port(),
+    port :: crema_port:client(),
     %% what all events say; client is the owner
     metadata :: map(),
     %% in a function: it may hold a secret
@@ -48,7 +48,7 @@
 %%
 %% It tells its owner of the first failure, `{crema_token, Pid, Reason}', and that it has a
 %% token again, `{crema_token, Pid, ok}'.
--spec start(port(), Metadata :: map(), Options :: map()) -> keeper() | none.
+-spec start(crema_port:client(), Metadata :: map(), Options :: map()) -> keeper() | none.
 start(Port, Metadata, Options) ->
     case crema_sasl_options:source(Options) of
         none ->
@@ -87,7 +87,7 @@ stop({Pid, Monitor, _Again}) ->
 -spec init(state()) -> {ok, state()}.
 init(#state{port = Port} = State) ->
     process_flag(trap_exit, true),
-    _ = erlang:monitor(port, Port),
+    _ = crema_port:monitor(Port),
     self() ! call,
     {ok, State}.
 
@@ -115,7 +115,7 @@ handle_info({'EXIT', Runner, _}, #state{runner = {Runner, _, _}} = State) ->
 handle_info({timeout, Limit, limit}, #state{runner = {_, _, Limit}} = State) ->
     Text = io_lib:format("it took longer than ~b ms", [State#state.timeout]),
     {noreply, ended({error, Text}, State)};
-handle_info({'DOWN', _, port, Port, _}, #state{port = Port} = State) ->
+handle_info({'DOWN', _, _, Port, _}, #state{port = Port} = State) ->
     {stop, normal, State};
 handle_info(_, State) ->
     {noreply, State}.
@@ -198,7 +198,7 @@ event(Name, Measured, More, #state{metadata = Metadata}) ->
 
 %% What it returned or raised may hold the token, or what it was got with, and the report of a
 %% process that crashes shows the arguments of calls: so nothing raises here.
--spec call(fun((crema_sasl:about()) -> term()), crema_sasl:about(), port()) -> result().
+-spec call(fun((crema_sasl:about()) -> term()), crema_sasl:about(), crema_port:client()) -> result().
 call(Function, About, Port) ->
     try Function(About) of
         {ok, Token} -> returned(crema_input:pairs(Token), Port);
@@ -246,7 +246,7 @@ kind(Reason) when is_atom(Reason) ->
     [[$\s, Name] || re:run(Name, "^[a-z_]+$", [{capture, none}]) =:= match];
 kind(_) -> [].
 
--spec hand_over(map(), port()) -> result().
+-spec hand_over(map(), crema_port:client()) -> result().
 hand_over(Token, Port) ->
     Now = erlang:system_time(millisecond),
     case {texts(Token), expires_at(Token, Now)} of

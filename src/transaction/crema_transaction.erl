@@ -106,7 +106,7 @@ is_option(_, _) -> false.
 -spec handle(Entered, crema_target:target(), pid(), crema_target:client()) ->
     {ok | joined, handle()} | crema_error:error()
 when
-    Entered :: {ok | joined, crema_transactions:epoch(), port()} | crema_error:error().
+    Entered :: {ok | joined, crema_transactions:epoch(), crema_port:client()} | crema_error:error().
 handle({How, Epoch, Port}, _Producer, Pid, {Port, Via, Settings}) ->
     Client = {Port, crema_packet:in_transaction(Via, Epoch), maps:remove(transactions, Settings)},
     {How, {crema_transaction, Pid, self(), Epoch, Client}};
@@ -336,7 +336,7 @@ group_metadata(Consumer) ->
 
 %% @doc The same for work on some of its slots: `stale_assignment' when the member
 %% does not have them all any more.
--spec group_metadata(port(), [crema_slots:id()]) -> {ok, metadata()} | crema_error:error().
+-spec group_metadata(crema_port:client(), [crema_slots:id()]) -> {ok, metadata()} | crema_error:error().
 group_metadata(Port, Slots) ->
     Packed = <<(length(Slots)):32, <<<<Slot:64>> || Slot <- Slots>>/binary>>,
     Command = fun(Tag) -> {?CMD_GROUP_METADATA, [Packed, Tag]} end,

@@ -33,7 +33,7 @@
 }).
 
 -record(data, {
-    port = none :: none | port(),
+    port = none :: none | crema_port:client(),
     %% of the events
     metadata :: map(),
     options :: crema_transactions:options(),
@@ -68,7 +68,7 @@ init({#{client := Producer} = Metadata, Options}) ->
     {ok, gone, #data{metadata = Metadata, options = Options}}.
 
 -spec gone(gen_statem:event_type(), term(), data()) -> result().
-gone(cast, {client, Port}, #data{left = false} = Data) when is_port(Port) ->
+gone(cast, {client, Port}, #data{left = false} = Data) when not is_tuple(Port), Port =/= none ->
     run(#command{what = init}, Data#data{port = Port, trouble = none}, []);
 gone(cast, {client, {error, Reason}}, #data{turns = Turns} = Data) ->
     {keep_state, Data#data{turns = crema_turns:clear(Turns), trouble = Reason},
@@ -205,7 +205,7 @@ place_of(Pid, #data{ended = Ended}) ->
     end.
 
 -spec nested(join | alone, inside | ended, data()) ->
-    {joined, crema_transactions:epoch(), port()} | crema_error:error().
+    {joined, crema_transactions:epoch(), crema_port:client()} | crema_error:error().
 nested(join, inside, #data{port = Port, open = #open{epoch = Epoch}}) -> {joined, Epoch, Port};
 nested(join, ended, _Data) -> crema_transaction_error:stale();
 nested(alone, _, _Data) -> crema_transaction_error:nested().

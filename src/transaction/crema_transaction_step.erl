@@ -23,7 +23,7 @@
 -define(REQUEST_MS, 60000).
 -define(MARGIN_MS, 5000).
 
--spec ask(port(), step()) -> {ok, crema_port:tag()} | crema_error:error().
+-spec ask(crema_port:client(), step()) -> {ok, crema_port:tag()} | crema_error:error().
 ask(Port, {send_offsets, {Metadata, Offsets}}) ->
     crema_port:ask_async(Port, ?CMD_SEND_OFFSETS, fun(Tag) ->
         term_to_binary({Tag, Metadata, Offsets, ?OFFSETS_MS})
@@ -41,7 +41,8 @@ ask(Port, first_report) ->
     _ = crema_port:ask_async(Port, ?CMD_FLUSH, fun(Tag) -> Tag end),
     transact(Port, ?TRANSACT_FIRST_REPORT, 0).
 
--spec transact(port(), byte(), non_neg_integer()) -> {ok, crema_port:tag()} | crema_error:error().
+-spec transact(crema_port:client(), byte(), non_neg_integer()) ->
+    {ok, crema_port:tag()} | crema_error:error().
 transact(Port, What, Epoch) ->
     crema_port:ask_async(Port, ?CMD_TRANSACT, fun(Tag) -> <<What, Epoch:32, Tag/binary>> end).
 

@@ -40,7 +40,7 @@ start_link(_Metadata, _Options) ->
     none.
 
 %% @doc The producer has a new client, or none any more, or could not open one.
--spec client(pid() | none, port() | none | crema_error:error()) -> ok.
+-spec client(pid() | none, crema_port:client() | none | crema_error:error()) -> ok.
 client(none, _) -> ok;
 client(Pid, Client) -> gen_statem:cast(Pid, {client, Client}).
 
@@ -66,7 +66,7 @@ stop(Pid, Timeout) ->
 %% @doc Waits for the caller's turn. `joined': the transaction is the caller's
 %% already.
 -spec enter(crema_target:target(), pid(), join | alone, Wait, AbortWait) ->
-    {ok | joined, epoch(), port()} | crema_error:error()
+    {ok | joined, epoch(), crema_port:client()} | crema_error:error()
 when
     Wait :: default | timeout(),
     AbortWait :: default | non_neg_integer().

@@ -1,0 +1,35 @@
+%% @private A process that stands in for a client's port, in tests: it is commanded
+%% through crema_port as a port is, by the same bytes, and answers as one.
+-module(crema_stand_in).
+
+-export([command/3, send/2, owner/1]).
+
+%% A gen_server that gets `{command, Command, Bytes, Family}' and
+%% `{send, Bytes, Family}', whose answers are those of {@link crema_port:command/3},
+%% and `owner'.
+
+-spec command(pid(), crema_port:command(), iodata()) ->
+    ok | wait | {ok, term()} | {packed, binary()} | crema_error:error().
+command(Pid, Command, Data) ->
+    call(Pid, {command, Command, iolist_to_binary(Data), crema_family:of_self()}).
+
+%% @doc A PRODUCE with values behind it.
+-spec send(pid(), iodata()) -> ok | crema_error:error().
+send(Pid, Data) ->
+    call(Pid, {send, iolist_to_binary(Data), crema_family:of_self()}).
+
+%% @doc Whose client it is.
+-spec owner(pid()) -> pid() | undefined.
+owner(Pid) ->
+    case call(Pid, owner) of
+        Owner when is_pid(Owner) -> Owner;
+        {error, _} -> undefined
+    end.
+
+-spec call(pid(), term()) -> term().
+call(Pid, Request) ->
+    try
+        gen_server:call(Pid, Request, infinity)
+    catch
+        exit:_ -> crema_error:make(closed, "the client is closed", #{})
+    end.
