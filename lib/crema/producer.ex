@@ -64,6 +64,8 @@ defmodule Crema.Producer do
       (`Crema.buffer/2`) flushes itself, and `:buffer_age` (0 ms), the age of its first message at
       which it does, unless 0
     * `:buffer_report`, a function of the outcome of such a flush, or `{module, function, args}`
+    * `:record` (`false`), for tests: `true`, or a map with topics' numbers of partitions (4 else).
+      Messages are recorded (see `Crema.Test`) and not sent, and there need be no broker
 
   Of a producer with a `transactional.id` (see `Crema.transaction/3`):
 

@@ -171,20 +171,18 @@ fail(Code) ->
 fail(Code, Options) when is_atom(Code) ->
     ok = checked(Options, [times, match, status]),
     What =
-        case number(Code) of
-            _ when Code =:= queue_full -> {refuse, Code};
-            {ok, Number} -> {fail, Code, Number, status(maps:get(status, Options, not_persisted))};
-            error -> {refuse, Code}
+        case is_map_key(Code, crema_error_table:own()) of
+            true -> {refuse, Code};
+            false -> {fail, Code, number(Code), status(maps:get(status, Options, not_persisted))}
         end,
     crema_recordings:rule(rule(What, Options, 1)).
 
--spec number(crema_error:code()) -> {ok, integer()} | error.
+-spec number(crema_error:code()) -> integer().
 number(Code) ->
     Is = fun(Number) -> {error, {Known, _}} = crema_anchor:error_of(Number, #{}), Known =:= Code end,
-    case {lists:search(Is, ?CODES), is_map_key(Code, crema_error:hints())} of
-        {{value, Number}, _} -> {ok, Number};
-        {false, true} -> error;
-        {false, false} -> erlang:error({unknown_code, Code})
+    case lists:search(Is, ?CODES) of
+        {value, Number} -> Number;
+        false -> erlang:error({unknown_code, Code})
     end.
 
 -spec status(term()) -> byte().

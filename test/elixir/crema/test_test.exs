@@ -1,0 +1,113 @@
+defmodule Crema.TestTest do
+  use ExUnit.Case, async: true
+  import Crema.Test
+
+  setup_all do
+    producer = start_supervised!({Crema.Producer, record: true})
+    {:ok, producer: producer, stranger: start_supervised!({Crema.TestTest.Stranger, producer})}
+  end
+
+  test "a pattern binds its variables, and fields are compared", %{producer: producer} do
+    key = "ada"
+    Crema.produce!(producer, %{topic: "orders", key: key, value: nil, headers: %{"a" => nil}})
+
+    assert %{offset: 0} = assert_produced(%{topic: "orders", key: ^key, headers: headers})
+    assert headers == [{"a", nil}]
+    assert_produced(%{value: value} when is_nil(value))
+    assert value == nil
+
+    assert %{key: "ada"} =
+             assert_produced(topic: :orders, key: String.downcase("ADA"), value: nil)
+
+    refute_produced(topic: "refunds")
+    refute_produced(%{key: "a" <> rest} when rest == "nn")
+    assert [%{key: "ada"}] = produced(topic: "orders")
+    assert [] = produced(&(&1.value != nil))
+  end
+
+  test "what is missed, or found, is told with what there is", %{producer: producer} do
+    none = assert_raise ExUnit.AssertionError, fn -> assert_produced(%{topic: "none"}) end
+    assert none.message =~ ~s(%{topic: "none"})
+    assert none.message =~ "This test has produced nothing."
+
+    Crema.produce!(producer, %{topic: "orders", key: "ada"})
+    fail(:msg_timed_out, match: [key: "bob"])
+    assert {:error, {:msg_timed_out, _}} = Crema.produce(producer, %{topic: "orders", key: "bob"})
+    other = assert_raise ExUnit.AssertionError, fn -> assert_produced(topic: "other") end
+    assert other.message =~ ~r/These are produced:\n    %{.*key: "ada"/
+    assert other.message =~ ~r/These are failed:\n    %{.*error: :msg_timed_out.*key: "bob"/
+    found = assert_raise ExUnit.AssertionError, fn -> refute_produced(%{key: "a" <> _}) end
+    assert found.message =~ ~r/It is\n    %{.*key: "ada"/
+  end
+
+  test "tasks, their tasks and supervised children are the test's own", %{producer: producer} do
+    produce = fn key -> Crema.produce!(producer, %{topic: "t", key: key}) end
+    Task.await(Task.async(fn -> Task.await(Task.async(fn -> produce.("task") end)) end))
+    supervisor = start_supervised!(Task.Supervisor)
+    Task.await(Task.Supervisor.async_nolink(supervisor, fn -> produce.("supervised") end))
+    start_supervised!({Task, fn -> produce.("child") end})
+
+    for key <- ["task", "supervised", "child"], do: assert_produced([key: key], 5_000)
+  end
+
+  test "strangers are not, unless allowed", %{stranger: stranger} do
+    :ok = GenServer.call(stranger, "before")
+    allow(stranger)
+    :ok = GenServer.call(stranger, "after")
+    assert ["after"] = for(message <- produced(), do: message.key)
+  end
+
+  test "calls are failed and late as they are told", %{producer: producer} do
+    delay(20, times: 1)
+    {:ok, ref} = Crema.produce_async(producer, %{topic: "t", value: "late"})
+    assert [%{value: "late"}] = pending()
+    assert_produced(%{value: "late"}, 5_000)
+    assert %{offset: 0} = Crema.await!(ref)
+
+    fail(:topic_authorization_failed, match: &(&1.key == nil), status: :possibly_persisted)
+
+    assert {:error, {:topic_authorization_failed, %{status: :possibly_persisted}}} =
+             Crema.produce(producer, %{topic: "t"})
+
+    reset()
+    assert {[], []} = {produced(), failed()}
+  end
+
+  for n <- 1..3 do
+    test "side by side #{n}", %{producer: producer} do
+      for i <- 1..200,
+          do: Crema.produce!(producer, %{topic: "t", key: "#{unquote(n)}", value: "#{i}"})
+
+      assert Enum.map(produced(), & &1.value) == Enum.map(1..200, &"#{&1}")
+    end
+  end
+
+  test "transactions are all or nothing" do
+    opts = [record: true, kafka: ["transactional.id": "#{inspect(__MODULE__)}"]]
+    producer = start_supervised!({Crema.Producer, opts})
+
+    assert {:aborted, :why} =
+             Crema.transaction(producer, fn transaction ->
+               Crema.produce!(transaction, %{topic: "t", value: "no"})
+               Crema.abort(transaction, :why)
+             end)
+
+    refute_produced(topic: "t")
+    assert [%{value: "no"}] = aborted()
+  end
+
+  defmodule Stranger do
+    use GenServer
+
+    def start_link(producer), do: GenServer.start_link(__MODULE__, producer)
+
+    @impl true
+    def init(producer), do: {:ok, producer}
+
+    @impl true
+    def handle_call(key, _from, producer) do
+      Crema.produce!(producer, %{topic: "t", key: key})
+      {:reply, :ok, producer}
+    end
+  end
+end
