@@ -74,12 +74,20 @@
  *   PROBE        {Tag, Address, Port, Host, [{Property, Value}], [Request], Millis}
  *                                                     later: {ok, [{Fact, Value}]} (probe.c)
  *   DESCRIBE     {Tag, Topic | <<>>, 0, Millis}       later: {ok, {[{Id, Host, Port}],
- *                                                     [{Topic, ok | {error, _}, [Leader | -1]}]}};
+ *                                                     [{Topic, ok | {error, _}, [{Partition,
+ *                                                     Leader | -1, Replicas, InSync}]}]}};
  *                                                     with 1 for 0, of all topics
  *   READABLE     {Tag, Topic, Partition, Millis}      later: {ok, true} | {error, _}, of a fetch at
  *                                                     its end; for clients that read nothing else
  *   OPERATIONS   {Tag, Topic, 0, Millis}              later: {ok, [Operation]}, that the user may
  *                                                     carry out; with 1 for 0, of a group
+ *   GROUPS       {Tag, <<>>, 0, Millis}               later: {ok, {[{Group, State}],
+ *                                                     [{error, _}]}}, and why not more
+ *   GROUP        {Tag, Group, 0, Millis}              later: {ok, {State, Assignor, none | {Id,
+ *                                                     Host, Port}, [{ClientId, InstanceId, Host,
+ *                                                     [{Topic, Partition}]}]}}, of its members
+ *   GROUP_OFFSETS {Tag, Group, 0, Millis}             later: {ok, [{Topic, Partition, Offset}]},
+ *                                                     committed by it, to whoever asks
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
  *
@@ -172,6 +180,9 @@
         ROW(DESCRIBE, 73, CLIENT, TERM)                                                            \
         ROW(READABLE, 74, SLOTTED, TERM)                                                           \
         ROW(OPERATIONS, 75, CLIENT, TERM)                                                          \
+        ROW(GROUPS, 76, CLIENT, TERM)                                                              \
+        ROW(GROUP, 77, CLIENT, TERM)                                                               \
+        ROW(GROUP_OFFSETS, 78, CLIENT, TERM)                                                       \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
         ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
 

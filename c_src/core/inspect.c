@@ -3,34 +3,24 @@
  * clients, whether a topic can be read, and what the user may do. librdkafka
  * blocks while it asks, so all of it runs on the query lane.
  */
+#include "inspect.h"
+
 #include <string.h>
 
-#include "client.h"
 #include "list_offsets.h"
 #include "mem.h"
 #include "rdkafka_compat.h"
 
-typedef struct inspect_job {
-        cr_job_t job;
-        cr_tag_t tag;
-        char *name; /* owned: of a topic or group; "" of none */
-        int32_t number;
-        int millis;
-        int64_t deadline;
-        cr_error_t error;
-        cr_writer_t out; /* the answer, unless there is an error */
-} inspect_job_t;
-
 /* The first try's bound, and with it a close's. */
 #define TRY_MS 250
 
-static int left_of(const inspect_job_t *ask) {
+int cr_inspect_left(const cr_inspect_t *ask) {
         int64_t left = ask->deadline - cr_now_ms();
         return left > 0 ? (int)left : 0;
 }
 
-static bool has_time(const inspect_job_t *ask, cr_client_t *client) {
-        return left_of(ask) > 0 && !cr_client_closing(client);
+static bool has_time(const cr_inspect_t *ask, cr_client_t *client) {
+        return cr_inspect_left(ask) > 0 && !cr_client_closing(client);
 }
 
 static void write_brokers(cr_writer_t *out, const struct rd_kafka_metadata *metadata) {
@@ -56,8 +46,14 @@ static void write_topic(cr_writer_t *out, const struct rd_kafka_metadata_topic *
                 cr_write_atom(out, "ok");
         }
         cr_write_list(out, topic->partition_cnt);
-        for (int i = 0; i < topic->partition_cnt; i++)
-                cr_write_integer(out, topic->partitions[i].leader);
+        for (int i = 0; i < topic->partition_cnt; i++) {
+                const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
+                cr_write_tuple(out, 4);
+                cr_write_integer(out, partition->id);
+                cr_write_integer(out, partition->leader);
+                cr_write_integer(out, partition->replica_cnt);
+                cr_write_integer(out, partition->isr_cnt);
+        }
         cr_write_list_end(out);
 }
 
@@ -72,7 +68,7 @@ static void write_description(cr_writer_t *out, const struct rd_kafka_metadata *
 
 /* @locality query lane */
 static void run_describe(cr_client_t *client, cr_job_t *job) {
-        inspect_job_t *ask = (inspect_job_t *)job;
+        cr_inspect_t *ask = (cr_inspect_t *)job;
         const struct rd_kafka_metadata *metadata = NULL;
         rd_kafka_topic_t *topic = NULL;
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -80,7 +76,7 @@ static void run_describe(cr_client_t *client, cr_job_t *job) {
         if (ask->name[0] && !(topic = rd_kafka_topic_new(client->rk, ask->name, NULL)))
                 err = rd_kafka_last_error();
         while (!err && !metadata) {
-                int left = left_of(ask);
+                int left = cr_inspect_left(ask);
                 err = rd_kafka_metadata(client->rk, ask->number, topic, &metadata,
                                         left < patience ? left : patience);
                 patience = cr_longer(patience);
@@ -100,7 +96,7 @@ static void run_describe(cr_client_t *client, cr_job_t *job) {
 }
 
 /* The first thing that comes of the partition: a message, its end, or an error. */
-static rd_kafka_resp_err_t first_of(cr_client_t *client, const inspect_job_t *ask,
+static rd_kafka_resp_err_t first_of(cr_client_t *client, const cr_inspect_t *ask,
                                     rd_kafka_queue_t *queue) {
         rd_kafka_message_t *message = NULL;
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
@@ -115,7 +111,7 @@ static rd_kafka_resp_err_t first_of(cr_client_t *client, const inspect_job_t *as
 
 /* A fetch, which alone asks for the right to read. @locality query lane */
 static void run_readable(cr_client_t *client, cr_job_t *job) {
-        inspect_job_t *ask = (inspect_job_t *)job;
+        cr_inspect_t *ask = (cr_inspect_t *)job;
         rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
         rd_kafka_topic_t *topic = rd_kafka_topic_new(client->rk, ask->name, NULL);
         rd_kafka_resp_err_t err;
@@ -135,15 +131,26 @@ static void run_readable(cr_client_t *client, cr_job_t *job) {
                 cr_write_bool(&ask->out, true);
 }
 
-static void take_operations(inspect_job_t *ask, rd_kafka_event_t *event) {
+rd_kafka_event_t *cr_inspect_wait(cr_client_t *client, cr_inspect_t *ask, rd_kafka_queue_t *queue) {
+        rd_kafka_event_t *event = NULL;
+        while (!event && has_time(ask, client))
+                event = rd_kafka_queue_poll(queue, CR_SLICE_MS);
+        if (event && !rd_kafka_event_error(event))
+                return event;
+        if (event)
+                cr_error_code(&ask->error, rd_kafka_event_error(event),
+                              rd_kafka_event_error_string(event));
+        else
+                cr_error_code(&ask->error, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
+        if (event)
+                rd_kafka_event_destroy(event);
+        return NULL;
+}
+
+static void take_operations(cr_inspect_t *ask, rd_kafka_event_t *event) {
         const rd_kafka_error_t *error = NULL;
         const rd_kafka_AclOperation_t *operations;
         size_t count;
-        if (rd_kafka_event_error(event)) {
-                cr_error_code(&ask->error, rd_kafka_event_error(event),
-                              rd_kafka_event_error_string(event));
-                return;
-        }
         operations = cr_operations(event, ask->number, &count, &error);
         if (error && rd_kafka_error_code(error)) {
                 cr_error_code(&ask->error, rd_kafka_error_code(error),
@@ -158,32 +165,26 @@ static void take_operations(inspect_job_t *ask, rd_kafka_event_t *event) {
 
 /* @locality query lane */
 static void run_operations(cr_client_t *client, cr_job_t *job) {
-        inspect_job_t *ask = (inspect_job_t *)job;
+        cr_inspect_t *ask = (cr_inspect_t *)job;
         rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
         rd_kafka_event_t *event = NULL;
-        if (!cr_ask_operations(client->rk, ask->name, ask->number, left_of(ask), queue)) {
+        if (!cr_ask_operations(client->rk, ask->name, ask->number, cr_inspect_left(ask), queue))
                 cr_error_code(&ask->error, RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, NULL);
-        } else {
-                while (!event && has_time(ask, client))
-                        event = rd_kafka_queue_poll(queue, CR_SLICE_MS);
-                if (event)
-                        take_operations(ask, event);
-                else
-                        cr_error_code(&ask->error, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
-        }
+        else if ((event = cr_inspect_wait(client, ask, queue)))
+                take_operations(ask, event);
         if (event)
                 rd_kafka_event_destroy(event);
         rd_kafka_queue_destroy(queue);
 }
 
-static void inspect_free(inspect_job_t *ask) {
+static void inspect_free(cr_inspect_t *ask) {
         cr_tag_clear(&ask->tag);
         cr_free(ask->name);
         cr_free(ask);
 }
 
 static void done_inspect(cr_client_t *client, cr_job_t *job) {
-        inspect_job_t *ask = (inspect_job_t *)job;
+        cr_inspect_t *ask = (cr_inspect_t *)job;
         if (ask->error.set) {
                 cr_writer_discard(&ask->out);
                 cr_reply_error(client, &ask->tag, &ask->error);
@@ -194,7 +195,7 @@ static void done_inspect(cr_client_t *client, cr_job_t *job) {
 }
 
 /* False when it is not of the form, or there is no memory for it. */
-static bool read_inspect(inspect_job_t *ask, const cr_input_t *in) {
+static bool read_inspect(cr_inspect_t *ask, const cr_input_t *in) {
         cr_reader_t term = cr_reader(in->data, in->size);
         cr_text_t tag, name;
         int64_t number, millis;
@@ -214,9 +215,9 @@ static bool read_inspect(inspect_job_t *ask, const cr_input_t *in) {
                cr_tag_set(&ask->tag, in->caller, tag.bytes, tag.size);
 }
 
-static void inspect(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply,
-                    void (*run)(cr_client_t *, cr_job_t *), bool named) {
-        inspect_job_t *ask = cr_alloc(sizeof(*ask));
+void cr_inspect(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply,
+                void (*run)(cr_client_t *, cr_job_t *), bool named) {
+        cr_inspect_t *ask = cr_alloc(sizeof(*ask));
         if (!ask) {
                 cr_answer_no_memory(client, reply);
                 return;
@@ -238,15 +239,15 @@ static void inspect(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply
 }
 
 void cr_do_DESCRIBE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        inspect(client, in, reply, run_describe, false);
+        cr_inspect(client, in, reply, run_describe, false);
 }
 
 void cr_do_READABLE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         if (!cr_client_reads(client, CR_READS_ALONE, reply))
                 return;
-        inspect(client, in, reply, run_readable, true);
+        cr_inspect(client, in, reply, run_readable, true);
 }
 
 void cr_do_OPERATIONS(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        inspect(client, in, reply, run_operations, true);
+        cr_inspect(client, in, reply, run_operations, true);
 }

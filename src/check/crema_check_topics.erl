@@ -6,9 +6,12 @@
 
 -export([steps/2, rights/1, ask/4]).
 
--export_type([described/0]).
+-export_type([described/0, partition/0]).
 
--type described() :: {binary(), ok | {error, term()}, [Leader :: integer()]}.
+-type described() :: {binary(), ok | {error, term()}, [partition()]}.
+-type partition() :: {
+    Number :: non_neg_integer(), Leader :: integer(), Replicas :: integer(), InSync :: integer()
+}.
 -type answer() :: ok | {ok, term()} | crema_error:error().
 
 -define(OF_TOPIC, 0).
@@ -57,7 +60,8 @@ topic(<<"^", _/binary>> = Pattern, Asked) ->
     end;
 topic(Name, Asked) ->
     case answer(?CMD_DESCRIBE, Name, 0, Asked) of
-        {ok, {_, [{_, ok, Leaders} | _]}} -> {[led(Name, Leaders)], [Name]};
+        {ok, {_, [{_, ok, Partitions} | _]}} ->
+            {[led(Name, [Leader || {_, Leader, _, _} <- Partitions])], [Name]};
         {ok, {_, [{_, {error, _} = Error, _} | _]}} ->
             {error, Reason} = crema_port:error_or(Error),
             {[failed(topics, Name, Reason)], []};
