@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo check-connection test test-fast bench fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast bench fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,6 +15,14 @@ help: ## this list
 build: ## compile all of it
 	@scripts/setup demo
 	rebar3 compile
+
+CLI := _build/crema
+
+cli: ## the command line, one file: CLI=path (_build/crema)
+	@scripts/setup demo
+	@rebar3 compile >/dev/null
+	@scripts/build-cli $(CLI)
+	@echo "$(CLI): $$($(CLI) --version)"
 
 demo: ## count the words of a text; FILE=path, BOOTSTRAP=host:port of your own
 	@scripts/setup demo

@@ -53,14 +53,9 @@ options(["--env", Prefix | Rest], Given) ->
 options(["--deadline", Value | Rest], Given) ->
     options(Rest, Given#{deadline => number(Value)});
 options(["-X", Property | Rest], Given) ->
-    case string:split(Property, "=") of
-        [Name, Value] ->
-            Kafka = pairs(maps:get(kafka, Given, [])),
-            Key = unicode:characters_to_binary(Name),
-            options(Rest, Given#{kafka => lists:keystore(Key, 1, Kafka, {Key, value(Value)})});
-        [_] ->
-            usage(["-X takes PROPERTY=VALUE, not ", Property])
-    end;
+    {Key, Value} = crema_cli_arguments:property(Property),
+    Kafka = pairs(maps:get(kafka, Given, [])),
+    options(Rest, Given#{kafka => lists:keystore(Key, 1, Kafka, {Key, Value})});
 options(["--module", Name | Rest], Given) ->
     options(Rest, maps:merge(Given, of_module(atom(Name))));
 options(["--config", Place | Rest], Given) ->
@@ -80,21 +75,6 @@ number(Value) ->
         {Number, ""} when is_integer(Number) -> Number;
         _ -> usage(["a number of milliseconds is wanted, not ", Value])
     end.
-
-%% A secret is better not on a command line, which everybody may see.
--spec value(string()) -> binary() | crema_secret:secret().
-value("@" ++ File) ->
-    case file:read_file(File) of
-        {ok, Text} -> string:trim(Text, trailing, "\r\n");
-        {error, Reason} -> usage([File, ": ", file:format_error(Reason)])
-    end;
-value("$" ++ Name) ->
-    case os:getenv(Name) of
-        false -> usage(["the variable ", Name, " is not set"]);
-        Text -> unicode:characters_to_binary(Text)
-    end;
-value(Text) ->
-    unicode:characters_to_binary(Text).
 
 %% Only what is known: no atoms are made of what is typed.
 -spec atom(string()) -> atom().

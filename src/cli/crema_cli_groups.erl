@@ -1,0 +1,127 @@
+%% @private `crema groups': which consumer groups there are, and who is in them.
+-module(crema_cli_groups).
+
+-export([run/1]).
+
+-type cluster() :: crema_cli_cluster:cluster().
+
+-spec run(crema_cli_arguments:given()) -> crema_cli:ended().
+run(Given) ->
+    Timeout = crema_cli_given:milliseconds(timeout, Given, 10),
+    {ok, Cluster} = crema_cli:must(crema_cli_cluster:open(crema_cli_given:client(Given), Timeout)),
+    Output = crema_cli_output:open(),
+    {Ended, Last} =
+        case maps:get(groups, Given, []) of
+            [] -> list(Given, Output, Cluster);
+            Names -> crema_cli:each(fun(Name, C) -> describe(Name, Given, Output, C) end, Names, Cluster)
+        end,
+    ok = crema_cli_output:close(Output),
+    ok = crema_cli_cluster:close(Last),
+    Ended.
+
+-spec list(crema_cli_arguments:given(), crema_stdio:output(), cluster()) ->
+    {crema_cli:ended(), cluster()}.
+list(Given, Output, Cluster) ->
+    {Answer, New} = crema_cli_cluster:groups(Cluster),
+    {ok, {Groups, Errors}} = crema_cli:must(Answer),
+    Rows = [[Name, State] || {Name, State} <- lists:sort(Groups)],
+    Columns = [{"GROUP", left, middle}, {"STATE", left, nothing}],
+    ok = crema_cli_output:rows(Output, Given, [group, state], Columns, Rows),
+    lists:foreach(
+        fun({error, {_, #{message := Text}}}) ->
+            crema_cli:tell(["there may be more groups: ", Text])
+        end,
+        Errors
+    ),
+    case Errors of
+        [] -> {ok, New};
+        _ -> {failed, New}
+    end.
+
+-spec describe(binary(), crema_cli_arguments:given(), crema_stdio:output(), cluster()) ->
+    {crema_cli:ended(), cluster()}.
+describe(Asked, Given, Output, Cluster) ->
+    Name = crema_cli_cluster:name(Cluster, Asked),
+    case crema_cli_cluster:group(Name, Cluster) of
+        %% Brokers say this of a group that they do not know.
+        {{ok, {<<"Dead">>, _, _, []}}, New} ->
+            crema_cli:tell(["there is no group ", Name, ", or none of the classic protocol: ",
+                "`crema groups` lists those that are there"]),
+            {failed, New};
+        {{ok, Described}, New} ->
+            ok = described(Name, Described, Given, Output),
+            {ok, New};
+        {{error, {_, #{message := Text}}}, New} ->
+            crema_cli:tell([Name, ": ", Text]),
+            {failed, New}
+    end.
+
+-spec described(binary(), tuple(), crema_cli_arguments:given(), crema_stdio:output()) -> ok.
+described(Name, {State, Assignor, Coordinator, Members}, Given, Output) ->
+    is_map_key(json, Given) orelse
+        crema_cli_output:write(Output, heading(Name, State, Assignor, Coordinator, length(Members))),
+    Rows = [
+        {[Client, text(Instance), text(string:trim(Host, leading, "/"))], lists:sort(Places)}
+     || {Client, Instance, Host, Places} <- lists:sort(Members)
+    ],
+    case {Given, Rows} of
+        {#{json := true}, _} ->
+            Fields = [group, state, client, instance, host, partitions],
+            Objects = [[Name, State | Row] ++ [objects(Places)] || {Row, Places} <- Rows],
+            crema_cli_output:rows(Output, Given, Fields, [], Objects);
+        {_, []} ->
+            ok;
+        {_, _} ->
+            Columns = [
+                {"CLIENT", left, middle}, {"INSTANCE", left, whole}, {"HOST", left, whole},
+                {"PARTITIONS", left, middle}
+            ],
+            Shown = [Row ++ [shares(Places)] || {Row, Places} <- Rows],
+            crema_cli_output:rows(Output, Given, [], Columns, Shown)
+    end.
+
+-spec objects([crema_cli_cluster:place()]) -> [#{atom() => binary() | non_neg_integer()}].
+objects(Places) ->
+    [#{topic => Topic, partition => Partition} || {Topic, Partition} <- Places].
+
+-spec heading(binary(), binary(), binary(), none | tuple(), non_neg_integer()) -> iodata().
+heading(Name, State, Assignor, Coordinator, Members) ->
+    [
+        [Name, ": ", State, ", "],
+        [[Assignor, ", "] || Assignor =/= <<>>],
+        [
+            ["coordinator ", integer_to_list(Id), " at ", Host, $:, integer_to_list(Port), ", "]
+         || {Id, Host, Port} <- [Coordinator]
+        ],
+        case Members of
+            1 -> "1 member\n";
+            _ -> [integer_to_list(Members), " members\n"]
+        end
+    ].
+
+-spec text(binary()) -> binary() | none.
+text(<<>>) -> none;
+text(Text) -> Text.
+
+%% orders:0-3,7 payments:1
+-spec shares([crema_cli_cluster:place()]) -> binary() | none.
+shares([]) ->
+    none;
+shares(Places) ->
+    iolist_to_binary(lists:join($\s, [
+        [Topic, $:, runs([P || {T, P} <- Places, T =:= Topic])]
+     || Topic <- lists:usort([Topic || {Topic, _} <- Places])
+    ])).
+
+-spec runs([non_neg_integer()]) -> iolist().
+runs(Numbers) ->
+    lists:join($,, [run_of(Run) || Run <- lists:foldr(fun run_with/2, [], Numbers)]).
+
+-spec run_with(non_neg_integer(), [{non_neg_integer(), non_neg_integer()}]) ->
+    [{non_neg_integer(), non_neg_integer()}].
+run_with(Number, [{First, Last} | Rest]) when Number + 1 =:= First -> [{Number, Last} | Rest];
+run_with(Number, Runs) -> [{Number, Number} | Runs].
+
+-spec run_of({non_neg_integer(), non_neg_integer()}) -> iolist().
+run_of({Only, Only}) -> integer_to_list(Only);
+run_of({First, Last}) -> [integer_to_list(First), $-, integer_to_list(Last)].
