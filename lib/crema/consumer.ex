@@ -232,6 +232,11 @@ defmodule Crema.Consumer do
         Crema.Consumer.start_link(__MODULE__, unquote(defaults), opts)
       end
 
+      @doc false
+      def __crema_options__(opts) do
+        Crema.Consumer.__options__(__MODULE__, unquote(defaults), opts)
+      end
+
       defoverridable child_spec: 1, start_link: 0, start_link: 1
     end
   end
@@ -268,6 +273,13 @@ defmodule Crema.Consumer do
   @spec start_link(module, options, options) :: {:ok, pid} | {:error, term}
   def start_link(module, defaults, opts) do
     module |> with_handler(defaults, opts) |> Crema.Options.drop_child() |> start_link()
+  end
+
+  # For tests, which give it messages without a consumer.
+  @doc false
+  @spec __options__(module, options, options) :: map
+  def __options__(module, defaults, opts) do
+    module |> with_handler(defaults, opts) |> Crema.Options.drop_child()
   end
 
   defp with_handler(module, defaults, opts) do

@@ -149,6 +149,104 @@ defmodule Crema.Test do
     end)
   end
 
+  # ---- handlers ----
+
+  @typedoc "What `handle/3` returns."
+  @type handled :: %{
+          verdicts: [atom | tuple],
+          acked: [offset :: integer],
+          produced: [map],
+          left: [Crema.Message.t()],
+          next: :continue | {:wait, millis :: non_neg_integer} | :stop | :crash,
+          state: term,
+          messages: [Crema.Message.t()]
+        }
+
+  @doc """
+  Gives made-up messages to a handler, as a consumer would, but in the process of the test.
+
+      handled = handle(MyApp.OrderHandler, [%{key: "ada", value: "1"}, "2"], retries: 1)
+      assert [:ack, {:error, :bad_order}, {:error, :bad_order}] = handled.verdicts
+      assert [0] = handled.acked
+
+  A message is a map of `:key`, `:value`, `:headers`, `:timestamp` and `:offset`, or a value alone. A
+  handler is whatever a consumer takes; one with `use Crema.Consumer` has the options that it says
+  there.
+
+  The options are those of `Crema.Consumer`, none of which is required, and
+
+    * `:topic`, `:partition`, and the `:offset` of the first message
+    * `:state`, to begin with that instead of what `init/2` returns
+    * `:retries` (0), how often it goes on at once where a consumer would wait
+
+  It returns
+
+    * `:verdicts`, what the handler returned each time, without its state; `{:crash, class, reason}`
+      when it raised
+    * `:acked`, the offsets that are acknowledged
+    * `:left`, the messages that it was not given, or is to be given again
+    * `:next`, what a consumer would do now: `:continue`, `{:wait, millis}`, `:stop` or `:crash`
+    * `:produced`, what came of the messages with `commit: :exactly_once`
+    * `:state`, and `:messages`, all of them, for `assert_acked/2`
+
+  Dead letters are recorded: `assert_produced topic: "orders-dead"`.
+  """
+  @spec handle(:crema_handler.definition(), [map | keyword | iodata], keyword | map) :: handled
+  def handle(handler, messages, opts \\ []) do
+    opts = handler_options(handler, Map.new(opts))
+    {handler, opts} = Map.pop(opts, :handler, handler)
+    :crema_test.handle(handler, Enum.map(messages, &fields/1), Crema.Options.for_elixir(opts))
+  end
+
+  defp handler_options(handler, opts) do
+    if is_atom(handler) and Code.ensure_loaded?(handler) and
+         function_exported?(handler, :__crema_options__, 1),
+       do: handler.__crema_options__(opts),
+       else: opts
+  end
+
+  defp fields(%_{} = message),
+    do: message |> Map.take([:key, :value, :headers, :timestamp, :offset])
+
+  defp fields([{name, _} | _] = fields) when is_atom(name), do: Map.new(fields)
+  defp fields(other), do: other
+
+  @doc """
+  Asserts that a message (or each of several) that `handle/3` has made up is acknowledged, or will be
+  within the time (ms).
+  """
+  @spec assert_acked(map | [map], timeout) :: :ok
+  def assert_acked(messages, timeout \\ 0) do
+    :crema_test.assert_acked(messages, timeout)
+  rescue
+    error in ErlangError ->
+      case error.original do
+        {:not_acked, %{message: message, state: state}} ->
+          raise_assertion(
+            "This message is not acknowledged, but #{inspect(state)}:\n#{line(message)}"
+          )
+
+        _ ->
+          reraise error, __STACKTRACE__
+      end
+  end
+
+  @doc "Asserts that a message is not acknowledged, nor will be within the time (ms)."
+  @spec refute_acked(map, timeout) :: :ok
+  def refute_acked(message, timeout \\ 0) do
+    :crema_test.refute_acked(message, timeout)
+  rescue
+    error in ErlangError ->
+      case error.original do
+        {:acked, _} -> raise_assertion("This message is acknowledged:\n#{line(message)}")
+        _ -> reraise error, __STACKTRACE__
+      end
+  end
+
+  @doc "What has become of a message by now: `:waiting`, `:acked` or `{:nacked, reason}`."
+  @spec ack_state(map) :: :waiting | :acked | {:nacked, term}
+  def ack_state(message), do: :crema_test.ack_state(message)
+
   # ---- assertions ----
 
   defp fields?(given), do: given != [] and Keyword.keyword?(given)

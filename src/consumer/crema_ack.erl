@@ -127,11 +127,12 @@ told(What, Consumer, Slots, Timeout) ->
     end.
 
 %% @doc The same on the consumer's node, for slots of one consumer.
--spec tell(what(), {Group :: pid(), port()}, [some()]) -> [ok | crema_error:error()].
+-spec tell(what(), {Group :: pid(), crema_port:client()}, [some()]) -> [ok | crema_error:error()].
 tell(What, {Group, Port}, Slots) ->
     [tell_slot(What, Group, Port, Slot, Runs) || {Slot, Runs} <- Slots].
 
--spec tell_slot(what(), pid(), port(), pos_integer(), crema_runs:runs()) -> ok | crema_error:error().
+-spec tell_slot(what(), pid(), crema_port:client(), pos_integer(), crema_runs:runs()) ->
+    ok | crema_error:error().
 tell_slot(ack, _Group, Port, Slot, Runs) ->
     stopped(crema_port:command(Port, ?CMD_ACK, <<Slot:64, (crema_runs:pack(Runs))/binary>>));
 tell_slot({nack, Reason}, Group, Port, Slot, Runs) ->

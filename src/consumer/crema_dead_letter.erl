@@ -4,7 +4,7 @@
 -module(crema_dead_letter).
 
 -export([origin/1]).
--export([letter/4, due/1, send/2, deliver/2, unsent/2]).
+-export([letter/4, due/1, send/2, deliver/3, unsent/2]).
 
 -export_type([origin/0, letter/0, context/0]).
 
@@ -128,12 +128,13 @@ before(#{headers := Headers} = Message, #{from := From}) ->
 %% `{'DOWN', Ref, process, _, Outcome}', for {@link unsent/2}.
 -spec send(crema:producer(), [letter(), ...]) -> reference().
 send(Target, Letters) ->
-    {_, Monitor} = spawn_monitor(?MODULE, deliver, [Target, Letters]),
+    {_, Monitor} = spawn_monitor(?MODULE, deliver, [self(), Target, Letters]),
     Monitor.
 
 %% @private
--spec deliver(crema:producer(), [letter(), ...]) -> no_return().
-deliver(Target, Letters) ->
+-spec deliver(Caller :: pid(), crema:producer(), [letter(), ...]) -> no_return().
+deliver(Caller, Target, Letters) ->
+    _ = put('$callers', [Caller]),
     exit({sent, crema:produce_many(Target, Letters)}).
 
 %% @private Which of them have not been delivered, and why.

@@ -9,7 +9,7 @@
 -export_type([nacked/0, found/0]).
 
 -record(nacked, {
-    at :: {port(), Slot :: pos_integer()},
+    at :: {crema_port:client(), Slot :: pos_integer()},
     %% in the order in which they come; what is fresh lies in none
     coming = [] :: [{crema_runs:run(), Reason :: term()}],
     %% how often each has failed
@@ -23,7 +23,7 @@
 %% So many are remembered before those that are done with are looked for.
 -define(MANY, 1000).
 
--spec new({port(), Slot :: pos_integer()}) -> nacked().
+-spec new({crema_port:client(), Slot :: pos_integer()}) -> nacked().
 new(At) ->
     #nacked{at = At}.
 

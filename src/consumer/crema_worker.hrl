@@ -5,7 +5,7 @@
 %% A partition's process: what crema_worker keeps and crema_verdict changes.
 -record(worker, {
     slot :: pos_integer(),
-    port :: port(),
+    port :: crema_port:client(),
     group :: pid(),
     about :: crema_group_events:about(),
     %% what its handler is told of it

@@ -20,8 +20,12 @@
 -export([produced/0, produced/1, aborted/0, failed/0, pending/0]).
 -export([assert_produced/1, assert_produced/2, refute_produced/1, refute_produced/2]).
 -export([allow/1, reset/0, fail/1, fail/2, delay/1, delay/2]).
+-export([handle/2, handle/3, assert_acked/1, assert_acked/2, refute_acked/1, refute_acked/2]).
+-export([ack_state/1]).
 
--export_type([message/0, match/0, options/0]).
+-export_type([message/0, match/0, options/0, handled/0]).
+
+-type handled() :: crema_drive:driven().
 
 %% As it was sent, with the producer's name (or pid) and what was reported. Null is
 %% `undefined'. One that failed has an `error', its code.
@@ -215,6 +219,73 @@ checked(Options, Known) ->
         [] -> ok;
         [Unknown | _] -> erlang:error({bad_option, Unknown})
     end.
+
+%% ---- handlers -----------------------------------------------------------------------
+
+%% @doc Gives made-up messages to a handler, as a partition's process of a consumer
+%% would, but in the calling process: maps of `key', `value', `headers', `timestamp' and
+%% `offset', of which none is required, or values alone.
+-spec handle(crema_handler:definition(), [map() | binary()]) -> handled().
+handle(Handler, Messages) ->
+    handle(Handler, Messages, #{}).
+
+%% @doc The same with options: those of a consumer, none of which is required, and
+%% `topic', `partition', the `offset' of the first message, the `state' to begin with
+%% (instead of what the handler's init/2 says), and `retries'.
+%%
+%% What it returns has `verdicts', what the handler returned each time, without its
+%% state; `acked', the offsets that are acknowledged; `produced', with `commit =>
+%% exactly_once'; `left', the messages that it was not given yet, or is to be given
+%% again; `next', what the consumer would do now: `continue', `{wait, Millis}', `stop' or
+%% `crash'; the `state'; and all `messages', as they were made up. A wait ends it, unless
+%% there are `retries' left: it then goes on at once.
+-spec handle(crema_handler:definition(), [map() | binary()], map() | list()) -> handled().
+handle(Handler, Messages, Options) when is_list(Options) ->
+    handle(Handler, Messages, maps:from_list(Options));
+handle(Handler, Messages, Options) ->
+    crema_drive:handle(Handler, Messages, Options).
+
+-type token() :: crema_consumer:message() | crema_consumer:token().
+
+%% @doc Raises `{not_acked, _}' unless a message that {@link handle/3} has made up is
+%% acknowledged, or each of several.
+-spec assert_acked(token() | [token()]) -> ok.
+assert_acked(Messages) ->
+    assert_acked(Messages, 0).
+
+%% @doc The same, and waits for it, for so many milliseconds.
+-spec assert_acked(token() | [token()], timeout()) -> ok.
+assert_acked(Messages, Timeout) when is_list(Messages) ->
+    Deadline = crema_deadline:in(Timeout),
+    lists:foreach(fun(One) -> assert_acked(One, crema_deadline:left(Deadline)) end, Messages);
+assert_acked(Message, Timeout) ->
+    case crema_drive_consumer:await(token(Message), Timeout) of
+        acked -> ok;
+        State -> erlang:error({not_acked, #{message => Message, state => State}})
+    end.
+
+%% @doc Raises `{acked, _}' when it is acknowledged.
+-spec refute_acked(token()) -> ok.
+refute_acked(Message) ->
+    refute_acked(Message, 0).
+
+%% @doc The same when it is within so many milliseconds.
+-spec refute_acked(token(), timeout()) -> ok.
+refute_acked(Message, Timeout) ->
+    case crema_drive_consumer:await(token(Message), Timeout) of
+        acked -> erlang:error({acked, #{message => Message}});
+        _ -> ok
+    end.
+
+%% @doc What has become of it by now: it may have been declared failed ({@link
+%% crema:nack/2}).
+-spec ack_state(token()) -> waiting | acked | {nacked, Reason :: term()}.
+ack_state(Message) ->
+    crema_drive_consumer:await(token(Message), 0).
+
+-spec token(token()) -> crema_consumer:token().
+token(#{token := Token}) -> Token;
+token(Token) -> Token.
 
 %% ---- matching -----------------------------------------------------------------------
 

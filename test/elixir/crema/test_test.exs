@@ -96,6 +96,40 @@ defmodule Crema.TestTest do
     assert [%{value: "no"}] = aborted()
   end
 
+  defmodule Handler do
+    use Crema.Consumer,
+      group: "g",
+      topics: ["sales"],
+      args: [],
+      failures: [retries: 1, then: :dead_letter],
+      dead_letter: "sales-dead"
+
+    @impl true
+    def handle_message(%Crema.Message{value: nil}, state), do: {:error, :no_value, state}
+    def handle_message(%{value: "later"}, state), do: {:noack, state}
+    def handle_message(%{value: value}, state), do: {:ack, [value | state]}
+  end
+
+  test "a handler is given messages, with the options it says itself" do
+    handled = handle(Handler, ["1", [key: "ada"], %{value: "later"}], retries: 1, offset: 7)
+    assert [:ack, {:error, :no_value}, {:error, :no_value}, :noack] = handled.verdicts
+    assert %{acked: [7, 8], next: :continue, left: [], state: ["1"]} = handled
+    assert [%Crema.Message{topic: "sales", offset: 7}, _, later] = handled.messages
+    assert_produced(%{topic: "sales-dead", key: "ada", value: nil})
+
+    refute_acked(later)
+    error = assert_raise ExUnit.AssertionError, fn -> assert_acked(later) end
+    assert error.message =~ "not acknowledged, but :waiting"
+    task = Task.async(fn -> Crema.Ack.ack(later) end)
+    assert_acked(later, 5_000)
+    Task.await(task)
+    error = assert_raise ExUnit.AssertionError, fn -> refute_acked(later) end
+    assert error.message =~ "is acknowledged"
+
+    assert %{next: {:wait, _}, left: [%{key: "ada"}]} = handle(Handler, [[key: "ada"]])
+    assert %{acked: [0]} = handle(fn %{value: "x"} -> :ok end, ["x"], message: :map)
+  end
+
   defmodule Stranger do
     use GenServer
 
