@@ -160,20 +160,31 @@ wrong_options(_Config) ->
     ].
 
 wrong_properties(_Config) ->
-    %% librdkafka's verdicts on its properties come back, on all of them.
+    %% librdkafka's verdicts on its properties come back, on all of them, and with a name that it
+    %% knows for one that is misspelt.
     process_flag(trap_exit, true),
     {error, {bad_options, #{message := Text, faults := Faults}}} =
         crema_producer:start_link(#{
             bootstrap_servers => "h:1",
-            kafka => #{'linger.msx' => 1, 'batch.size' => "big", 'compression.type' => fast}
+            kafka => #{
+                'linger.msx' => 1, 'batch.size' => "big", 'compression.type' => fast,
+                'sasl.pasword' => x, 'nothing.of.the.kind' => y
+            }
         }),
     ?assertEqual(
-        [<<"batch.size">>, <<"compression.type">>, <<"linger.msx">>],
+        [
+            <<"batch.size">>, <<"compression.type">>, <<"linger.msx">>, <<"nothing.of.the.kind">>,
+            <<"sasl.pasword">>
+        ],
         lists:sort([Option || #{option := Option} <- Faults])
     ),
     [
         ?assertMatch({match, _}, re:run(Text, Part), Text)
-     || Part <- ["No such configuration property", "linger.msx", "batch.size", "compression.type"]
+     || Part <- [
+            "batch.size", "compression.type", "\"linger.msx\", did you mean linger.ms\\?",
+            "\"sasl.pasword\", did you mean sasl.password\\?",
+            "No such configuration property: \"nothing.of.the.kind\"[;.]"
+        ]
     ].
 
 wrong_call_options(Config) ->

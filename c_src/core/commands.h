@@ -16,6 +16,7 @@
  *   CLOSE        Tag                                  later, when destroyed: ok
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
+ *   PROPERTIES   (none)                               {ok, Text}: librdkafka's table of them
  *   ERROR_NAME   Code                                 {ok, {Name, Text}}
  *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Count}]}},
  *                                                     Count of partitions, or minus the code of
@@ -142,6 +143,7 @@
         ROW(INFO, 4, OPENED, NONE)                                                                 \
         ROW(RUNTIME, 5, ANY, NONE)                                                                 \
         ROW(ERROR_NAME, 6, ANY, TERM)                                                              \
+        ROW(PROPERTIES, 9, ANY, NONE)                                                              \
         ROW(METADATA, 7, CLIENT, TERM)                                                             \
         ROW(WATERMARKS, 8, CLIENT, TERM)                                                           \
         ROW(SET_TOKEN, 64, CLIENT, TERM)                                                           \

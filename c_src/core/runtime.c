@@ -1,7 +1,10 @@
 /*
- * RUNTIME: what the driver is made of, and what it does at the moment.
+ * RUNTIME: what the driver is made of, and what it does at the moment. PROPERTIES: what
+ * its librdkafka can be told.
  */
 #include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
@@ -47,4 +50,26 @@ void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         write_integer(&out, "reapers", cr_reapers_alive());
         cr_write_list_end(&out);
         cr_answer(client, reply, &out);
+}
+
+/* It has them in no other form. */
+void cr_do_PROPERTIES(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *memory = open_memstream(&text, &size);
+        (void)in;
+        if (memory) {
+                rd_kafka_conf_properties_show(memory);
+                (void)fclose(memory);
+        }
+        if (text) {
+                cr_writer_t out = cr_writer();
+                cr_write_tuple(&out, 2);
+                cr_write_atom(&out, "ok");
+                cr_write_binary(&out, text, size);
+                cr_answer(client, reply, &out);
+        } else {
+                cr_answer_no_memory(client, reply);
+        }
+        free(text);
 }

@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, error_of/2, left/2, has_left/1, leave/3]).
+-export([start_link/0, runtime/0, properties/0, error_of/2, left/2, has_left/1, leave/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {port :: port(), left :: crema_left:left()}).
@@ -25,6 +25,21 @@ start_link() ->
 -spec runtime() -> {ok, [{atom(), term()}]} | crema_error:error().
 runtime() ->
     command(?CMD_RUNTIME, <<>>).
+
+%% @doc The names of librdkafka's properties, as its build has them.
+-spec properties() -> [binary()].
+properties() ->
+    case command(?CMD_PROPERTIES, <<>>) of
+        {ok, Table} ->
+            [
+                Name
+             || Line <- binary:split(Table, <<"\n">>, [global]),
+                [Name, _ | _] <- [binary:split(Line, [<<" ">>, <<"|">>])],
+                binary:match(Name, <<".">>) =/= nomatch
+            ];
+        {error, _} ->
+            []
+    end.
 
 %% @doc The error for one of librdkafka's codes. What is said of a code is made
 %% once: a hundred thousand messages may fail of the same.

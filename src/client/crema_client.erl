@@ -52,9 +52,9 @@ open(Kind, Properties, Options) ->
             try crema_port:ask(Port, Command, infinity, none) of
                 {ok, Address} ->
                     {ok, Port, Address};
-                {error, _} = Error ->
+                {error, Reason} ->
                     ok = crema_port:close(Port),
-                    Error
+                    {error, with_names(Reason)}
             catch
                 throw:{bad_secret, Key} ->
                     ok = crema_port:close(Port),
@@ -63,6 +63,27 @@ open(Kind, Properties, Options) ->
         Error ->
             Error
     end.
+
+%% Of a property that librdkafka does not know: which one may have been meant.
+-spec with_names(crema_error:reason()) -> crema_error:reason().
+with_names({bad_options, #{faults := Faults}}) ->
+    Known = crema_anchor:properties(),
+    {error, Reason} = crema_port:bad_properties([
+        {Name, <<Text/binary, (nearest(Name, Text, Known))/binary>>}
+     || #{option := Name, reason := Text} <- Faults
+    ]),
+    Reason;
+with_names(Reason) ->
+    Reason.
+
+-spec nearest(binary(), Text :: binary(), [binary()]) -> binary().
+nearest(Name, <<"No such configuration property", _/binary>>, Known) ->
+    case crema_suggest:nearest(Name, Known) of
+        {ok, Meant} -> <<", did you mean ", Meant/binary, "?">>;
+        none -> <<>>
+    end;
+nearest(_, _, _) ->
+    <<>>.
 
 -spec bad_secret(binary()) -> crema_error:error().
 bad_secret(Key) ->

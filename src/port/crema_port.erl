@@ -10,7 +10,7 @@
 
 -export([open/1, close/1, kill/1]).
 -export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
--export([monitor/1, owner/1, is_open/1, commands/0]).
+-export([monitor/1, owner/1, is_open/1, bad_properties/1, commands/0]).
 
 -export_type([client/0, command/0, tag/0]).
 
@@ -221,6 +221,7 @@ driver_error(Name, Text, Flags) ->
 flags(queue_full, Flags) -> Flags#{retriable => true};
 flags(_, Flags) -> Flags.
 
+%% @doc The error of properties that librdkafka refuses, each with what it says.
 -spec bad_properties([{binary(), binary()}]) -> crema_error:error().
 bad_properties(Faults) ->
     Lines = lists:join("; ", [[Key, ": ", Text] || {Key, Text} <- Faults]),
