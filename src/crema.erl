@@ -483,10 +483,11 @@ status(Client) -> crema_info:status(Client).
 statistics(Client) -> crema_info:statistics(Client).
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.
-%% A producer that is idle or disconnected connects.
+%% A producer that is idle or disconnected connects. Raises `badarg' for what is no timeout.
 -spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
 await_ready(Client, Timeout) ->
-    crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
+    crema_call:is_timeout(Timeout) orelse
+        erlang:error(badarg, [Client, Timeout], crema_error:badarg(#{2 => <<"no timeout">>})),
     Deadline = crema_deadline:in(Timeout),
     crema_target:each(Client, fun(Each) ->
         crema_ready:await(Each, crema_deadline:left(Deadline))

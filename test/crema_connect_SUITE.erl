@@ -93,6 +93,10 @@ cannot_connect(Config) ->
     %% and to the next.
     P = crema_ct:producer(Config, #{connect => use, kafka => #{'compression.codec' => none_such}}),
     [?assertMatch({error, {bad_options, _}}, crema_ct_life:produced(P)) || _ <- [1, 2]],
+    [
+        ?assertError(badarg, crema:await_ready(P, Timeout), Timeout)
+     || Timeout <- [#{timeout => 5}, -1, 1.5, soon]
+    ],
     ?assertMatch({error, {bad_options, _}}, crema:await_ready(P, 1000)),
     ?assertMatch(#{state := idle}, crema:status(P)).
 

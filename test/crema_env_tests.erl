@@ -15,6 +15,7 @@ names_of_the_option_test() ->
             {{prefix, "A B"}, error},
             {{prefix, "A\n"}, error},
             {{prefix, undefined}, error},
+            {{prefix, false}, error},
             {true, error},
             {"KAFKA", error}
         ]

@@ -65,7 +65,10 @@ id_test() ->
 properties_test() ->
     #{kafka := Kafka} = Options = producer(#{
         transactional_id => "id",
-        kafka => #{'sasl.password' => "secret", 'session.timeout.ms' => 6000},
+        kafka => #{
+            'security.protocol' => sasl_ssl, 'sasl.mechanism' => 'PLAIN', 'sasl.password' => "secret",
+            'session.timeout.ms' => 6000
+        },
         producer => #{max_queue_messages => 7, kafka => #{'linger.ms' => 3}}
     }),
     {ok, #{bootstrap_servers := <<"b:9092">>, max_queue_messages := 7, warnings := []}} =
@@ -76,7 +79,9 @@ properties_test() ->
         #{
             <<"transactional.id">> => <<"id">>,
             <<"transaction.timeout.ms">> => <<"15000">>,
-            <<"linger.ms">> => <<"3">>
+            <<"linger.ms">> => <<"3">>,
+            <<"security.protocol">> => <<"sasl_ssl">>,
+            <<"sasl.mechanism">> => <<"PLAIN">>
         },
         maps:remove(<<"sasl.password">>, Kafka)
     ).

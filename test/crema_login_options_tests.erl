@@ -58,7 +58,8 @@ mechanisms_test() ->
             Sasl(sasl_ssl, #{'sasl.username' => u, 'sasl.mechanism' => fun() -> 'PLAIN' end}),
             Sasl(sasl_ssl, #{'sasl.kerberos.principal' => p}),
             (Sasl(sasl_ssl, #{'sasl.username' => u}))#{oauth_token => fun() -> {error, none} end},
-            Sasl(<<255>>, #{}),
+            Sasl(sasl_ssl, #{'plugin.library.paths' => p}),
+            Sasl(fun() -> sasl_ssl end, #{'sasl.username' => u}),
             Sasl(sasl_ssl, #{'sasl.mechanism' => 'OAUTHBEARER', 'sasl.oauthbearer.method' => <<255>>,
                 'enable.sasl.oauthbearer.unsecure.jwt' => true}),
             Sasl(ssl, #{'sasl.username' => u, 'sasl.mechanism' => plain})

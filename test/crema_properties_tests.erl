@@ -100,8 +100,9 @@ tls_properties_test() ->
         [Property || {Key, _} = Property <- List, lists:keymember(Key, 1, Verified)]
     end,
     ?assertEqual(Verified, Tls(#{'security.protocol' => ssl})),
-    ?assertEqual(Verified, Tls(#{"security.protocol" => "SASL_SSL"})),
-    ?assertEqual([], Tls(#{'security.protocol' => sasl_plaintext})),
+    Login = #{'sasl.mechanism' => 'PLAIN'},
+    ?assertEqual(Verified, Tls(Login#{"security.protocol" => "SASL_SSL"})),
+    ?assertEqual([], Tls(Login#{'security.protocol' => sasl_plaintext})),
     ?assertEqual([], Tls(#{})),
     ?assertEqual(
         lists:keyreplace(

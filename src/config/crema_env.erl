@@ -70,7 +70,8 @@ table(prefix) ->
 -spec check(term()) -> {ok, env()} | error.
 check(heroku) ->
     {ok, {heroku, <<"KAFKA">>}};
-check({Kind, Prefix}) when Kind =:= heroku; Kind =:= prefix ->
+%% Not what os:getenv/1 returns of a variable that is not set.
+check({Kind, Prefix}) when Kind =:= heroku orelse Kind =:= prefix, not is_boolean(Prefix) ->
     case crema_input:text(Prefix) of
         {ok, Text} -> named(Kind, re:replace(Text, "(_URL)?_*$", "", [{return, binary}]));
         error -> error

@@ -10,6 +10,9 @@
 -define(TRANSACTION_TIMEOUT, 165000).
 -define(MAX_IN_FLIGHT, 5).
 
+-define(PROTOCOL, <<"security.protocol">>).
+-define(PROTOCOLS, ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]).
+
 -type finding() :: {fault, Option :: term(), Reason :: iodata()} | {warning, iodata()}.
 
 %% @doc The faults and warnings of a scope's options.
@@ -20,7 +23,10 @@
 -spec check(crema_options:scope(), Values :: map()) ->
     {[crema_input:fault()], Warnings :: [binary()]}.
 check(Scope, Values) ->
-    Rules = [fun crema_sasl_options:names_mechanism/1, fun one_protocol/1 | rules(Scope)],
+    Rules = [
+        fun crema_sasl_options:names_mechanism/1, fun known_protocol/1, fun one_protocol/1
+        | rules(Scope)
+    ],
     Findings = lists:append([Rule(Values) || Rule <- Rules]),
     {
         [#{option => Option, reason => text(Reason)} || {fault, Option, Reason} <- Findings],
@@ -57,10 +63,41 @@ rules(reader) ->
 rules(Scope) when Scope =:= cluster; Scope =:= variant; Scope =:= pool; Scope =:= topic ->
     [].
 
+-spec known_protocol(map()) -> [finding()].
+known_protocol(#{kafka := Kafka}) ->
+    case protocol(crema_properties:find(?PROTOCOL, Kafka)) of
+        Given when is_binary(Given) ->
+            Protocol = crema_input:lower(Given),
+            case lists:member(Protocol, ?PROTOCOLS) of
+                true -> unused(Protocol, maps:keys(Kafka));
+                false -> [{fault, {kafka, ?PROTOCOL}, ["must be one of ", lists:join(", ", ?PROTOCOLS)]}]
+            end;
+        _Hidden ->
+            []
+    end;
+known_protocol(_) ->
+    [].
+
+%% Who gives them thinks that they protect.
+-spec unused(Protocol :: string(), [binary()]) -> [finding()].
+unused(Protocol, Names) ->
+    [
+        {warning, [
+            lists:join(", ", lists:sort(Given)), ": not looked at, since security.protocol is ",
+            Protocol, ": ", Effect
+        ]}
+     || {false, Part, Effect} <- [
+            {lists:prefix("sasl_", Protocol), "sasl.", "nobody logs in"},
+            {lists:suffix("ssl", Protocol), "ssl.", "nothing is encrypted"}
+        ],
+        Given <- [[Name || Name <- Names, lists:prefix(Part, binary_to_list(Name))]],
+        Given =/= []
+    ].
+
 %% librdkafka takes no notice of brokers of another protocol.
 -spec one_protocol(map()) -> [finding()].
 one_protocol(#{bootstrap_servers := Servers, kafka := Kafka}) when is_binary(Servers) ->
-    Spoken = protocol(crema_properties:find(<<"security.protocol">>, Kafka)),
+    Spoken = protocol(crema_properties:find(?PROTOCOL, Kafka)),
     Schemes = [
         Scheme
      || Server <- binary:split(Servers, <<",">>, [global]),

@@ -221,7 +221,7 @@ common(#{bootstrap_servers := Servers} = Parsed) ->
 %% a librdkafka that was built without it does not know them.
 -spec tls(properties()) -> [{binary(), binary()}].
 tls(#{<<"security.protocol">> := Protocol}) when is_binary(Protocol) ->
-    case lists:member(string:lowercase(Protocol), [<<"ssl">>, <<"sasl_ssl">>]) of
+    case lists:member(crema_input:lower(Protocol), ["ssl", "sasl_ssl"]) of
         true ->
             [
                 {<<"enable.ssl.certificate.verification">>, <<"true">>},

@@ -126,17 +126,26 @@ names_mechanism(#{kafka := #{<<"security.protocol">> := Protocol} = Kafka} = Val
                 {fault, {kafka, Used}, ["is to be written ", Known]}
              || Known <- ?MECHANISMS, Known =/= Given, letters(Known) =:= letters(Given)
             ];
-        none when
-            is_map_key(<<"sasl.username">>, Kafka), not is_function(map_get(oauth_token, Values), 1)
-        ->
-            [{fault, {kafka, ?MECHANISM}, "is not given, but sasl.username is: without it "
-                "librdkafka takes GSSAPI (Kerberos), which has no such user; give PLAIN, "
-                "SCRAM-SHA-256 or SCRAM-SHA-512"}];
+        none when not is_function(map_get(oauth_token, Values), 1) ->
+            [{fault, {kafka, ?MECHANISM}, Missing} || Missing <- no_mechanism(Kafka)];
         _ ->
             []
     end;
 names_mechanism(_) ->
     [].
+
+%% A plugin may bring it.
+-spec no_mechanism(crema_properties:properties()) -> [iodata()].
+no_mechanism(#{<<"sasl.username">> := _}) ->
+    ["is not given, but sasl.username is: without it librdkafka takes GSSAPI (Kerberos), which has "
+        "no such user; give PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"];
+no_mechanism(Kafka) ->
+    Kerberos = [Name || <<"sasl.kerberos.", _/binary>> = Name <- maps:keys(Kafka)],
+    [
+        "is not given: give PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 with sasl.username and "
+        "sasl.password, OAUTHBEARER, or GSSAPI for Kerberos"
+     || Kerberos =:= [], not is_map_key(<<"plugin.library.paths">>, Kafka)
+    ].
 
 -spec letters(binary()) -> string().
 letters(Text) ->
