@@ -106,7 +106,7 @@ handle_info(call, #state{runner = none} = State) ->
     {noreply, run(State)};
 handle_info({Runner, Result}, #state{runner = {Runner, _, _}, port = Port} = State) ->
     %% Nothing is told after a stop.
-    case Result =:= closed orelse erlang:port_info(Port, id) =:= undefined of
+    case Result =:= closed orelse not crema_port:is_open(Port) of
         true -> {stop, normal, State};
         false -> {noreply, ended(Result, State)}
     end;
