@@ -22,6 +22,9 @@ joined([], []) ->
     {error, <<"names no broker">>};
 joined([Security], Addresses) ->
     {ok, Security, iolist_to_binary(lists:join($,, [Server || {_, Server} <- Addresses]))};
+%% Without a scheme an address is as plain as the others.
+joined([none, plain], Addresses) ->
+    joined([plain], Addresses);
 joined(_, _) ->
     {error, <<"mixes addresses of TLS (kafka+ssl://) and others: one client is secured or not">>}.
 
