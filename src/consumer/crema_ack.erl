@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([ack/2, nack/3, delegate/2, tell/3]).
+-export([ack/2, nack/3, delegate/2, tell/3, token/3]).
 
 -export_type([tokens/0]).
 
@@ -73,6 +73,32 @@ token({crema_token, Consumer, Slot, Offset} = Token) when
 token(Other) ->
     Text = <<"neither a message of a consumer nor its token">>,
     erlang:error(badarg, [Other], crema_error:badarg(#{1 => Text})).
+
+%% @doc The token of a message of which no more is known than where it is; of a consumer
+%% on this node. It is that of now, also when the message came before a rebalance.
+-spec token(crema_registry:ref(), crema_group_events:place(), Offset :: integer()) ->
+    {ok, crema_consumer:token()} | crema_error:error().
+token(Consumer, {Topic, Partition}, Offset) ->
+    case crema_registry:lookup(Consumer) of
+        {ok, consumer, Port, _, Group} -> token(Group, slots(Port), {Topic, Partition}, Offset);
+        _ -> consumer_stopped()
+    end.
+
+-spec slots(port()) -> [tuple()].
+slots(Port) ->
+    case crema_port:command(Port, ?CMD_SLOTS, <<>>) of
+        {ok, Slots} -> Slots;
+        {error, _} -> []
+    end.
+
+-spec token(pid(), [tuple()], crema_group_events:place(), integer()) ->
+    {ok, crema_consumer:token()} | crema_error:error().
+token(Group, Slots, {Topic, Partition}, Offset) ->
+    Ids = [element(1, S) || S <- Slots, element(2, S) =:= Topic, element(3, S) =:= Partition],
+    case Ids of
+        [Id | _] -> {ok, {crema_token, Group, Id, Offset}};
+        [] -> crema_error:make(stale_assignment, "its partition is not assigned any more", #{})
+    end.
 
 -spec grouped([crema_consumer:token()]) -> #{pid() => #{pos_integer() => [integer()]}}.
 grouped(Tokens) ->

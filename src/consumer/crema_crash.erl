@@ -6,7 +6,7 @@
 %% Elixir exception, which its author has written to be shown.
 -module(crema_crash).
 
--export([format/3, returns/3]).
+-export([format/3, returns/3, show/1]).
 
 -type language() :: elixir | erlang.
 
@@ -152,6 +152,10 @@ whose({Module, Function, Arity}, elixir) ->
     elixir('Elixir.Exception', format_mfa, [Module, Function, Arity]);
 whose({Module, Function, Arity}, erlang) ->
     io_lib:format("~0tp:~0tp/~b", [Module, Function, Arity]).
+
+%% @doc What is shown of a term, as the language that runs writes it.
+-spec show(term()) -> binary().
+show(Term) -> utf8(show(Term, language())).
 
 -spec show(term(), language()) -> unicode:chardata().
 show(Term, elixir) -> elixir('Elixir.Kernel', inspect, [conceal(Term)]);
