@@ -55,14 +55,17 @@ defmodule Crema.Kaffe do
     target = Module.concat(__MODULE__, name)
 
     functions =
-      for {function, arity} <- target.__info__(:functions),
-          function not in [:init, :start_client] do
+      for {function, arity} <- target.__info__(:functions), is_kaffes(function, arity) do
         args = Macro.generate_arguments(arity, __MODULE__)
         quote(do: defdelegate(unquote(function)(unquote_splicing(args)), to: unquote(target)))
       end
 
     define(name, "`#{inspect(target)}`.", functions)
   end
+
+  # Not what crema has for itself.
+  defp is_kaffes(function, arity),
+    do: function not in [:init, :start_client] and {function, arity} != {:child_spec, 2}
 
   defp handler do
     callback =

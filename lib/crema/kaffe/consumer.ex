@@ -37,12 +37,16 @@ defmodule Crema.Kaffe.Consumer do
           optional(atom) => term
         }
 
-  @doc "A child specification."
+  @doc "A child specification; several in one supervisor are known by their names."
   @spec child_spec(key :: term) :: Supervisor.child_spec()
-  def child_spec(key) do
+  def child_spec(key), do: child_spec(__MODULE__, key)
+
+  @doc false
+  @spec child_spec(module, key :: term) :: Supervisor.child_spec()
+  def child_spec(module, key) do
     %{
-      id: __MODULE__,
-      start: {__MODULE__, :start_link, [key]},
+      id: if(key in [nil, []], do: module, else: {module, key}),
+      start: {module, :start_link, [key]},
       type: :supervisor,
       restart: :transient
     }

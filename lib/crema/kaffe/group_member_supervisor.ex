@@ -17,24 +17,31 @@ defmodule Crema.Kaffe.GroupMemberSupervisor do
   the functions of `Crema`.
   """
 
-  use Supervisor, restart: :transient
+  use Supervisor
 
-  alias Crema.Kaffe.{Config, GroupManager, Handler, Lists, Turns}
+  alias Crema.Kaffe.{Config, Consumer, GroupManager, Handler, Lists, Turns}
+
+  @doc "A child specification; several in one supervisor are known by their names."
+  @spec child_spec(key :: term) :: Supervisor.child_spec()
+  def child_spec(key), do: Consumer.child_spec(__MODULE__, key)
 
   @doc "Starts the consumer of that name under `consumers`, or the one that is configured alone."
   @spec start_link(key :: term) :: {:ok, pid} | {:error, term}
   def start_link(key \\ []) do
     with {:ok, section} <- Config.consumer(key),
-         {:ok, options} <- options(key, section) do
+         turns = turns(key, section["worker_allocation_strategy"]),
+         {:ok, options} <- options(key, section, turns) do
       # States of processes show their arguments, and these may hold a password.
-      Supervisor.start_link(__MODULE__, fn -> {key, section, options} end)
+      Supervisor.start_link(__MODULE__, fn -> {turns, options} end)
     end
   end
 
-  defp options(key, section) do
+  defp turns(_key, :worker_per_topic_partition), do: nil
+  defp turns(key, _worker_per_partition), do: Module.concat(GroupManager.member(key), "Turns")
+
+  defp options(key, section, turns) do
     with {:ok, options} <- Config.options(:consumer, section),
          {:ok, args} <- Handler.args(section, :handle_messages, 1) do
-      turns = if per_partition(section), do: turns(key)
       handler = {Lists, Map.put(args, :turns, turns)}
 
       %{handler: handler, start: :latest, name: GroupManager.member(key)}
@@ -43,19 +50,11 @@ defmodule Crema.Kaffe.GroupMemberSupervisor do
     end
   end
 
-  defp per_partition(section),
-    do: section["worker_allocation_strategy"] != :worker_per_topic_partition
-
-  defp turns(key), do: Module.concat(GroupManager.member(key), "Turns")
-
   # A member that has ended for good, as one that was fenced, is not started again.
   @impl true
   def init(hidden) do
-    {key, section, options} = hidden.()
-
-    turns =
-      if per_partition(section), do: [Supervisor.child_spec({Turns, turns(key)}, [])], else: []
-
+    {turns, options} = hidden.()
+    turns = if turns, do: [%{id: Turns, start: {Turns, :start_link, [turns]}}], else: []
     member = options |> Crema.Consumer.child_spec() |> Map.put(:significant, true)
     {:ok, {%{strategy: :one_for_all, auto_shutdown: :any_significant}, turns ++ [member]}}
   end

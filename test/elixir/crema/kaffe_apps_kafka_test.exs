@@ -4,7 +4,7 @@ defmodule Crema.KaffeAppsTest do
   # configuration, and names of topics and groups, so that they can be run more than once.
   use ExUnit.Case, async: false
 
-  alias Crema.Test.Kaffe, as: App
+  alias Crema.KaffeSupport, as: App
 
   @moduletag :kafka
 

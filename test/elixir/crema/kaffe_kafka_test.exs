@@ -6,7 +6,7 @@ defmodule Crema.KaffeKafkaTest do
   @moduletag :kafka
 
   alias Crema.Kaffe.{Consumer, GroupManager, GroupMemberSupervisor}
-  alias Crema.Test.Kaffe
+  alias Crema.KaffeSupport, as: Kaffe
 
   # Sends what it is given to the test; it answers what the message's key says.
   defmodule Handler do
@@ -120,10 +120,10 @@ defmodule Crema.KaffeKafkaTest do
     assert_receive {:list, [first, second]}, 20_000
     assert first == expected
     assert second == %{expected | offset: 1, key: "k", value: ""}
-    assert committed(context, GroupManager.member(:lists)) == 2
+    assert eventually(context, 2) == 2
     # No secret of a configuration is in what shows the states of processes.
     assert {:status, _, _, _} = :sys.get_status(supervisor)
-    :ok = stop_supervised(GroupMemberSupervisor)
+    :ok = stop_supervised({GroupMemberSupervisor, :lists})
 
     Kaffe.configure(consumers: [lists: section(context, null: nil, consumer_group: "apart")])
     start_supervised!({GroupMemberSupervisor, :lists})
@@ -159,7 +159,7 @@ defmodule Crema.KaffeKafkaTest do
     refute_received {:list, _}
 
     # What is not committed comes again when the group has another member.
-    :ok = stop_supervised(GroupMemberSupervisor)
+    :ok = stop_supervised({GroupMemberSupervisor, :lists})
     start_supervised!({GroupMemberSupervisor, :lists})
     assert_receive {:list, [%{offset: 8}]}, 20_000
   end
@@ -212,7 +212,7 @@ defmodule Crema.KaffeKafkaTest do
     send(pid, :go_on)
     assert_receive {:began, ^first, pid}, 20_000
     send(pid, :go_on)
-    :ok = stop_supervised(GroupMemberSupervisor)
+    :ok = stop_supervised({GroupMemberSupervisor, :turns})
 
     own = own ++ [worker_allocation_strategy: :worker_per_topic_partition, consumer_group: "each"]
     Kaffe.configure(consumers: [turns: section(context, own)])

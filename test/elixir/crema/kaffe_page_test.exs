@@ -3,7 +3,7 @@ defmodule Crema.KaffePageTest do
   use ExUnit.Case, async: false
 
   alias Crema.Kaffe.Config
-  alias Crema.Test.Kaffe
+  alias Crema.KaffeSupport, as: Kaffe
 
   @page Path.expand("../../../docs/kaffe.md", __DIR__)
 
@@ -13,15 +13,24 @@ defmodule Crema.KaffePageTest do
     brokers = Crema.Cluster.bootstrap_servers(cluster)
     Kaffe.print_to_test()
 
-    for [language, example] <-
-          Regex.scan(~r/^```(elixir|exs)\n(.*?)^```$/ms, File.read!(@page),
-            capture: :all_but_first
-          ) do
+    for [language, example] <- examples() do
+      # On the embedded cluster a group that changes meanwhile takes long to agree.
+      if example =~ "subscribe_to_topics",
+        do: handled(["ada wants an espresso", "bob wants milk"])
+
       if language == "exs", do: Kaffe.configure(example, brokers), else: Kaffe.run(example)
     end
 
-    for line <- ["ada wants an espresso\n", "bob wants milk\n", "joe pays for a ristretto\n"],
-        do: assert_receive({:printed, ^line}, 20_000)
+    handled(["joe pays for a ristretto"])
+  end
+
+  defp examples do
+    pattern = ~r/^```(elixir|exs)\n(.*?)^```$/ms
+    Regex.scan(pattern, File.read!(@page), capture: :all_but_first)
+  end
+
+  defp handled(lines) do
+    for line <- lines, line = line <> "\n", do: assert_receive({:printed, ^line}, 20_000)
   end
 
   test "it has each option, and no other" do

@@ -3,7 +3,7 @@ defmodule Crema.KaffeProducerTest do
   use ExUnit.Case, async: false
 
   alias Crema.Kaffe.Producer
-  alias Crema.Test.Kaffe
+  alias Crema.KaffeSupport, as: Kaffe
 
   setup_all do
     cluster = start_supervised!({Crema.Cluster, topics: %{"till" => 4, "bar" => 4}})

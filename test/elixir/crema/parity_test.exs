@@ -19,7 +19,8 @@ defmodule Crema.ParityTest do
     crema_events_logger: {Crema.Events, attach: :attach_logger, detach: :detach_logger},
     crema_statistics: {Crema.Statistics, []},
     crema_dead_letter: {Crema.DeadLetter, []},
-    crema_error: {Crema.Error, []}
+    crema_error: {Crema.Error, []},
+    crema_test: {Crema.Test, []}
   }
 
   # What has none, and why.
@@ -103,7 +104,8 @@ defmodule Crema.ParityTest do
       for {name, arity} <- functions do
         elixir = Keyword.get(unquote(names), name, name)
 
-        assert function_exported?(unquote(counterpart), elixir, arity),
+        assert function_exported?(unquote(counterpart), elixir, arity) or
+                 macro_exported?(unquote(counterpart), elixir, arity),
                "#{unquote(module)}:#{name}/#{arity} has no counterpart"
       end
     end
@@ -112,7 +114,10 @@ defmodule Crema.ParityTest do
   test "whatever can fail has a function that raises, with the value in its specification" do
     {:ok, modules} = :application.get_key(:crema, :modules)
 
-    for module <- modules, match?("Elixir.Crema" <> _, Atom.to_string(module)) do
+    # Kaffe's have what Kaffe has.
+    for module <- modules,
+        match?("Elixir.Crema" <> _, Atom.to_string(module)),
+        not match?("Elixir.Crema.Kaffe" <> _, Atom.to_string(module)) do
       for {name, arity, spec} <- specs(module), Crema.Bang.fails?(spec) do
         bang = {:"#{name}!", arity}
 

@@ -1,4 +1,4 @@
-defmodule Crema.Test.Kaffe do
+defmodule Crema.KaffeSupport do
   # Applications of Kaffe's, as text: their configuration files and their code.
   import ExUnit.Callbacks
 
