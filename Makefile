@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build cli demo check-connection test test-fast bench fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast bench docs fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ test-fast: ## those that need no JVM
 bench: ## crema and raw C on a real broker, into bench/results
 	@scripts/setup test
 	@bench/run
+
+docs: ## the API as pages in _build/api, and for h/1 to h/3 of `rebar3 shell`
+	@rebar3 compile >/dev/null
+	@scripts/api-docs
 
 fmt: ## let the formatters rewrite C and Elixir
 	@scripts/setup fast

@@ -22,39 +22,39 @@
 -export_type([produce_options/0, tombstone_options/0, producer/0, variant/0, topic/0]).
 -export_type([transaction/0, transaction_options/0, offset/0, group_metadata/0]).
 
+-type message() :: crema_types:message() | crema_types:topic_message().
 %% Those of a topic handle have no topic, and other fields.
--type message() :: crema_packet:message() | crema_topic:message().
-%% Where a message went. With `acks=0' the offset is -1 or less.
--type report() :: crema_report:report().
+
+-type report() :: crema_types:report().
 -type result() :: {ok, report()} | crema_error:error().
+-type tombstone() :: crema_types:message().
 %% A message with a key, and without a value.
--type tombstone() :: crema_packet:message().
-%% `timeout' (ms): how long to wait for reports; `on_full' and `full_timeout':
-%% what to do when the queue is full; `report' and `tag': how an asynchronous
-%% call is reported; `partitioner': who chooses partitions, for this call.
--type produce_options() :: crema_call:options().
+
+-type produce_options() :: crema_types:produce_options().
+-type tombstone_options() :: map().
 %% Those, and of the message: `partition' or `partition_key', `headers',
 %% `timestamp', `label'.
--type tombstone_options() :: map().
-%% Called with the {@link result()} of a message; `{M, F, A}' as M:F(Result, A...).
--type callback() :: crema_callbacks:callback().
+
+-type callback() :: crema_types:callback().
 -opaque variant() :: crema_variant:variant().
--type topic() :: crema_topic:handle().
+-opaque topic() :: crema_topic:handle().
 -opaque ref() :: crema_await:ref().
+-type producer() :: crema_types:client() | variant() | topic() | transaction().
 %% What can be produced to: a producer, a variant, a topic handle or an open
 %% transaction of one.
--type producer() :: crema_target:target().
+
 -opaque transaction() :: crema_transaction:handle().
-%% `timeout' (ms): how long to wait for the turn (the producer's
-%% `transaction_wait'); `abort_wait' (ms): see the producer's option.
--type transaction_options() :: crema_transaction:options().
--type offset() :: crema_transaction:offset().
+-type transaction_options() :: crema_types:transaction_options().
+-type offset() :: crema_types:offset().
 -opaque group_metadata() :: crema_transaction:metadata().
 
 %% How long a consumer on another node may take to answer.
 -define(REMOTE_MS, 5000).
 
-%% @doc Produces a message and waits for its delivery report.
+%% @doc Produces a message and waits for its delivery report, for at most the
+%% producer's `request_timeout' (180000 ms); before that, when the queue is full, for a place,
+%% at most `full_timeout' (10000 ms). `bad_message', `queue_full', `timeout'; or what became
+%% of the message, with its `status': see the page on errors.
 -spec produce(producer(), message()) -> result().
 produce(Producer, Message) ->
     crema_produce:sync(Producer, {one, [Message]}, #{}).
@@ -89,13 +89,14 @@ produce_async(Producer, Message, Options) ->
 produce_many(Producer, Messages) ->
     crema_produce:sync(Producer, {many, Messages}, #{}).
 
-%% @doc The same with options.
+%% @doc The same with options: see {@link produce/3}.
 -spec produce_many(producer(), [message(), ...], produce_options()) ->
     {ok, [result()]} | crema_error:error().
 produce_many(Producer, Messages, Options) ->
     crema_produce:sync(Producer, {many, Messages}, Options).
 
-%% @doc Produces messages; the reports are kept until awaited, together.
+%% @doc Produces messages; the reports are kept until {@link await/2} fetches them,
+%% together.
 -spec produce_many_async(producer(), [message(), ...]) ->
     {ok, ref()} | crema_error:error().
 produce_many_async(Producer, Messages) ->
@@ -114,7 +115,7 @@ produce_many_async(Producer, Messages, Options) ->
 tombstone(Producer, Topic, Key) ->
     tombstone(Producer, Topic, Key, #{}).
 
-%% @doc The same with options, of the message as well.
+%% @doc The same with options, of the message (`partition', `headers', ...) and of the call.
 -spec tombstone(producer(), iodata() | atom(), Key :: iodata(), tombstone_options()) ->
     result().
 tombstone(Producer, Topic, Key, Options) ->
@@ -146,7 +147,7 @@ tombstone_async(Producer, Topic, Key, Options) ->
 tombstone_many(Producer, Tombstones) ->
     tombstone_many(Producer, Tombstones, #{}).
 
-%% @doc The same with options.
+%% @doc The same with options: see {@link produce/3}.
 -spec tombstone_many(producer(), [tombstone(), ...], produce_options()) ->
     {ok, [result()]} | crema_error:error().
 tombstone_many(Producer, Tombstones, Options) ->
@@ -220,7 +221,7 @@ purge(Producer) ->
 
 %% @doc The messages of a producer that are accepted and not reported yet. 0 when
 %% it has no client at present.
--spec queue_size(crema_registry:ref()) -> non_neg_integer() | crema_error:error().
+-spec queue_size(crema_types:client()) -> non_neg_integer() | crema_error:error().
 queue_size(Producer) ->
     case crema_registry:lookup(Producer) of
         {ok, producer, Port, _, Pid} ->
@@ -240,7 +241,7 @@ queue_size(Producer) ->
 %% again. `busy', and nothing is done, while messages are outstanding, callers
 %% wait or a transaction is open: flush first. `ok' when there are none. Reports
 %% that nobody has awaited yet can be awaited afterwards.
--spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
+-spec disconnect(crema_types:client()) -> ok | crema_error:error().
 disconnect(Producer) ->
     crema_target:each(Producer, fun crema_producer:disconnect/1).
 
@@ -307,14 +308,14 @@ abort(Transaction, Reason) -> crema_transaction:abort(Transaction, Reason).
 %% safer. An offset is that of the next message to consume, or the message
 %% consumed last. The consumer must not commit by itself: its option `commit'
 %% is `transaction'.
--spec send_offsets(transaction(), crema_registry:ref() | group_metadata(), [offset()]) ->
+-spec send_offsets(transaction(), crema_types:client() | group_metadata(), [offset()]) ->
     ok | crema_error:error().
 send_offsets(Transaction, Consumer, Offsets) ->
     crema_transaction:send_offsets(Transaction, Consumer, Offsets).
 
 %% @doc A consumer's part in its group, for {@link send_offsets/3}. A member that
 %% has lost its partitions since is refused.
--spec group_metadata(crema_registry:ref()) -> {ok, group_metadata()} | crema_error:error().
+-spec group_metadata(crema_types:client()) -> {ok, group_metadata()} | crema_error:error().
 group_metadata(Consumer) -> crema_transaction:group_metadata(Consumer).
 
 %% @doc Puts a message into the producer's buffer, where it is neither checked nor
@@ -335,7 +336,7 @@ buffer_many(Producer, Messages) -> crema_buffer:add(Producer, Messages).
 -spec flush_buffer(producer()) -> {ok, [result()]} | crema_error:error().
 flush_buffer(Producer) -> crema_buffer:flush(Producer).
 
-%% @doc The same, for at most so many milliseconds.
+%% @doc The same, for at most so many milliseconds (`timeout' then).
 -spec flush_buffer(producer(), timeout()) -> {ok, [result()]} | crema_error:error().
 flush_buffer(Producer, Timeout) -> crema_buffer:flush(Producer, Timeout).
 
@@ -360,14 +361,14 @@ topic(Producer, Name) -> crema_topic:new(Producer, Name, #{}).
 %% @doc A topic handle: a producer and a topic, with a validator, a selector of
 %% partitions, a serializer, middleware, a pipeline and batches (the options of
 %% {@link crema_options}, scope `topic'). It is data: keep it where you like.
--spec topic(producer(), iodata() | atom(), crema_topic:options()) ->
+-spec topic(producer(), iodata() | atom(), map() | list()) ->
     {ok, topic()} | crema_error:error().
 topic(Producer, Name, Options) ->
     crema_topic:new(Producer, Name, Options).
 
 %% @doc Produces a message through a handle, by its pipeline and its batches;
 %% `await/2' gives its result. Waits, up to `full_timeout', for a place in them.
--spec push(topic(), crema_topic:message()) -> {ok, ref()} | crema_error:error().
+-spec push(topic(), crema_types:topic_message()) -> {ok, ref()} | crema_error:error().
 push(Topic, Message) -> crema_topic:push(Topic, Message).
 
 %% @doc The same of a message that has metadata, which the handle's serializer
@@ -388,32 +389,32 @@ close_topic(Topic, Timeout) -> crema_topic:close(Topic, Timeout).
 %% owner gets the message again. Of a list all are told, grouped by partition;
 %% those that were refused are `failed' in the details of `not_acknowledged', each
 %% with its reason.
--spec ack(crema_ack:tokens()) -> ok | crema_error:error().
+-spec ack(crema_types:tokens()) -> ok | crema_error:error().
 ack(Tokens) ->
     ack(Tokens, ?REMOTE_MS).
 
 %% @doc The same; a consumer on another node has so long (ms) to answer, else it is
 %% `timeout', and to ask again does no harm.
--spec ack(crema_ack:tokens(), timeout()) -> ok | crema_error:error().
+-spec ack(crema_types:tokens(), timeout()) -> ok | crema_error:error().
 ack(Tokens, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     crema_ack:ack(Tokens, Timeout).
 
 %% @doc Declares messages failed that were to be acknowledged later: they come again
 %% as after `{error, nack, State}'. No harm is done to those that are acknowledged.
--spec nack(crema_ack:tokens()) -> ok | crema_error:error().
+-spec nack(crema_types:tokens()) -> ok | crema_error:error().
 nack(Tokens) ->
     nack(Tokens, nack).
 
-%% @doc The same for a reason.
--spec nack(crema_ack:tokens(), Reason :: term()) -> ok | crema_error:error().
+%% @doc The same for a reason, which policies match and events tell.
+-spec nack(crema_types:tokens(), Reason :: term()) -> ok | crema_error:error().
 nack(Tokens, Reason) ->
     crema_ack:nack(Tokens, Reason, ?REMOTE_MS).
 
 %% @doc Leaves the acknowledgement of messages to a process: if it dies before, they
 %% have failed and come again. A process of another node has also the option
 %% `remote_ack_timeout'. Who is told of a message last has it.
--spec delegate(crema_ack:tokens(), pid()) -> ok.
+-spec delegate(crema_types:tokens(), pid()) -> ok.
 delegate(Tokens, Pid) -> crema_ack:delegate(Tokens, Pid).
 
 %% @doc See {@link crema_control:pause/2}.
@@ -446,8 +447,8 @@ fold(Options, Fun, Acc) -> crema_reader:fold(Options, Fun, Acc).
 %% variable, the application environment or a default; without secrets. It takes
 %% `{producer | consumer | reader, Options}' or what their child_spec/1 returns; `text' in
 %% the result is for people. Errors are those of the start: `bad_options'.
--spec explain_config(crema_explain:config()) ->
-    {ok, crema_explain:explanation()} | crema_error:error().
+-spec explain_config(crema_types:client_options()) ->
+    {ok, crema_types:explanation()} | crema_error:error().
 explain_config(Config) -> crema_explain:explain(Config).
 
 %% @doc See {@link crema_check:check/1}.
@@ -455,7 +456,7 @@ explain_config(Config) -> crema_explain:explain(Config).
 check(Options) -> crema_check:check(Options).
 
 %% @doc About the driver: `librdkafka' and `openssl' (versions), `bundled', `features'
-%% of this build, its known `limits' ({@link crema_limits}), `reapers' (clients being
+%% of this build, its known `limits', `reapers' (clients being
 %% wound up).
 -spec info() -> map().
 info() -> crema_info:driver().
@@ -463,7 +464,7 @@ info() -> crema_info:driver().
 %% @doc About a producer (queue, callers that wait, reports nobody fetched,
 %% callbacks to be run) or a consumer (its partitions, what is delivered, stored,
 %% unacknowledged, and the memory of what was fetched).
--spec info(crema_registry:ref()) -> map().
+-spec info(crema_types:client()) -> map().
 info(Client) -> crema_info:client(Client).
 
 %% @doc Whether a client is well, without asking anybody: for health probes.
@@ -472,19 +473,21 @@ info(Client) -> crema_info:client(Client).
 %% is healthy. `state' is `connecting' or `connected', for
 %% producers also `idle' (not used yet), `disconnected', `reloading' (after a
 %% fatal error) and `stopping'.
--spec status(crema_registry:ref()) -> map().
+-spec status(crema_types:client()) -> map().
 status(Client) -> crema_info:status(Client).
 
 %% @doc librdkafka's statistics of a producer or consumer, the last that came,
-%% decorated as {@link crema_statistics:decorate/3} tells. `not_enabled' unless
+%% as maps; beside `tx' stand `tx_d', its change, and `tx_fd', for how many milliseconds
+%% there was none. `not_enabled' unless
 %% `statistics.interval.ms' is set under `kafka'; `not_yet' before the first.
--spec statistics(crema_registry:ref()) ->
+-spec statistics(crema_types:client()) ->
     {ok, crema_statistics:statistics()} | crema_error:error().
 statistics(Client) -> crema_info:statistics(Client).
 
 %% @doc Waits until a producer is connected, or a consumer has joined its group.
-%% A producer that is idle or disconnected connects. Raises `badarg' for what is no timeout.
--spec await_ready(crema_registry:ref(), timeout()) -> ok | crema_error:error().
+%% A producer that is idle or disconnected connects. `timeout' after so many
+%% milliseconds, with the last trouble. Raises `badarg' for what is no timeout.
+-spec await_ready(crema_types:client(), timeout()) -> ok | crema_error:error().
 await_ready(Client, Timeout) ->
     crema_call:is_timeout(Timeout) orelse
         erlang:error(badarg, [Client, Timeout], crema_error:badarg(#{2 => <<"no timeout">>})),

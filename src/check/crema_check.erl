@@ -12,7 +12,19 @@
 
 -export_type([step/0, result/0]).
 
--type step() :: crema_check_step:step().
+-type step() :: #{
+    step :=
+        options | names | tcp | tls | kafka | sasl | brokers | topics | read | write | group,
+    status := ok | warning | failed | skipped,
+    subject := binary(),
+    message := binary(),
+    hint := binary(),
+    details := map(),
+    code => crema_error:code()
+}.
+%% `subject': what it is about, a server, a broker, a topic or a group; `hint': what to do,
+%% empty where there is nothing to be done; `code': of one that failed.
+
 -type result() :: {ok, [step()]} | crema_error:error().
 
 -define(DEADLINE, 5000).

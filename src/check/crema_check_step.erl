@@ -9,18 +9,7 @@
     options | names | tcp | tls | kafka | sasl | brokers | topics | read | write | group.
 -type status() :: ok | warning | failed | skipped.
 
--type step() :: #{
-    step := name(),
-    status := status(),
-    %% What it is about: a server, a broker, a topic or a group.
-    subject := binary(),
-    message := binary(),
-    %% What to do; empty where there is nothing to be done.
-    hint := binary(),
-    details := map(),
-    %% Of one that failed.
-    code => crema_error:code()
-}.
+-type step() :: crema_check:step().
 
 -spec ok(name(), binary(), iodata()) -> step().
 ok(Name, Subject, Message) -> ok(Name, Subject, Message, #{}).

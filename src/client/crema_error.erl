@@ -42,18 +42,18 @@
 %% The longest name librdkafka 2.15 has is of 39 characters.
 -define(MAX_NAME, 64).
 
-%% @doc An error. The hint of the code, if there is one, is appended to the
+%% @private An error. The hint of the code, if there is one, is appended to the
 %% message (once). `Extra' holds the other details; a `message' in it is ignored.
 -spec make(code(), Message :: unicode:chardata(), Extra :: map()) -> error().
 make(Code, Message, Extra) ->
     make(Code, Message, Extra, hint(Code)).
 
-%% @doc The same with a hint that knows more than the code tells.
+%% @private The same with a hint that knows more than the code tells.
 -spec make(code(), Message :: unicode:chardata(), Extra :: map(), Hint :: binary()) -> error().
 make(Code, Message, Extra, Hint) when is_atom(Code), is_map(Extra) ->
     {error, {Code, Extra#{message => advise(text(Message), Hint)}}}.
 
-%% @doc What `erlang:error(badarg, Args, _)' takes, for shells and Elixir to say
+%% @private What `erlang:error(badarg, Args, _)' takes, for shells and Elixir to say
 %% what is wrong with which argument.
 -spec badarg(#{pos_integer() => binary()}) -> [{error_info, map()}].
 badarg(Wrong) ->
@@ -67,7 +67,7 @@ format_error(_Reason, [{_, _, _, Location} | _]) ->
         _ -> #{}
     end.
 
-%% @doc The error for one of librdkafka's: its name (`<<"_MSG_TIMED_OUT">>', as
+%% @private The error for one of librdkafka's: its name (`<<"_MSG_TIMED_OUT">>', as
 %% `rd_kafka_err2name' gives it), and its description.
 -spec from_kafka(Name :: binary(), Description :: unicode:chardata(), Extra :: map()) -> error().
 from_kafka(Name, Description, Extra) ->
@@ -78,7 +78,7 @@ from_kafka(Name, Description, Extra) ->
             make(Code, Description, Extra)
     end.
 
-%% @doc The code for librdkafka's name of an error: lower case, without the
+%% @private The code for librdkafka's name of an error: lower case, without the
 %% underscore that marks its local errors. `unknown' for a name it cannot have.
 -spec code(Name :: binary()) -> code().
 code(<<"_", Name/binary>>) -> code(Name);

@@ -1,4 +1,4 @@
-%% @doc What is known not to work with some releases of librdkafka: one table,
+%% @private What is known not to work with some releases of librdkafka: one table,
 %% for {@link crema:info/0}, for errors and for documentation. A row is here when a
 %% test of crema meets the limit, or when librdkafka's own list of changes tells
 %% of it.

@@ -14,13 +14,13 @@
 
 -export_type([changes/0, trial/0, open/0]).
 
-%% `kafka': properties that are put over those of before; an empty value is none.
 -type changes() :: #{kafka => map() | list(), bootstrap_servers => term()} | list().
+%% `kafka': properties that are put over those of before; an empty value is none.
 
 %% A new client that is to prove that it can connect.
 -record(trial, {
     kind :: producer | consumer,
-    port :: crema_port:client(),
+    port :: port() | pid(),
     asked :: crema_port:tag(),
     from :: gen_server:from(),
     options :: map(),
@@ -33,7 +33,7 @@
     later = [] :: [term()]
 }).
 -opaque trial() :: #trial{}.
--type open() :: fun((Options :: map()) -> {ok, crema_port:client(), binary()} | crema_error:error()).
+-type open() :: fun((Options :: map()) -> {ok, port() | pid(), binary()} | crema_error:error()).
 
 -define(CONNECT_MS, 30000).
 -define(MAX_MS, 16#7FFFFFFF).
@@ -43,12 +43,12 @@
 %% ---- whoever asks -------------------------------------------------------------------
 
 %% @equiv renew(Client, #{}, 30000)
--spec renew(crema_registry:ref()) -> ok | crema_error:error().
+-spec renew(crema_types:client()) -> ok | crema_error:error().
 renew(Client) ->
     renew(Client, #{}).
 
 %% @equiv renew(Client, Changes, 30000)
--spec renew(crema_registry:ref(), changes()) -> ok | crema_error:error().
+-spec renew(crema_types:client(), changes()) -> ok | crema_error:error().
 renew(Client, Changes) ->
     renew(Client, Changes, ?CONNECT_MS).
 
@@ -65,7 +65,7 @@ renew(Client, Changes) ->
 %%
 %% A process that its supervisor starts again has the options of its specification
 %% again: what is to outlast that is given as a function, a file or a variable.
--spec renew(crema_registry:ref(), changes(), Timeout :: pos_integer()) ->
+-spec renew(crema_types:client(), changes(), Timeout :: pos_integer()) ->
     ok | crema_error:error().
 renew(Client, Changes, Timeout) when is_integer(Timeout), Timeout > 0, Timeout =< ?MAX_MS ->
     %% In a function, which no report shows.
@@ -77,7 +77,7 @@ renew(Client, Changes, Timeout) ->
     Hidden = [crema_secret:hide(Given) || Given <- [Client, Changes, Timeout]],
     erlang:error(badarg, Hidden, crema_error:badarg(#{3 => Text})).
 
--spec renew_one(crema_registry:ref(), fun(() -> changes()), pos_integer()) ->
+-spec renew_one(crema_types:client(), fun(() -> changes()), pos_integer()) ->
     ok | crema_error:error().
 renew_one(Client, Hidden, Timeout) ->
     case crema_registry:lookup(Client) of
@@ -94,7 +94,7 @@ renew_one(Client, Hidden, Timeout) ->
     end.
 
 %% What hangs on a client is renewed after it, as it is then.
--spec steps(crema_registry:ref(), crema_registry:kind(), pid(), term()) ->
+-spec steps(crema_types:client(), crema_registry:kind(), pid(), term()) ->
     [fun(() -> ok | crema_error:error())].
 steps(Client, producer, Owner, {renew, _, Timeout} = Request) ->
     Own = fun({Config, Pid}) ->
@@ -125,7 +125,7 @@ first([Step | Steps]) ->
         {error, _} = Error -> Error
     end.
 
--spec call(crema_registry:ref(), pid(), term()) -> ok | crema_error:error().
+-spec call(crema_types:client(), pid(), term()) -> ok | crema_error:error().
 call(Client, Owner, Request) ->
     try
         gen_server:call(Owner, Request, infinity)
@@ -151,7 +151,7 @@ start(Kind, {Changes, Timeout}, Before, Open, From) ->
             Error
     end.
 
--spec ask(pos_integer(), producer | consumer, crema_port:client(), gen_server:from(), map()) ->
+-spec ask(pos_integer(), producer | consumer, port() | pid(), gen_server:from(), map()) ->
     {ok, trial()} | crema_error:error().
 ask(Timeout, Kind, Port, From, Options) ->
     Data = fun(Tag) -> term_to_binary({Tag, <<>>, 0, Timeout}) end,
@@ -234,10 +234,12 @@ not_renewed({Code, #{message := Text} = Details}) ->
     {error, Reason} = crema_error:make(Code, All, Details, <<>>),
     Reason.
 
+%% @private
 -spec options(trial()) -> map().
 options(#trial{options = Options}) -> Options.
 
--spec port(trial()) -> crema_port:client().
+%% @private
+-spec port(trial()) -> port() | pid().
 port(#trial{port = Port}) -> Port.
 
 %% @private It has taken over.
@@ -255,6 +257,7 @@ failed(Reason, #trial{port = Port, from = From}) ->
     _ = crema_client:close_async(Port),
     gen_server:reply(From, {error, Reason}).
 
+%% @private
 -spec busy(Text :: iodata()) -> crema_error:error().
 busy(Text) ->
     crema_error:make(busy, Text, #{retriable => true}).

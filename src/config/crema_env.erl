@@ -2,7 +2,7 @@
 %% a prefix.
 %%
 %% What the variables say becomes options, which lie under those that are given
-%% (see {@link crema_settings}). Each remembers its variable, so that an error names
+%% (see `crema_settings'). Each remembers its variable, so that an error names
 %% what is to be corrected.
 -module(crema_env).
 
@@ -19,9 +19,9 @@
 -type layer() :: #{place() => {Variable :: binary(), Value :: binary() | [binary()]}}.
 %% What is set, each with the variable that says so.
 
--type result() :: {layer(), [crema_input:fault()], Warnings :: [binary()]}.
+-type result() :: {layer(), Faults :: [map()], Warnings :: [binary()]}.
 
-%% @doc The variables behind a prefix that are known by name.
+%% @private The variables behind a prefix that are known by name.
 -spec table(heroku | prefix) -> [row()].
 table(heroku) ->
     [
@@ -65,7 +65,7 @@ table(prefix) ->
     {<<"_CONF_">>, <<>>}
 ]).
 
-%% @doc The option `env' in one form: `heroku', the same for an add-on that has a
+%% @private The option `env' in one form: `heroku', the same for an add-on that has a
 %% name of its own (`{heroku, "HEROKU_KAFKA_AMBER"}'), or `{prefix, "KAFKA"}'.
 -spec check(term()) -> {ok, env()} | error.
 check(heroku) ->
@@ -86,12 +86,13 @@ named(Kind, Name) ->
         nomatch -> error
     end.
 
+%% @private
 -spec describe() -> binary().
 describe() ->
     <<"heroku, {heroku, Name} or {prefix, Name}, where variables begin with the name: letters, "
         "digits and underscores">>.
 
-%% @doc The variables of the environment, as they are now. Those without a value
+%% @private The variables of the environment, as they are now. Those without a value
 %% are as if they were not there.
 -spec variables() -> variables().
 variables() ->
@@ -105,7 +106,7 @@ bytes(Text) ->
         _ -> << <<Char>> || Char <- Text>>
     end.
 
-%% @doc The variable that an option is read from, if there is one.
+%% @private The variable that an option is read from, if there is one.
 -spec variable(env(), place()) -> binary() | none.
 variable({Kind, Prefix}, Option) ->
     Named = [
@@ -130,7 +131,7 @@ prefixed(Given, Name) ->
             erlang:error(badarg, [Given, Name])
     end.
 
-%% @doc What the variables say, beside what is `Given' in another way. A fault's option
+%% @private What the variables say, beside what is `Given' in another way. A fault's option
 %% is `{env, Variable}', and never has a value: it might be a secret.
 -spec read(env(), variables(), Given :: [place()]) -> result().
 read({Kind, Prefix}, Variables, Given) ->
@@ -220,7 +221,7 @@ halves(Prefix, Layer) ->
         _ -> []
     end.
 
-%% @doc What lies aside when these are given: the same, and what is another form of
+%% @private What lies aside when these are given: the same, and what is another form of
 %% the same. A certificate goes with its key; an authority has forms of its own.
 -spec aside(Given :: [place()]) -> [place()].
 aside(Given) ->
@@ -252,7 +253,7 @@ once({Place, {Name, _} = Said}, {Layer, Faults}) ->
         #{} -> {Layer#{Place => Said}, Faults}
     end.
 
-%% @doc The place of a property, by whatever name.
+%% @private The place of a property, by whatever name.
 -spec property(binary()) -> place().
 property(Name) ->
     case crema_properties:canonical(Name) of
@@ -308,7 +309,7 @@ typed(Layer) ->
 fault(Name, Reason) ->
     #{option => {env, Name}, reason => iolist_to_binary(Reason)}.
 
-%% @doc A markdown table of the variables, with `PREFIX' for the prefix.
+%% @private A markdown table of the variables, with `PREFIX' for the prefix.
 -spec doc(heroku | prefix) -> binary().
 doc(Kind) ->
     Rows = [

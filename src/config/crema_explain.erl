@@ -7,23 +7,14 @@
 
 %% The options of a start_link/1 and whose they are; or what child_spec/1 of a producer or
 %% consumer returns.
--type config() ::
-    {producer | consumer | reader, Options :: map() | list()}
-    | #{start := {module(), start_link, [term()]}, _ => _}.
+-type config() :: crema_types:client_options().
 
 %% `option': given; `{env, Variable}'; `{application, Key}': the application
 %% environment of crema; `default': crema's. Of librdkafka's properties beside these
 %% `crema': set by crema; `{from, Option}': what that option says.
--type source() :: crema_settings:source() | default | crema | {from, atom()}.
+-type source() :: crema_types:source().
 
--type explanation() :: #{
-    kind := producer | consumer | reader,
-    options := [#{option := atom(), value := term(), source := source()}],
-    %% those that librdkafka is given; all others have its own defaults
-    kafka := [#{option := binary(), value := binary(), source := source()}],
-    warnings := [binary()],
-    text := binary()
-}.
+-type explanation() :: crema_types:explanation().
 
 -define(REDACTED, <<"[redacted]">>).
 

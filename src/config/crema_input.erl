@@ -1,4 +1,4 @@
-%% @doc Reads what a person typed as configuration: texts and lists of pairs, in
+%% @private Reads what a person typed as configuration: texts and lists of pairs, in
 %% the forms that Erlang and Elixir programs write them.
 -module(crema_input).
 

@@ -1,4 +1,4 @@
-%% @doc Says what is wrong with options, so that a person can put it right.
+%% @private Says what is wrong with options, so that a person can put it right.
 -module(crema_option_faults).
 
 -export([unknown/3, error/2]).

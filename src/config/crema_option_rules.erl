@@ -1,4 +1,4 @@
-%% @doc Rules between options: what is right in each but wrong together.
+%% @private Rules between options: what is right in each but wrong together.
 -module(crema_option_rules).
 
 -export([check/2]).

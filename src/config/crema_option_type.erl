@@ -1,4 +1,4 @@
-%% @doc The types of crema's own options: each checks a value, brings it into
+%% @private The types of crema's own options: each checks a value, brings it into
 %% the one form the rest of crema reads, and describes itself.
 -module(crema_option_type).
 

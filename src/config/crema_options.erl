@@ -2,7 +2,7 @@
 %%
 %% The table is all there is: a row added to it is checked by {@link parse/2},
 %% shown by {@link doc/1} and tested. librdkafka's properties are not in it; they
-%% go under the option `kafka' (see {@link crema_properties}).
+%% go under the option `kafka' (see `crema_properties').
 -module(crema_options).
 
 -export([parse/2, table/0, doc/1]).
@@ -14,7 +14,7 @@
 -type row() :: #{
     name := atom(),
     scope := [scope()],
-    type := crema_option_type:type(),
+    type := term(),
     %% Absent in a row whose option is required.
     default => term(),
     unit := none | ms | bytes | messages,
@@ -346,13 +346,12 @@ messages(Name, Default, Max, Doc) ->
 bytes(Name, Default, Max, Doc) ->
     (optional(Name, Default, {integer, 1, Max}, Doc))#{unit := bytes}.
 
-%% @doc Checks the options of a producer, a topic handle, a consumer, a reader, an
+%% @private Checks the options of a producer, a topic handle, a consumer, a reader, an
 %% embedded cluster, a variant or a pool (its own, without those of its producers): a map,
 %% property list or Elixir keyword list.
 %%
 %% On success the map holds every option of the scope, defaults filled in, in
-%% the forms {@link crema_option_type:check/2} and {@link crema_properties:parse/2}
-%% describe, and `warnings': sentences about settings that are allowed but work
+%% the forms that the rest of crema reads, and `warnings': sentences about settings that are allowed but work
 %% against each other (empty in general; log them). What it returns may be
 %% parsed again and comes back the same, `warnings' aside.
 %%

@@ -1,4 +1,4 @@
-%% @doc The librdkafka properties that crema sets itself and a user may not:
+%% @private The librdkafka properties that crema sets itself and a user may not:
 %% one table, with what to use instead.
 -module(crema_owned).
 

@@ -1,4 +1,4 @@
-%% @doc The librdkafka side of the configuration: what users may set under
+%% @private The librdkafka side of the configuration: what users may set under
 %% `kafka', what crema sets itself, and the list of properties that results.
 %%
 %% Properties pass through verbatim: librdkafka judges their names and values.

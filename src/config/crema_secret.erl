@@ -1,4 +1,4 @@
-%% @doc Keeps passwords, keys and tokens out of everything that is shown.
+%% @private Keeps passwords, keys and tokens out of everything that is shown.
 %%
 %% A secret travels as a function without arguments until the configuration is
 %% packed for the driver: a function prints as its name, so that neither

@@ -1,4 +1,4 @@
-%% @doc Finds the name a person probably meant when the one typed is unknown.
+%% @private Finds the name a person probably meant when the one typed is unknown.
 -module(crema_suggest).
 
 -export([nearest/2]).

@@ -1,4 +1,4 @@
-%% @doc Topics' properties that a variant of a producer may have for itself.
+%% @private Topics' properties that a variant of a producer may have for itself.
 -module(crema_topic_config).
 
 -export([parse/1, names/0, over/2]).

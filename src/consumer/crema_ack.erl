@@ -12,7 +12,7 @@
 -export_type([tokens/0]).
 
 -type one() :: crema_consumer:message() | crema_consumer:token().
--type tokens() :: one() | [one()].
+-type tokens() :: crema_types:tokens().
 -type what() :: ack | {nack, Reason :: term()}.
 %% A slot and some of its messages.
 -type some() :: {Slot :: pos_integer(), crema_runs:runs()}.

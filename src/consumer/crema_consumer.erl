@@ -23,9 +23,15 @@
 
 -export([start_link/1, child_spec/1, stop/1, stop/2]).
 
--export_type([info/0, why/0, message/0, token/0, state/0, verdict/0]).
+-export_type([info/0, why/0, message/0, token/0, state/0, verdict/0, handler/0]).
 
-%% What a handler is started for, and told of.
+-type handler() ::
+    module()
+    | {module(), Args :: term()}
+    | {module(), Function :: atom()}
+    | fun((message()) -> term()).
+%% `{Module, Atom}' is a module and its argument if the module is a handler, else a function.
+
 -type info() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -33,11 +39,17 @@
     %% with the option concurrency: the number of the state's worker, from 1 on
     worker => pos_integer()
 }.
+%% What a handler is started for, and told of.
+
+-type why() ::
+    revoked
+    | lost
+    | reset
+    | stopped
+    | {crash, error | exit | throw, Reason :: term()}.
 %% Why a handler ends: `reset' begins again at another offset, a crash after a
 %% back-off.
--type why() ::
-    crema_worker:ending()
-    | {crash, error | exit | throw, Reason :: term()}.
+
 -type message() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -49,12 +61,12 @@
     timestamp_type := create | append | undefined,
     token := token()
 }.
-%% For `crema:ack/1', from any process. It survives `term_to_binary/1'.
 -type token() :: {crema_token, Consumer :: pid(), Slot :: pos_integer(), Offset :: integer()}.
-%% The handler's own.
--type state() :: term().
+%% For `crema:ack/1', from any process. It survives `term_to_binary/1'.
 
-%% What becomes of a message, or of all messages of a batch.
+-type state() :: term().
+%% The handler's own.
+
 -type verdict() ::
     %% Done with; `ok' leaves the state as it is.
     {ack, state()}
@@ -79,9 +91,10 @@
     | {stop, Reason :: term(), state()}
     %% It failed: it comes again after a back-off, and before any other.
     | {error, Reason :: term(), state()}.
+%% What becomes of a message, or of all messages of a batch.
 
-%% What the callbacks return that only change the state.
 -type told() :: {ok, state()} | {stop, Reason :: term(), state()}.
+%% What the callbacks return that only change the state.
 
 %% Called in the partition's process before its first message, and again after
 %% a crash. Without it the state is what was given as Args. `start': where the
@@ -137,11 +150,11 @@ child_spec(Options) ->
 
 %% @doc Stops a member: its handlers finish their message, what they have
 %% acknowledged is committed, and the group is left; all within `stop_timeout'.
--spec stop(crema_registry:ref()) -> ok.
+-spec stop(crema_types:client()) -> ok.
 stop(Consumer) ->
     stop(Consumer, default).
 
 %% @doc The same with another deadline, in milliseconds.
--spec stop(crema_registry:ref(), default | timeout()) -> ok.
+-spec stop(crema_types:client(), default | timeout()) -> ok.
 stop(Consumer, Timeout) ->
     crema_child:stop(Consumer, Timeout).

@@ -24,24 +24,18 @@
 
 -export_type([consumer/0, partitions/0, where/0, offset/0, position/0, lag/0]).
 
--type consumer() :: crema_registry:ref() | {Name :: atom(), node()}.
+-type consumer() :: crema_types:client() | {Name :: atom(), node()}.
 -type partition() :: {Topic :: iodata() | atom(), Partition :: non_neg_integer()}.
 -type partitions() :: all | partition() | [partition()].
+-type where() ::
+    non_neg_integer() | earliest | beginning | latest | 'end'
+    | {timestamp, non_neg_integer() | DateTime :: map()}.
 %% An offset; `earliest' or `beginning'; `latest' or `end'; the first message that
 %% is not older than that (milliseconds since 1970, or Elixir's DateTime), or the end without one.
--type where() ::
-    non_neg_integer()
-    | earliest
-    | beginning
-    | latest
-    | 'end'
-    | {timestamp, non_neg_integer() | DateTime :: map()}.
+
 -type offset() :: #{
     topic := binary(), partition := non_neg_integer(), offset := non_neg_integer()
 }.
-%% `delivered': behind the last message that was given to the partition's process.
-%% `acknowledged': the first message that is not acknowledged, or the next one.
-%% `stored': what is committed next.
 -type position() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -49,8 +43,10 @@
     acknowledged := non_neg_integer(),
     stored := non_neg_integer()
 }.
-%% `lag': messages, and gaps in the log, from `stored' to `high', behind the last
-%% message of the partition. 0 when all is acknowledged.
+%% `delivered': behind the last message that was given to the partition's process.
+%% `acknowledged': the first message that is not acknowledged, or the next one.
+%% `stored': what is committed next.
+
 -type lag() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -58,6 +54,8 @@
     high := non_neg_integer(),
     lag := non_neg_integer()
 }.
+%% `lag': messages, and gaps in the log, from `stored' to `high', behind the last
+%% message of the partition. 0 when all is acknowledged.
 
 -define(TIMEOUT, 30000).
 %% The driver's own deadline comes first, with a better answer.
@@ -142,6 +140,7 @@ milliseconds(#{'__struct__' := Module} = Time) ->
 commit(Consumer) ->
     commit(Consumer, all).
 
+%% @doc The same of some partitions.
 -spec commit(consumer(), partitions()) -> {ok, [offset()]} | crema_error:error().
 commit(Consumer, Partitions) ->
     commit(Consumer, Partitions, ?TIMEOUT).
@@ -157,6 +156,7 @@ commit(Consumer, Partitions, Timeout) ->
 commit_async(Consumer) ->
     commit_async(Consumer, all).
 
+%% @doc The same of some partitions.
 -spec commit_async(consumer(), partitions()) -> ok | crema_error:error().
 commit_async(Consumer, Partitions) ->
     call(Consumer, {commit_async, places(Partitions)}, ?TIMEOUT).
@@ -168,6 +168,7 @@ commit_async(Consumer, Partitions) ->
 position(Consumer) ->
     position(Consumer, all).
 
+%% @doc The same of some partitions.
 -spec position(consumer(), partitions()) -> {ok, [position()]} | crema_error:error().
 position(Consumer, Partitions) ->
     call(Consumer, {position, places(Partitions)}, ?TIMEOUT).
@@ -180,12 +181,14 @@ position(Consumer, Partitions) ->
 committed(Consumer) ->
     committed(Consumer, all).
 
+%% @doc The same of some partitions.
 -spec committed(consumer(), partitions()) ->
     {ok, [#{topic := binary(), partition := non_neg_integer(), offset := non_neg_integer() | none}]}
     | crema_error:error().
 committed(Consumer, Partitions) ->
     committed(Consumer, Partitions, ?TIMEOUT).
 
+%% @doc The same for at most so many milliseconds.
 -spec committed(consumer(), partitions(), timeout()) ->
     {ok, [#{topic := binary(), partition := non_neg_integer(), offset := non_neg_integer() | none}]}
     | crema_error:error().
@@ -198,10 +201,12 @@ committed(Consumer, Partitions, Timeout) ->
 watermarks(Consumer) ->
     watermarks(Consumer, all).
 
+%% @doc The same of some partitions.
 -spec watermarks(consumer(), partitions()) -> {ok, [map()]} | crema_error:error().
 watermarks(Consumer, Partitions) ->
     watermarks(Consumer, Partitions, ?TIMEOUT).
 
+%% @doc The same for at most so many milliseconds.
 -spec watermarks(consumer(), partitions(), timeout()) -> {ok, [map()]} | crema_error:error().
 watermarks(Consumer, Partitions, Timeout) ->
     call(Consumer, {watermarks, places(Partitions)}, Timeout).
@@ -213,6 +218,7 @@ watermarks(Consumer, Partitions, Timeout) ->
 lag(Consumer) ->
     lag(Consumer, ?TIMEOUT).
 
+%% @doc The same for at most so many milliseconds.
 -spec lag(consumer(), timeout()) -> {ok, [lag()]} | crema_error:error().
 lag(Consumer, Timeout) ->
     call(Consumer, lag, Timeout).
@@ -305,7 +311,7 @@ call(Consumer, Request, Timeout) ->
             end
     end.
 
--spec node_of(consumer()) -> {node(), crema_registry:ref()} | none.
+-spec node_of(consumer()) -> {node(), crema_types:client()} | none.
 node_of({Name, Node}) when is_atom(Name), is_atom(Node), Name =/= global, Name =/= local ->
     {Node, Name};
 node_of(Ref) ->
@@ -315,7 +321,7 @@ node_of(Ref) ->
     end.
 
 %% @private Called on the consumer's node.
--spec carry_out(crema_registry:ref(), term(), timeout()) -> term().
+-spec carry_out(crema_types:client(), term(), timeout()) -> term().
 carry_out(Ref, Request, Timeout) ->
     case crema_registry:lookup(Ref) of
         {ok, consumer, Port, #{prefix := Prefix}, Group} ->

@@ -8,7 +8,6 @@
 
 -export_type([origin/0, letter/0, context/0]).
 
-%% What {@link origin/1} reads. Times are milliseconds since 1970.
 -type origin() :: #{
     topic := binary(),
     partition := non_neg_integer(),
@@ -24,9 +23,11 @@
     %% when it was sent on
     time := integer()
 }.
+%% What {@link origin/1} reads. Times are milliseconds since 1970.
 
+-type letter() :: crema_types:message().
 %% As `crema:produce_many/2' takes it.
--type letter() :: crema_packet:message().
+
 -type context() :: #{
     group := binary(),
     %% where the message was, as far as its headers are to be believed

@@ -1,4 +1,4 @@
-%% @doc What went wrong with a message, and what follows of it: the policies that
+%% @private What went wrong with a message, and what follows of it: the policies that
 %% the options `failures' and `fatal' declare. Pure, but for the random part of a
 %% back-off, and the fatal function, which is the user's.
 -module(crema_failure).

@@ -11,13 +11,7 @@
 
 -export_type([definition/0, handler/0, state/0, verdict/0, crash/0]).
 
-%% As users give it. `{Module, Atom}' is a module and its argument if the module
-%% is a handler, else a function.
--type definition() ::
-    module()
-    | {module(), Args :: term()}
-    | {module(), Function :: atom()}
-    | fun((crema_consumer:message()) -> term()).
+-type definition() :: crema_consumer:handler().
 
 -record(handler, {
     %% given the message, or the batch of them, and the state

@@ -45,7 +45,7 @@ fields(Name) ->
 rows(Name) ->
     [Row || #{name := Known} = Row <- table(), Known =:= Name].
 
-%% @doc Whether an event is as the table has it: its name is there, no field is
+%% @private Whether an event is as the table has it: its name is there, no field is
 %% missing, unknown or of another type. For tests; crema does not call it when
 %% it sends.
 -spec check(crema_events:event_name(), Measurements :: map(), Metadata :: map()) ->

@@ -109,7 +109,7 @@ list_handlers() ->
 handler({Name, HandlerId, Function, Config}) ->
     #{id => HandlerId, event_name => Name, function => Function, config => Config}.
 
-%% @doc Sends an event: runs its handlers, in the order in which they were
+%% @private Sends an event: runs its handlers, in the order in which they were
 %% attached, and passes it on to telemetry. Always `ok', also while the crema
 %% application is not running.
 -spec execute(event_name(), Measurements :: map(), Metadata :: map()) -> ok.
@@ -119,7 +119,7 @@ execute(EventName, Measurements, Metadata) ->
     ),
     forward(EventName, Measurements, Metadata).
 
-%% @doc Whether anyone would get an event: ask before gathering what is costly to
+%% @private Whether anyone would get an event: ask before gathering what is costly to
 %% measure. With telemetry its handlers count as well.
 -spec listening(event_name()) -> boolean().
 listening(EventName) ->
@@ -223,7 +223,7 @@ forwarded(EventName) ->
             end
     end.
 
-%% @doc Starts the owner of the table of handlers, under crema's supervisor.
+%% @private Starts the owner of the table of handlers, under crema's supervisor.
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).

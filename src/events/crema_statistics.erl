@@ -19,7 +19,7 @@
 -type metric() ::
     {counter | histogram | gauge, Name :: binary(), number(), Tags :: [{binary(), binary()}]}.
 
-%% @doc Adds to each number what has become of it since the statistics before:
+%% @private Adds to each number what has become of it since the statistics before:
 %% beside `<<"tx">>' stand `<<"tx_d">>', by how much it changed, and `<<"tx_fd">>',
 %% for how many milliseconds it has been what it is. Both are 0 when it is seen
 %% for the first time.
@@ -82,7 +82,7 @@ number({Key, KeyD, KeyFd}, Current, Previous, Elapsed) ->
         end,
     [{KeyD, Change}, {KeyFd, Frozen}].
 
-%% @doc The client's totals, which are the measurements of the event.
+%% @private The client's totals, which are the measurements of the event.
 -spec totals(statistics()) -> #{atom() => integer()}.
 totals(Statistics) ->
     maps:from_list([

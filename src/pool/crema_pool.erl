@@ -76,12 +76,12 @@ child_spec(Options) ->
 %% @doc Stops a pool: its producers flush up to their `flush_timeout', side by
 %% side. Safe from any process, and when it has stopped already. Called by one of
 %% its own processes (in an event handler), it returns at once, and the stop follows.
--spec stop(crema_registry:ref()) -> ok.
+-spec stop(crema_types:client()) -> ok.
 stop(Pool) ->
     stop(Pool, default).
 
 %% @doc The same with another deadline, in milliseconds.
--spec stop(crema_registry:ref(), default | timeout()) -> ok.
+-spec stop(crema_types:client(), default | timeout()) -> ok.
 stop(Pool, Timeout) ->
     Timeout =:= default orelse crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case crema_registry:pool(Pool) of
@@ -112,7 +112,7 @@ end_supervisor(Pid) ->
 %% ---- members for one process alone ------------------------------------------------
 
 %% @doc Runs a function with a member that nobody else gets meanwhile.
--spec with(crema_registry:ref(), fun((Member :: crema_target:target()) -> Result)) ->
+-spec with(crema_types:client(), fun((Member :: crema:producer()) -> Result)) ->
     {ok, Result} | crema_error:error().
 with(Pool, Fun) ->
     with(Pool, Fun, #{}).
@@ -121,7 +121,7 @@ with(Pool, Fun) ->
 %% default): how long to wait for a member; then `pool_timeout'. Who has one
 %% already, by a call around this one, gets the same. The member is given back
 %% when the function ends, however it does, and when its process dies.
--spec with(crema_registry:ref(), fun((Member :: crema_target:target()) -> Result), with_options()) ->
+-spec with(crema_types:client(), fun((Member :: crema:producer()) -> Result), with_options()) ->
     {ok, Result} | crema_error:error().
 with(Pool, Fun, Options) when is_function(Fun, 1) ->
     Key = {?MODULE, crema_registry:whereis_name(Pool)},
@@ -135,7 +135,7 @@ with(Pool, Fun, Options) when is_function(Fun, 1) ->
 is_option(timeout, Timeout) -> crema_call:is_timeout(Timeout);
 is_option(_, _) -> false.
 
--spec with_new(term(), crema_registry:ref(), fun((crema_target:target()) -> Result), with_options()) ->
+-spec with_new(term(), crema_types:client(), fun((crema:producer()) -> Result), with_options()) ->
     {ok, Result} | crema_error:error().
 with_new(Key, Pool, Fun, Options) ->
     case checkout(Pool, maps:get(timeout, Options, default)) of
@@ -153,29 +153,29 @@ with_new(Key, Pool, Fun, Options) ->
 
 %% @doc A member for the calling process, which gives it back by {@link checkin/2}
 %% or by its death. {@link with/3} is safer.
--spec checkout(crema_registry:ref()) -> {ok, Member :: pid()} | crema_error:error().
+-spec checkout(crema_types:client()) -> {ok, Member :: pid()} | crema_error:error().
 checkout(Pool) ->
     checkout(Pool, default).
 
 %% @doc The same with a deadline (ms). Who waits is served in the order of arrival.
--spec checkout(crema_registry:ref(), default | timeout()) ->
+-spec checkout(crema_types:client(), default | timeout()) ->
     {ok, Member :: pid()} | crema_error:error().
 checkout(Pool, Timeout) ->
     Timeout =:= default orelse crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     call(Pool, {checkout, Timeout}).
 
 %% @doc Gives back a member. Only the process that has it may.
--spec checkin(crema_registry:ref(), Member :: pid()) -> ok | crema_error:error().
+-spec checkin(crema_types:client(), Member :: pid()) -> ok | crema_error:error().
 checkin(Pool, Member) ->
     call(Pool, {checkin, Member}).
 
 %% @doc How many members there are, how many nobody has, how many somebody has, and
 %% how many processes wait for one.
--spec stats(crema_registry:ref()) -> stats() | crema_error:error().
+-spec stats(crema_types:client()) -> stats() | crema_error:error().
 stats(Pool) ->
     call(Pool, stats).
 
--spec call(crema_registry:ref(), term()) -> term().
+-spec call(crema_types:client(), term()) -> term().
 call(Pool, Request) ->
     case crema_registry:pool(Pool) of
         {ok, _, Checkout, _} ->
@@ -192,7 +192,7 @@ call(Pool, Request) ->
 
 %% @private Runs a function with a member of a pool, or with what is no pool. With
 %% it go the options; the wait for a member comes off their `timeout'.
--spec on_member(crema_target:target(), Options, fun((crema_target:target(), Options) -> Result)) ->
+-spec on_member(crema:producer(), Options, fun((crema:producer(), Options) -> Result)) ->
     Result | crema_error:error()
 when
     Options :: map().
@@ -217,7 +217,7 @@ later(Options, _Since) ->
     Options.
 
 %% @private See `crema:info/1': what its members count, together.
--spec info(crema_registry:ref()) -> map().
+-spec info(crema_types:client()) -> map().
 info(Pool) ->
     case crema_registry:pool(Pool) of
         {ok, _, _, Members} ->
@@ -236,7 +236,7 @@ sum(Counts, Sums) ->
     maps:merge_with(fun(_, A, B) -> A + B end, Counts, Sums).
 
 %% @private See `crema:status/1': of each member by its number.
--spec status(crema_registry:ref()) -> map().
+-spec status(crema_types:client()) -> map().
 status(Pool) ->
     case crema_registry:pool(Pool) of
         {ok, _, _, Members} ->

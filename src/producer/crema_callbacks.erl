@@ -15,7 +15,7 @@
 -export_type([callback/0, callbacks/0, noted/0, noting/0]).
 
 %% Called with the result of one message; `{M, F, A}' as M:F(Result, A...).
--type callback() :: fun((crema_report:result()) -> term()) | {module(), atom(), [term()]}.
+-type callback() :: crema_types:callback().
 %% The rows `{Tag, Caller, Callback, Origin}', and the last tag given out.
 -type callbacks() :: {ets:tid(), atomics:atomics_ref()}.
 -type noted() :: {First :: non_neg_integer(), Count :: non_neg_integer()}.

@@ -13,18 +13,19 @@
 -export_type([middleware/0, result/0, change/0]).
 
 -type middleware() ::
-    fun((crema_packet:message()) -> result())
+    fun((crema_types:message()) -> result())
     | {module(), Function :: atom(), Args :: list()}
     | {module(), Args :: term()}
     | module().
--type result() :: {ok, crema_packet:message()} | skip | {error, Reason :: term()}.
+-type result() :: {ok, crema_types:message()} | skip | {error, Reason :: term()}.
 -type change() :: {append | prepend | remove, middleware()}.
 
 %% A message as the call has it (or the middleware before returned it), checked
 %% by nobody yet. `skip': it is not sent, and its result is `{ok, skipped}'. An
 %% error refuses the whole call.
--callback handle_message(Message :: crema_packet:message(), Args :: term()) -> result().
+-callback handle_message(Message :: crema_types:message(), Args :: term()) -> result().
 
+%% @private
 -spec is_middleware(term()) -> boolean().
 is_middleware(Fun) when is_function(Fun) -> is_function(Fun, 1);
 is_middleware({M, F, A}) -> is_atom(M) andalso is_atom(F) andalso is_list(A);
@@ -36,16 +37,16 @@ is_behaviour(Module) ->
     is_atom(Module) andalso code:ensure_loaded(Module) =:= {module, Module} andalso
         erlang:function_exported(Module, handle_message, 2).
 
-%% @doc The messages as they come out, in order.
--spec run([middleware()], [crema_packet:message() | skipped]) ->
-    {ok, [crema_packet:message() | skipped]} | crema_error:error().
+%% @private The messages as they come out, in order.
+-spec run([middleware()], [crema_types:message() | skipped]) ->
+    {ok, [crema_types:message() | skipped]} | crema_error:error().
 run([], Messages) ->
     {ok, Messages};
 run(Chain, Messages) ->
     run(Messages, Chain, 0, []).
 
--spec run([crema_packet:message() | skipped], [middleware()], non_neg_integer(), list()) ->
-    {ok, [crema_packet:message() | skipped]} | crema_error:error().
+-spec run([crema_types:message() | skipped], [middleware()], non_neg_integer(), list()) ->
+    {ok, [crema_types:message() | skipped]} | crema_error:error().
 %% Left out before, by a topic handle's.
 run([skipped | Rest], Chain, Index, Done) ->
     run(Rest, Chain, Index + 1, [skipped | Done]);
@@ -58,8 +59,8 @@ run([Message | Rest], Chain, Index, Done) ->
 run(NoMore, _Chain, _Index, Done) ->
     {ok, lists:reverse(Done, NoMore)}.
 
--spec through([middleware()], crema_packet:message()) ->
-    {ok, crema_packet:message()} | skip | {refused, string(), term()}.
+-spec through([middleware()], crema_types:message()) ->
+    {ok, crema_types:message()} | skip | {refused, string(), term()}.
 through([Middleware | Rest], Message) ->
     case call(Middleware, Message) of
         {ok, New} -> through(Rest, New);
@@ -70,7 +71,7 @@ through([Middleware | Rest], Message) ->
 through([], Message) ->
     {ok, Message}.
 
--spec call(middleware(), crema_packet:message()) -> term().
+-spec call(middleware(), crema_types:message()) -> term().
 call(Fun, Message) when is_function(Fun) -> Fun(Message);
 call({M, F, A}, Message) -> apply(M, F, [Message | A]);
 call({Module, Args}, Message) -> Module:handle_message(Message, Args);
@@ -80,7 +81,7 @@ call(Module, Message) -> Module:handle_message(Message, []).
 refused(Text, Reason, Index) ->
     crema_error:make(middleware, [Text, crema_input:show(Reason)], #{index => Index, reason => Reason}).
 
-%% @doc A chain after a change. Of several that are alike the first is removed.
+%% @private A chain after a change. Of several that are alike the first is removed.
 -spec change(change(), [middleware()]) -> {ok, [middleware()]} | crema_error:error().
 change({remove, Middleware}, Chain) ->
     case lists:member(Middleware, Chain) of

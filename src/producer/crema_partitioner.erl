@@ -1,4 +1,4 @@
-%% @doc Strategies that choose a partition for a message.
+%% @private Strategies that choose a partition for a message.
 %%
 %% librdkafka's are computed by librdkafka's own functions, in C: what is chosen
 %% here is then not yet a number, but what to hash and over how many partitions.

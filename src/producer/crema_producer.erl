@@ -15,9 +15,9 @@
 
 -export_type([purpose/0]).
 
+-type purpose() :: produce | produce_now | flush | purge.
 %% What a caller wants a client for: `produce' waits for one that is being made
 %% anew, `produce_now' does not; `flush' and `purge' need none where there is none.
--type purpose() :: produce | produce_now | flush | purge.
 
 %% @doc Starts a producer. It does not wait for a broker: see
 %% `crema:await_ready/2'. Wrong options are all named in the error.
@@ -50,21 +50,21 @@ child_spec(Options) ->
 %% stopped already. Called by the producer's own process (in an event handler),
 %% it returns at once, and the stop follows. An open transaction is aborted, but
 %% not that of the calling process: it gets `in_transaction'.
--spec stop(crema_registry:ref()) -> ok | crema_error:error().
+-spec stop(crema_types:client()) -> ok | crema_error:error().
 stop(Producer) ->
     crema_transaction:outside(Producer, fun() -> crema_child:stop(Producer, default) end).
 
 %% @doc The same with another deadline, in milliseconds. At the deadline it
 %% returns; what is then left is finished in the background. With 0 it purges at
 %% once, also when it is stopping already and still flushes.
--spec stop(crema_registry:ref(), Timeout :: timeout()) -> ok | crema_error:error().
+-spec stop(crema_types:client(), Timeout :: timeout()) -> ok | crema_error:error().
 stop(Producer, Timeout) ->
     crema_transaction:outside(Producer, fun() ->
         ok = hurry(Producer, Timeout),
         crema_child:stop(Producer, Timeout)
     end).
 
--spec hurry(crema_registry:ref(), timeout()) -> ok.
+-spec hurry(crema_types:client(), timeout()) -> ok.
 hurry(Producer, 0) ->
     case {crema_registry:status(Producer), crema_registry:lookup(Producer)} of
         {{ok, #{state := stopping}}, {ok, producer, Port, _, _}} when Port =/= none ->
@@ -76,7 +76,7 @@ hurry(_Producer, _Timeout) ->
     ok.
 
 %% @doc See {@link crema:disconnect/1}.
--spec disconnect(crema_registry:ref()) -> ok | crema_error:error().
+-spec disconnect(crema_types:client()) -> ok | crema_error:error().
 disconnect(Producer) ->
     call(Producer, disconnect, infinity).
 
@@ -84,12 +84,12 @@ disconnect(Producer) ->
 %% returned are made with the new one. `not_found' when there is none to remove;
 %% `bad_options' for what is no middleware, and for a producer without the option
 %% `middleware': its calls do not look for any. `middleware => []' will do.
--spec middleware(crema_registry:ref(), crema_middleware:change()) -> ok | crema_error:error().
+-spec middleware(crema_types:client(), crema_middleware:change()) -> ok | crema_error:error().
 middleware(Producer, Change) ->
     call(Producer, {middleware, Change}, infinity).
 
 %% @private Opens a client for a producer with these parsed options.
--spec open(map()) -> {ok, crema_port:client(), binary()} | crema_error:error().
+-spec open(map()) -> {ok, port() | pid(), binary()} | crema_error:error().
 open(Options) ->
     Properties = crema_properties:kafka_properties(producer, Options),
     Limits = [
@@ -118,32 +118,32 @@ settings(Client, Options) ->
 
 %% @private The client of a producer that had none, made if need be. `none':
 %% there is none, nor anything to do with it.
--spec client(crema_registry:ref(), purpose(), timeout()) ->
-    {ok, crema_port:client()} | none | crema_error:error().
+-spec client(crema_types:client(), purpose(), timeout()) ->
+    {ok, port() | pid()} | none | crema_error:error().
 client(Producer, Purpose, Timeout) ->
     call_running(Producer, {client, Purpose}, Timeout).
 
 %% @private The process of a second client with that configuration of topics.
--spec own_client(crema_registry:ref(), crema_topic_config:config(), timeout()) ->
+-spec own_client(crema_types:client(), crema_topic_config:config(), timeout()) ->
     {ok, pid()} | crema_error:error().
 own_client(Producer, Config, Timeout) ->
     call_running(Producer, {own_client, Config}, Timeout).
 
 %% @private A process that works for it, started if need be: see crema_helper.
--spec helper(crema_registry:ref(), {crema_helper:key(), module(), Args :: term()}) ->
+-spec helper(crema_types:client(), {crema_helper:key(), module(), Args :: term()}) ->
     {ok, pid()} | crema_error:error().
 helper(Producer, Helper) ->
     call_running(Producer, {helper, Helper}, infinity).
 
 %% One that stops hears of nothing before it has ended.
--spec call_running(crema_registry:ref(), term(), timeout()) -> term().
+-spec call_running(crema_types:client(), term(), timeout()) -> term().
 call_running(Producer, Request, Timeout) ->
     case crema_registry:status(Producer) of
         {ok, #{state := stopping}} -> crema_registry:missing(producer, Producer);
         _ -> call(Producer, Request, Timeout)
     end.
 
--spec call(crema_registry:ref(), term(), timeout()) -> term().
+-spec call(crema_types:client(), term(), timeout()) -> term().
 call(Producer, Request, Timeout) ->
     case crema_registry:lookup(Producer) of
         {ok, producer, _, _, Pid} when Pid =/= self() ->

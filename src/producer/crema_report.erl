@@ -10,13 +10,7 @@
 %% What a report says of its message beside what the driver reports.
 -type origin() :: {Topic :: term(), Label :: {label, term()} | none}.
 -type origins() :: {one | many, [origin()]}.
--type report() :: #{
-    topic => binary(),
-    partition := integer(),
-    offset := integer(),
-    timestamp := integer(),
-    label => term()
-}.
+-type report() :: crema_types:report().
 %% `skipped': a middleware left the message out.
 -type result() :: {ok, report() | skipped} | crema_error:error().
 

@@ -38,9 +38,10 @@
     timestamp := integer(),
     timestamp_type := create | append | undefined
 }.
+-type positions() :: #{{Topic :: binary(), Partition :: non_neg_integer()} => non_neg_integer()}.
 %% The next offset to read of each partition. As the option `from' of another
 %% reader they go on from there.
--type positions() :: crema_reader_bounds:positions().
+
 -type folded(Acc) :: {ok, Acc, positions()} | crema_error:error().
 -type folder(Acc) :: fun((message(), Acc) -> {ok, Acc} | {stop, Acc}).
 

@@ -20,8 +20,8 @@
 
 -export_type([source/0, about/0, token/0, credentials/0]).
 
-%% It returns {ok, token()} or {error, Reason}; whatever else it returns is a failure, too.
 -type source() :: fun((about()) -> term()).
+%% It returns {ok, token()} or {error, Reason}; whatever else it returns is a failure, too.
 
 -type about() :: #{
     client := pid(), name := term(), attempt := pos_integer(), config := binary()
@@ -54,7 +54,7 @@
 %%
 %% `bad_options' when they are none; `no_password' when the client logs in otherwise, or not at
 %% all; `closed' or `not_found' when it does not run; `busy' in an event handler of it.
--spec set_credentials(crema_registry:ref(), credentials() | [{atom(), term()}]) ->
+-spec set_credentials(crema_types:client(), credentials() | [{atom(), term()}]) ->
     ok | crema_error:error().
 set_credentials(Client, Given) ->
     case credentials(crema_input:pairs(Given)) of

@@ -27,8 +27,8 @@
     produce | fetch | metadata | offset_commit | find_coordinator | join_group | init_producer_id
     | add_partitions_to_txn | add_offsets_to_txn | end_txn | txn_offset_commit
     | Kafkas :: 0..32767.
-%% `no_error', or one of librdkafka's errors, as errors of this library name them.
 -type answer() :: atom() | {atom(), Late :: 0..60000}.
+%% `no_error', or one of librdkafka's errors, as errors of this library name them.
 
 %% @doc Starts a cluster of one broker.
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -45,12 +45,13 @@ start_link(Options) ->
         {error, _} = Error -> Error
     end.
 
+%% @doc A child specification, with the options of {@link start_link/1}.
 -spec child_spec(Options :: map() | list()) -> supervisor:child_spec().
 child_spec(Options) ->
     crema_child:spec(cluster, ?MODULE, worker, Options, fun(_) -> ?DEADLINE end).
 
 %% @doc Stops the cluster: its brokers and all they hold are gone.
--spec stop(crema_registry:ref()) -> ok.
+-spec stop(crema_types:client()) -> ok.
 stop(Cluster) ->
     crema_child:stop(Cluster, default).
 

@@ -8,25 +8,14 @@
 
 -export([handle/3]).
 
--export_type([driven/0, verdict/0, next/0]).
+-export_type([driven/0]).
 
 %% What the handler returned, without its state; `{crash, Class, Reason}' when it raised.
 -type verdict() :: atom() | tuple().
 %% What the worker would do now: give it the next message; wait, for so long or until it
 %% is told to end; end, of a crash.
 -type next() :: continue | {wait, Millis :: non_neg_integer()} | stop | crash.
--type driven() :: #{
-    verdicts := [verdict()],
-    acked := [Offset :: integer()],
-    %% with `commit => exactly_once'
-    produced := [map()],
-    %% not given to the handler yet, or to be given again
-    left := [crema_consumer:message()],
-    next := next(),
-    state := term(),
-    %% all of them, as they were made up
-    messages := [crema_consumer:message()]
-}.
+-type driven() :: crema_test:handled().
 
 -record(drive, {
     worker :: #worker{},
@@ -48,7 +37,7 @@
 %% @doc The options are those of a consumer, of which none is required, and `topic',
 %% `partition', the `offset' of the first message, the `state' to begin with, and
 %% `retries'.
--spec handle(crema_handler:definition(), [map() | binary()], map()) -> driven().
+-spec handle(crema_consumer:handler(), [map() | binary()], map()) -> driven().
 handle(Handler, Given, Options) ->
     Parsed = parsed(Handler, maps:without(?OWN, Options)),
     Topic = iolist_to_binary(topic(Options, Parsed)),
@@ -82,7 +71,7 @@ topic(#{topic := Topic}, _) when is_atom(Topic) -> atom_to_binary(Topic);
 topic(#{topic := Topic}, _) -> Topic;
 topic(_, #{topics := [First | _]}) -> First.
 
--spec parsed(crema_handler:definition(), map()) -> map().
+-spec parsed(crema_consumer:handler(), map()) -> map().
 parsed(Handler, Options) ->
     Required = #{bootstrap_servers => "none", group => test, topics => [test], handler => Handler},
     case crema_options:parse(consumer, maps:merge(Required, Options)) of

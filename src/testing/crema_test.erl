@@ -25,10 +25,17 @@
 
 -export_type([message/0, match/0, options/0, handled/0]).
 
--type handled() :: crema_drive:driven().
+-type handled() :: #{
+    verdicts := [atom() | tuple()],
+    acked := [Offset :: integer()],
+    produced := [map()],
+    left := [crema_consumer:message()],
+    next := continue | {wait, Millis :: non_neg_integer()} | stop | crash,
+    state := term(),
+    messages := [crema_consumer:message()]
+}.
+%% What has become of messages, and what the consumer would do now: see {@link handle/3}.
 
-%% As it was sent, with the producer's name (or pid) and what was reported. Null is
-%% `undefined'. One that failed has an `error', its code.
 -type message() :: #{
     producer := term(),
     topic := binary(),
@@ -40,15 +47,19 @@
     timestamp := integer(),
     error => crema_error:code()
 }.
-%% Fields as they are given to produce, and no others looked at; or a function.
+%% As it was sent, with the producer's name (or pid) and what was reported. Null is
+%% `undefined'. One that failed has an `error', its code.
+
 -type match() :: #{atom() => term()} | fun((message()) -> boolean()).
-%% `times': how many messages, 1 unless that is said; `match': which, any unless that
-%% is said; `status': whether one that fails may be in the log.
+%% Fields as they are given to produce, and no others looked at; or a function.
+
 -type options() :: #{
     times => pos_integer() | infinity,
     match => match(),
     status => crema_error:status()
 }.
+%% `times': how many messages, 1 unless that is said; `match': which, any unless that
+%% is said; `status': whether one that fails may be in the log.
 
 -define(FIELDS, [producer, topic, partition, offset, key, value, headers, timestamp, error]).
 %% Where librdkafka's numbers of errors are.
@@ -145,7 +156,7 @@ first_by(Matches, Deadline) ->
 %% @doc What that process produces is this test's too, and what those produce that it
 %% has started, or works for: of an application's supervisor, what the whole
 %% application does. It ends with the test, and is an error while another test has it.
--spec allow(pid() | crema_registry:ref()) -> ok.
+-spec allow(pid() | crema_types:client()) -> ok.
 allow(Process) ->
     case crema_registry:whereis_name(Process) of
         Pid when is_pid(Pid) ->
@@ -225,7 +236,7 @@ checked(Options, Known) ->
 %% @doc Gives made-up messages to a handler, as a partition's process of a consumer
 %% would, but in the calling process: maps of `key', `value', `headers', `timestamp' and
 %% `offset', of which none is required, or values alone.
--spec handle(crema_handler:definition(), [map() | binary()]) -> handled().
+-spec handle(crema_consumer:handler(), [map() | binary()]) -> handled().
 handle(Handler, Messages) ->
     handle(Handler, Messages, #{}).
 
@@ -239,7 +250,7 @@ handle(Handler, Messages) ->
 %% again; `next', what the consumer would do now: `continue', `{wait, Millis}', `stop' or
 %% `crash'; the `state'; and all `messages', as they were made up. A wait ends it, unless
 %% there are `retries' left: it then goes on at once.
--spec handle(crema_handler:definition(), [map() | binary()], map() | list()) -> handled().
+-spec handle(crema_consumer:handler(), [map() | binary()], map() | list()) -> handled().
 handle(Handler, Messages, Options) when is_list(Options) ->
     handle(Handler, Messages, maps:from_list(Options));
 handle(Handler, Messages, Options) ->

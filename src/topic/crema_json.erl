@@ -1,4 +1,4 @@
-%% @doc JSON, by OTP's own module where there is one (27 and later).
+%% @private JSON, by OTP's own module where there is one (27 and later).
 %%
 %% Objects are maps with binary keys (atoms and numbers are taken as keys too),
 %% arrays lists, strings UTF-8 binaries. `true', `false' and `null' are atoms; so

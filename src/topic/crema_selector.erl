@@ -9,13 +9,14 @@
 
 -export_type([selector/0, requested/0]).
 
-%% In its form after the options are checked.
 -type selector() ::
     undefined
     | {module(), Args :: term()}
     | fun((Metadata :: term(), requested(), Count :: pos_integer()) -> integer()).
-%% The message's own `partition'.
+%% In its form after the options are checked.
+
 -type requested() :: non_neg_integer() | undefined.
+%% The message's own `partition'.
 
 %% The partition, from 0 to `Count' - 1; -1 leaves it to the producer. `Metadata'
 %% is what the serializer will get, `undefined' in a tombstone.

@@ -3,7 +3,9 @@
 %%
 %% `raw' takes iodata as it is. `term' is Erlang's external term format; reading
 %% it back makes no atoms and no functions that this node does not know. `json'
-%% is {@link crema_json}. Others are a module of this behaviour or `{Module,
+%% is JSON: objects are maps with binary keys (atoms and numbers are written as keys too),
+%% strings UTF-8 binaries, `true', `false' and `null' atoms; `undefined' and `nil' are written
+%% as null, any other atom as a string. Others are a module of this behaviour or `{Module,
 %% Args}' (a module alone has `[]').
 -module(crema_serializer).
 

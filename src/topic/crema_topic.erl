@@ -12,17 +12,7 @@
 
 %% A message of a handle: that of a producer without its topic, whose `value' is
 %% any term that the serializer takes; or `metadata', such a term, and `data'.
--type message() :: #{
-    metadata => term(),
-    data => iodata() | undefined | nil,
-    value => term(),
-    key => iodata() | undefined | nil,
-    partition => integer(),
-    headers => [{iodata(), iodata() | undefined | nil}] | map(),
-    timestamp => non_neg_integer(),
-    label => term(),
-    atom() => term()
-}.
+-type message() :: crema_types:topic_message().
 -type batch() :: none | adaptive | {fixed, pos_integer()}.
 -type topic() :: #{
     id := reference(),

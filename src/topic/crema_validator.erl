@@ -8,11 +8,11 @@
 
 -export_type([validator/0]).
 
-%% In its form after the options are checked.
 -type validator() ::
     undefined
     | {module(), Args :: term()}
     | fun((Metadata :: term(), Data :: term()) -> ok | {error, term()}).
+%% In its form after the options are checked.
 
 %% Judges a message before it is serialized. `Metadata' is what the serializer
 %% will get: the message's `metadata', or its `value' when it has no metadata;

@@ -13,11 +13,9 @@
 -type handle() ::
     {crema_transaction, Transactions :: pid(), Owner :: pid(), crema_transactions:epoch(),
         crema_target:client()}.
--type options() :: #{timeout => timeout(), abort_wait => non_neg_integer()}.
+-type options() :: crema_types:transaction_options().
 %% The next message to consume of a partition, or the one consumed last.
--type offset() ::
-    {Topic :: binary() | atom(), Partition :: non_neg_integer(), Next :: non_neg_integer()}
-    | #{topic := binary(), partition := non_neg_integer(), offset := non_neg_integer(), _ => _}.
+-type offset() :: crema_types:offset().
 -opaque metadata() :: {crema_group_metadata, binary()}.
 
 %% In the dictionary of the process that runs one: the topic handles that it has
