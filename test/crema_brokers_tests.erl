@@ -54,6 +54,18 @@ hung_up_test() ->
         {trouble, new, #{cause := refused}, true, _}, fail(?REFUSED, "CONNECT", "_TRANSPORT", Three)
     ).
 
+hung_up_at_the_log_in_test() ->
+    %% Brokers that refuse a log-in by hanging up are told of when they have done it three times.
+    What = "SASL authentication failure: Disconnected: check client PLAIN credentials and broker logs",
+    Hang = fun(Brokers) -> heard(What, "AUTH_LEGACY", "_AUTHENTICATION", false, Brokers) end,
+    {trouble, suspected, _, _, One} = Hang(crema_brokers:new()),
+    {trouble, suspected, _, _, Two} = Hang(One),
+    {trouble, new, #{cause := authentication}, true, Three} = Hang(Two),
+    ?assertMatch({trouble, told, _, true, _}, Hang(Three)),
+    ?assertMatch(
+        {nothing, _}, heard("Disconnected", "AUTH_REQ", "_TRANSPORT", false, crema_brokers:new())
+    ).
+
 another_address_test() ->
     %% One address of several that refuses is no news.
     {trouble, suspected, _, _, One} =

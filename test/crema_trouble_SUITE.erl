@@ -6,11 +6,11 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([idle/1, stopped_cluster/1, never_there/1, quiet_logs/1]).
+-export([idle/1, stopped_cluster/1, never_there/1, hung_up/1, quiet_logs/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
-all() -> [idle, stopped_cluster, never_there, quiet_logs].
+all() -> [idle, stopped_cluster, never_there, hung_up, quiet_logs].
 
 init_per_suite(Config) -> crema_ct_lines:open(crema_ct:start(Config)).
 
@@ -88,6 +88,29 @@ never_there(_Config) ->
     ),
     ?assertMatch([{warning, _}, {warning, _}], crema_ct_lines:lines(nobody)),
     ?assertMatch(#{connected := false, last_error := {transport, _}}, crema:status(P)).
+
+hung_up(_Config) ->
+    %% A broker that refuses a log-in by hanging up is told of once, as that, however often the
+    %% client tries; and of nothing after its stop.
+    {_, Servers} = Broker = crema_ct_login:start(self()),
+    P = crema_ct:producer([], #{
+        name => hung_up,
+        bootstrap_servers => Servers,
+        kafka => crema_ct_login:properties('PLAIN', #{
+            'sasl.username' => user, 'sasl.password' => "s3cret"
+        })
+    }),
+    crema_ct:await(fun() -> crema_ct_lines:events(hung_up) =/= [] end),
+    _ = [crema_ct_login:seen(<<"s3cret">>) || _ <- lists:seq(1, 10)],
+    {error, {timeout, #{message := Text}}} = crema:await_ready(P, 1),
+    ?assertNotEqual(nomatch, string:find(Text, "sasl.password")),
+    ok = crema_producer:stop(P, 0),
+    ?assertMatch(
+        [{[crema, client, error], #{cause := authentication, broker := Servers}}],
+        crema_ct_lines:events(hung_up)
+    ),
+    ?assertMatch([{warning, _}], crema_ct_lines:lines(hung_up)),
+    crema_ct_login:stop(Broker).
 
 quiet_logs(_Config) ->
     %% Of the lines that librdkafka is made to log for this the user gets none who did

@@ -153,6 +153,8 @@ certain(Cause, _, Broker) when Cause =:= refused; Cause =:= unreachable ->
     end;
 certain(protocol, <<"APIVERSION_QUERY">>, _) ->
     3;
+certain(authentication, <<"AUTH_LEGACY">>, _) ->
+    3;
 certain(_, _, _) ->
     1.
 
@@ -185,7 +187,8 @@ cause(Code, What, State, _) ->
         unanswered when State =:= <<"UP">> -> closed;
         %% Before anything was answered; on a connection that is up, requests.
         hung_up when State =:= <<"UP">>; State =:= <<"APIVERSION_QUERY">> -> protocol;
-        hung_up -> closed;
+        %% Without an answer that says so: older brokers refuse a log-in so.
+        hung_up -> cause_of(Code);
         none -> cause_of(Code);
         Cause -> Cause
     end.
