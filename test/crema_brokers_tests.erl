@@ -66,6 +66,17 @@ hung_up_at_the_log_in_test() ->
         {nothing, _}, heard("Disconnected", "AUTH_REQ", "_TRANSPORT", false, crema_brokers:new())
     ).
 
+another_service_test() ->
+    %% What answers with something else than Kafka's protocol is told as that, not as a message
+    %% that is too large; but for a broker that is known as one.
+    What = "Receive failed: Invalid response size 1213486160 (0..100000000): "
+        "increase receive.message.max.bytes",
+    Fail = fun(State) -> heard(What, State, "_BAD_MSG", false, crema_brokers:new()) end,
+    {trouble, suspected, #{cause := protocol, text := Text}, _, _} = Fail("APIVERSION_QUERY"),
+    ?assertEqual(<<"what it answers is not of Kafka, but of a web server (HTTP)">>, Text),
+    {trouble, new, #{cause := other, text := Large}, _, _} = Fail("UP"),
+    ?assertNotEqual(nomatch, string:find(Large, "receive.message.max.bytes")).
+
 another_address_test() ->
     %% One address of several that refuses is no news.
     {trouble, suspected, _, _, One} =

@@ -134,7 +134,7 @@ other_service(_Config) ->
     Web = crema_ct_peer:start(fun(Socket) ->
         ok = gen_tcp:send(Socket, "HTTP/1.1 400 Bad Request\r\n\r\n")
     end),
-    fails(kafka, no_kafka, "no Kafka broker", #{bootstrap_servers => Web}),
+    fails(kafka, no_kafka, "a web server (HTTP), and no Kafka broker", #{bootstrap_servers => Web}),
     fails(tls, tls_not_spoken, "no TLS", #{
         bootstrap_servers => Web, kafka => #{'security.protocol' => ssl}
     }).

@@ -5,7 +5,7 @@
 
 -export_type([answered/0]).
 
--type answered() :: {[binary()], done | tls | timed_out | closed | other}.
+-type answered() :: {[binary()], done | tls | http | timed_out | closed | other}.
 
 %% The first byte of what a server of TLS says to those that do not speak it.
 -define(TLS_ALERT, 21).
@@ -38,11 +38,13 @@ converse(Socket, [Request | Rest], Deadline, Answers) ->
     end.
 
 -spec answer(gen_tcp:socket(), crema_deadline:deadline()) ->
-    {ok, binary()} | tls | timed_out | closed | other.
+    {ok, binary()} | tls | http | timed_out | closed | other.
 answer(Socket, Deadline) ->
     case gen_tcp:recv(Socket, 4, crema_deadline:left(Deadline)) of
         {ok, <<?TLS_ALERT, 3, _:16>>} ->
             tls;
+        {ok, <<"HTTP">>} ->
+            http;
         {ok, <<Size:32>>} when Size > 0, Size =< ?MAX_ANSWER ->
             case gen_tcp:recv(Socket, Size, crema_deadline:left(Deadline)) of
                 {ok, Answer} -> {ok, Answer};
@@ -80,6 +82,9 @@ no_kafka(Subject, timed_out) ->
     crema_check_step:failed(kafka, Subject, no_answer, Message);
 no_kafka(Subject, closed) ->
     Message = "the connection was closed in place of an answer",
+    crema_check_step:failed(kafka, Subject, no_kafka, Message);
+no_kafka(Subject, http) ->
+    Message = "what answers there is a web server (HTTP), and no Kafka broker",
     crema_check_step:failed(kafka, Subject, no_kafka, Message);
 no_kafka(Subject, _) ->
     Message = "what answers there is no Kafka broker",

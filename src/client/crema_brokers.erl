@@ -139,8 +139,21 @@ failed(Broker, Cause, {Code, What, State}, #brokers{links = Links} = Brokers) ->
             true -> told(Broker, Cause, New);
             false -> {suspected, New}
         end,
-    Trouble = #{broker => Broker, cause => Cause, code => Code, text => text(What)},
+    Text =
+        case Code of
+            bad_msg when Cause =:= protocol -> unlike(What);
+            _ -> text(What)
+        end,
+    Trouble = #{broker => Broker, cause => Cause, code => Code, text => Text},
     {trouble, News, Trouble, are_down(Told), Told}.
+
+%% The size is of four letters.
+-spec unlike(binary()) -> binary().
+unlike(What) ->
+    case binary:match(What, integer_to_binary(binary:decode_unsigned(<<"HTTP">>))) of
+        nomatch -> <<"what it answers is not of Kafka">>;
+        _ -> <<"what it answers is not of Kafka, but of a web server (HTTP)">>
+    end.
 
 %% How often in a row: of a name another address may answer, and a broker that is
 %% about to stop hangs up.
@@ -182,6 +195,9 @@ text(What) ->
 cause(_, _, <<"UP">>, true) ->
     %% Whether another connection can be made is not known yet.
     closed;
+%% The first answer of all: what is taken for its size is text, or TLS.
+cause(bad_msg, _, <<"APIVERSION_QUERY">>, _) ->
+    protocol;
 cause(Code, What, State, _) ->
     case first(What, patterns()) of
         unanswered when State =:= <<"UP">> -> closed;
