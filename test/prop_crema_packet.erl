@@ -314,6 +314,7 @@ samples(?CMD_WAITING) -> [<<(slot()):64, 0:64, 9:64>>];
 samples(?CMD_MOCK_TOPIC) -> [term_to_binary({tag(), <<"other">>, 2})];
 samples(?CMD_MOCK_ERRORS) ->
     [term_to_binary({0, [{request_timed_out, 0}, {transport, 0}, {no_error, 5}]})];
+samples(?CMD_MOCK_BROKER) -> [term_to_binary({tag(), 1, rtt, 5})];
 samples(?CMD_SET_TOKEN) ->
     Later = erlang:system_time(millisecond) + 60000,
     [term_to_binary({<<"t">>, Later, <<>>, E}) || E <- [[], [{<<"a">>, <<"b">>}]]];

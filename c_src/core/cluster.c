@@ -53,6 +53,9 @@ const char *cr_cluster_bootstrap(const cr_cluster_t *cluster) {
         return rd_kafka_mock_cluster_bootstraps(cluster->mock);
 }
 
+/* That an answer of a broker's may be late. */
+#define MOST_MILLIS 60000
+
 typedef struct topic_job {
         cr_job_t job;
         cr_tag_t tag;
@@ -114,14 +117,90 @@ void cr_do_MOCK_TOPIC(cr_client_t *client, const cr_input_t *in, cr_reply_t *rep
         cr_answer_no_memory(client, reply);
 }
 
+typedef rd_kafka_resp_err_t (*broker_change_t)(rd_kafka_mock_cluster_t *, int32_t broker);
+
+typedef struct broker_job {
+        cr_job_t job;
+        cr_tag_t tag;
+        rd_kafka_mock_cluster_t *mock;
+        int32_t broker;         /* -1: each */
+        broker_change_t change; /* NULL: of its time */
+        int millis;
+        rd_kafka_resp_err_t err;
+} broker_job_t;
+
+/* @locality life lane, as run_topic() */
+static void run_broker(cr_client_t *client, cr_job_t *job) {
+        broker_job_t *asked = (broker_job_t *)job;
+        (void)client;
+        asked->err = asked->change ? asked->change(asked->mock, asked->broker)
+                                   : rd_kafka_mock_broker_set_rtt(asked->mock, asked->broker,
+                                                                  asked->millis);
+}
+
+static void done_broker(cr_client_t *client, cr_job_t *job) {
+        broker_job_t *asked = (broker_job_t *)job;
+        cr_error_t error = {0};
+        if (asked->err) {
+                cr_error_code(&error, asked->err, NULL);
+                cr_reply_error(client, &asked->tag, &error);
+        } else {
+                cr_reply_ok(client, &asked->tag);
+        }
+        cr_free(asked);
+}
+
+static bool read_change(const char *name, broker_change_t *change) {
+        if (!strcmp(name, "down"))
+                *change = rd_kafka_mock_broker_set_down;
+        else if (!strcmp(name, "up"))
+                *change = rd_kafka_mock_broker_set_up;
+        else
+                *change = NULL;
+        return *change || !strcmp(name, "rtt");
+}
+
+/* From now on, until it is said otherwise. */
+void cr_do_MOCK_BROKER(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        cr_reader_t term = cr_reader(in->data, in->size);
+        broker_job_t read = {.job = {.run = run_broker, .done = done_broker},
+                             .mock = client->cluster->mock};
+        broker_job_t *job;
+        int64_t broker = 0, millis = -1;
+        char what[8];
+        cr_text_t tag = {0};
+        if (cr_read_tuple(&term, 4)) {
+                tag = cr_read_binary(&term);
+                broker = cr_read_integer(&term);
+                cr_read_atom(&term, what, sizeof(what));
+                millis = cr_read_integer(&term);
+        }
+        if (!cr_reader_done(&term) || broker < -1 || !broker || broker > client->cluster->brokers ||
+            millis < 0 || millis > MOST_MILLIS || !read_change(what, &read.change)) {
+                cr_answer_malformed(client, reply);
+                return;
+        }
+        read.broker = (int32_t)broker;
+        read.millis = (int)millis;
+        job = cr_alloc(sizeof(*job));
+        if (job) {
+                *job = read;
+                if (cr_tag_set(&job->tag, in->caller, tag.bytes, tag.size) &&
+                    cr_lane_submit(&client->life, &job->job))
+                        return;
+                cr_tag_clear(&job->tag);
+                cr_free(job);
+        }
+        cr_answer_no_memory(client, reply);
+}
+
 typedef struct fault {
         rd_kafka_resp_err_t err;
         int millis;
 } fault_t;
 
-/* One command's, and the milliseconds of one. */
+/* One command's. */
 #define MOST_FAULTS 1000
-#define MOST_MILLIS 60000
 
 /* An error by its name in any case, without the underscore of librdkafka's own. */
 static bool find_error(const char *name, rd_kafka_resp_err_t *err) {

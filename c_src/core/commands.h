@@ -91,6 +91,8 @@
  *                                                     committed by it, to whoever asks
  *   MOCK_TOPIC   {Tag, Topic, Partitions}             later: ok | {error, _}
  *   MOCK_ERRORS  {Api, [{Name, Millis}]}              ok | {error, _}
+ *   MOCK_BROKER  {Tag, Id | -1, rtt | down | up, Millis}
+ *                                                     later: ok | {error, _}; -1: of all brokers
  *
  * PRODUCE, packed, all numbers big-endian (src/port/crema_packet.erl packs it,
  * produce_decode.c unpacks it):
@@ -186,7 +188,8 @@
         ROW(GROUP, 77, CLIENT, TERM)                                                               \
         ROW(GROUP_OFFSETS, 78, CLIENT, TERM)                                                       \
         ROW(MOCK_TOPIC, 48, CLUSTER, TERM)                                                         \
-        ROW(MOCK_ERRORS, 49, CLUSTER, TERM)
+        ROW(MOCK_ERRORS, 49, CLUSTER, TERM)                                                        \
+        ROW(MOCK_BROKER, 50, CLUSTER, TERM)
 
 /* Fixed numbers of the packed formats, for both sides. */
 #define CR_CONSTANTS(ROW)                                                                          \

@@ -52,6 +52,41 @@ defmodule Crema.Cluster do
   @spec fail(Crema.client(), :crema_cluster.request(), [:crema_cluster.answer()]) :: :ok
   def fail(cluster, request, answers), do: :crema_cluster.fail(cluster, request, answers)
 
+  @doc """
+  Has brokers answer everything so many milliseconds late, until that is said anew: all of them, or
+  one, by its number from 1 on.
+  """
+  @spec slow(Crema.client(), non_neg_integer) :: :ok
+  def slow(cluster, millis), do: :crema_cluster.slow(cluster, millis)
+
+  @doc "Like `slow/2`, of one broker."
+  @spec slow(Crema.client(), pos_integer, non_neg_integer) :: :ok
+  def slow(cluster, broker, millis), do: :crema_cluster.slow(cluster, broker, millis)
+
+  @doc "Stops all brokers: connections are closed, and none is accepted. They keep what they hold."
+  @spec down(Crema.client()) :: :ok
+  def down(cluster), do: :crema_cluster.down(cluster)
+
+  @doc "Stops one broker. Partitions that it leads get no other leader."
+  @spec down(Crema.client(), pos_integer) :: :ok
+  def down(cluster, broker), do: :crema_cluster.down(cluster, broker)
+
+  @doc "Starts all brokers again."
+  @spec up(Crema.client()) :: :ok
+  def up(cluster), do: :crema_cluster.up(cluster)
+
+  @doc "Starts a broker again."
+  @spec up(Crema.client(), pos_integer) :: :ok
+  def up(cluster, broker), do: :crema_cluster.up(cluster, broker)
+
+  @doc "Has the members of a group join it anew, as the first of them hears at its next heartbeat."
+  @spec rebalance(Crema.client()) :: :ok
+  def rebalance(cluster), do: :crema_cluster.rebalance(cluster)
+
+  @doc "Puts a member out of its group: the one whose heartbeat comes first. It joins anew."
+  @spec evict(Crema.client()) :: :ok
+  def evict(cluster), do: :crema_cluster.evict(cluster)
+
   @doc "Stops a cluster; what it held is gone."
   @spec stop(Crema.client()) :: :ok
   def stop(cluster), do: :crema_cluster.stop(cluster)

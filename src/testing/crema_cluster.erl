@@ -15,6 +15,7 @@
 
 -export([start_link/0, start_link/1, child_spec/1, stop/1]).
 -export([bootstrap_servers/1, create_topic/3, fail/3]).
+-export([slow/2, slow/3, down/1, down/2, up/1, up/2, rebalance/1, evict/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {port :: port(), servers :: binary()}).
@@ -24,8 +25,8 @@
 -export_type([request/0, answer/0]).
 
 -type request() ::
-    produce | fetch | metadata | offset_commit | find_coordinator | join_group | init_producer_id
-    | add_partitions_to_txn | add_offsets_to_txn | end_txn | txn_offset_commit
+    produce | fetch | metadata | offset_commit | find_coordinator | join_group | heartbeat
+    | init_producer_id | add_partitions_to_txn | add_offsets_to_txn | end_txn | txn_offset_commit
     | Kafkas :: 0..32767.
 -type answer() :: atom() | {atom(), Late :: 0..60000}.
 %% `no_error', or one of librdkafka's errors, as errors of this library name them.
@@ -90,12 +91,63 @@ number(metadata) -> 3;
 number(offset_commit) -> 8;
 number(find_coordinator) -> 10;
 number(join_group) -> 11;
+number(heartbeat) -> 12;
 number(init_producer_id) -> 22;
 number(add_partitions_to_txn) -> 24;
 number(add_offsets_to_txn) -> 25;
 number(end_txn) -> 26;
 number(txn_offset_commit) -> 28;
 number(Number) when is_integer(Number) -> Number.
+
+%% @doc Has all brokers answer everything so many milliseconds late, up to 60,000, until
+%% that is said anew; 0: at once.
+-spec slow(gen_server:server_ref(), non_neg_integer()) -> ok.
+slow(Cluster, Millis) ->
+    change(Cluster, all, rtt, Millis).
+
+%% @doc The same of one broker, by its number from 1 on.
+-spec slow(gen_server:server_ref(), pos_integer(), non_neg_integer()) -> ok.
+slow(Cluster, Broker, Millis) ->
+    change(Cluster, Broker, rtt, Millis).
+
+%% @doc Stops all brokers: connections are closed, and none is accepted until {@link up/1}.
+%% They keep what they hold.
+-spec down(gen_server:server_ref()) -> ok.
+down(Cluster) ->
+    change(Cluster, all, down, 0).
+
+%% @doc Stops one. Partitions that it leads get no other leader.
+-spec down(gen_server:server_ref(), pos_integer()) -> ok.
+down(Cluster, Broker) ->
+    change(Cluster, Broker, down, 0).
+
+-spec up(gen_server:server_ref()) -> ok.
+up(Cluster) ->
+    change(Cluster, all, up, 0).
+
+-spec up(gen_server:server_ref(), pos_integer()) -> ok.
+up(Cluster, Broker) ->
+    change(Cluster, Broker, up, 0).
+
+-spec change(gen_server:server_ref(), all | pos_integer(), rtt | down | up, non_neg_integer()) -> ok.
+change(Cluster, Broker, What, Millis) ->
+    case gen_server:call(Cluster, {change, Broker, What, Millis}, infinity) of
+        ok -> ok;
+        {error, _} -> erlang:error(badarg)
+    end.
+
+%% @doc Has the members of a group join it anew: at its next heartbeat the first one is
+%% told that the group rebalances, and so are the others then. With several groups it is
+%% the one with the first heartbeat.
+-spec rebalance(gen_server:server_ref()) -> ok.
+rebalance(Cluster) ->
+    fail(Cluster, heartbeat, [rebalance_in_progress]).
+
+%% @doc Puts a member out of its group: the one whose heartbeat comes first. It has lost
+%% its partitions, and joins anew.
+-spec evict(gen_server:server_ref()) -> ok.
+evict(Cluster) ->
+    fail(Cluster, heartbeat, [unknown_member_id]).
 
 %% @private
 -spec init(map()) -> {ok, #state{}} | {stop, term()}.
@@ -142,6 +194,14 @@ handle_call({create_topic, Topic, Partitions}, _From, #state{port = Port} = Stat
     {reply, create(Port, Topic, Partitions), State};
 handle_call({fail, Request, Answers}, _From, #state{port = Port} = State) ->
     {reply, crema_port:command(Port, ?CMD_MOCK_ERRORS, term_to_binary({Request, Answers})), State};
+handle_call({change, Broker, What, Millis}, _From, #state{port = Port} = State) ->
+    Id =
+        case Broker of
+            all -> -1;
+            _ -> Broker
+        end,
+    Command = fun(Tag) -> {?CMD_MOCK_BROKER, term_to_binary({Tag, Id, What, Millis})} end,
+    {reply, crema_port:ask(Port, Command, ?DEADLINE, none), State};
 handle_call({stop, _}, _From, State) ->
     {stop, normal, ok, State};
 handle_call(_, _From, State) ->
