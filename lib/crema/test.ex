@@ -149,6 +149,26 @@ defmodule Crema.Test do
     end)
   end
 
+  # ---- the cluster ----
+
+  @doc """
+  Starts an embedded cluster under the supervisor of the test, with the options of `Crema.Cluster`.
+
+      setup do: start_cluster(topics: %{"orders" => 2})
+
+      test "orders", %{bootstrap_servers: brokers, cluster: cluster} do
+
+  It is stopped when the test ends, or, in a `setup_all`, the tests of the module, behind what was
+  started after it. With `:id` there may be several.
+  """
+  @spec start_cluster(keyword | map) :: %{cluster: pid, bootstrap_servers: binary}
+  def start_cluster(opts \\ []) do
+    {id, opts} = Map.pop(Map.new(opts), :id, Crema.Cluster)
+    spec = Supervisor.child_spec({Crema.Cluster, opts}, id: id)
+    cluster = apply(ExUnit.Callbacks, :start_supervised!, [spec])
+    %{cluster: cluster, bootstrap_servers: Crema.Cluster.bootstrap_servers(cluster)}
+  end
+
   # ---- handlers ----
 
   @typedoc "What `handle/3` returns."

@@ -121,10 +121,12 @@ down(Cluster) ->
 down(Cluster, Broker) ->
     change(Cluster, Broker, down, 0).
 
+%% @doc All brokers accept connections again.
 -spec up(gen_server:server_ref()) -> ok.
 up(Cluster) ->
     change(Cluster, all, up, 0).
 
+%% @doc One does.
 -spec up(gen_server:server_ref(), pos_integer()) -> ok.
 up(Cluster, Broker) ->
     change(Cluster, Broker, up, 0).

@@ -130,6 +130,28 @@ defmodule Crema.TestTest do
     assert %{acked: [0]} = handle(fn %{value: "x"} -> :ok end, ["x"], message: :map)
   end
 
+  describe "the cluster" do
+    setup do: start_cluster(topics: %{"orders" => 3})
+
+    test "is there in a line, slow and down to order", %{bootstrap_servers: brokers} = context do
+      producer = start_supervised!({Crema.Producer, bootstrap_servers: brokers})
+      assert Crema.partition_count(producer, "orders") == {:ok, 3}
+      Crema.produce!(producer, %{topic: "orders", partition: 0})
+      :ok = Crema.Cluster.slow(context.cluster, 100)
+      {time, _} = :timer.tc(fn -> Crema.produce!(producer, %{topic: "orders", partition: 0}) end)
+      assert time >= 100_000
+      :ok = Crema.Cluster.slow(context.cluster, 1, 0)
+      :ok = Crema.Cluster.down(context.cluster)
+      {:ok, ref} = Crema.produce_async(producer, %{topic: "orders", partition: 0})
+      assert {:error, {:timeout, _}} = Crema.await(ref, 50)
+      :ok = Crema.Cluster.up(context.cluster)
+      assert %{offset: 2} = Crema.await!(ref, 20_000)
+
+      assert %{bootstrap_servers: other} = start_cluster(id: :other, brokers: 2)
+      assert [_, _] = String.split(other, ",")
+    end
+  end
+
   defmodule Stranger do
     use GenServer
 
