@@ -236,6 +236,9 @@ defmodule Crema.KaffeAppsTest do
       ]
     """)
 
+    # They begin at the end.
+    assert :ok = run(context, ~s|Kaffe.Producer.produce_sync("<topic>", "key0", "before")|)
+
     supervisor =
       run(context, """
       defmodule MessageProcessor2 do
@@ -278,7 +281,6 @@ defmodule Crema.KaffeAppsTest do
       supervisor
       """)
 
-    # They begin at the end.
     for name <- [:subscriber_1, :subscriber_2],
         do: :ok = Crema.await_ready(Crema.Kaffe.GroupManager.member(name), 20_000)
 
@@ -297,6 +299,8 @@ defmodule Crema.KaffeAppsTest do
           "another key4: value4\n"
         ],
         do: assert_receive({:printed, ^line}, 20_000)
+
+    refute_received {:printed, "key0: before\n"}
 
     assert run(context, "Kaffe.GroupManager.list_subscribed_topics(:subscriber_2)") ==
              [context.names["topic-2"]]

@@ -30,8 +30,8 @@ defmodule Crema.KaffeConfigTest do
   test "options of Kaffe's are options of crema's" do
     for {scope, own, becomes} <- [
           {:producer, [], %{bootstrap_servers: [kafka: 9092]}},
-          {:producer, [endpoints: [{"a", 1}, {'b', 2}]],
-           %{bootstrap_servers: [{"a", 1}, {'b', 2}]}},
+          {:producer, [endpoints: [{"a", 1}, {~c"b", 2}]],
+           %{bootstrap_servers: [{"a", 1}, {~c"b", 2}]}},
           {:producer, [endpoints: "kafka://a:1, b:2"], %{bootstrap_servers: "a:1,b:2"}},
           {:producer, [endpoints: "kafka+ssl://a:1"],
            %{bootstrap_servers: "a:1", kafka: %{"security.protocol" => "ssl"}}},
@@ -98,6 +98,26 @@ defmodule Crema.KaffeConfigTest do
       assert kafka["security.protocol"] == protocol
       assert kafka["sasl.password"].() == "hunter2"
       refute inspect(options) =~ "hunter2"
+    end
+  end
+
+  test "a password is in no state of a process" do
+    login = [sasl: %{mechanism: :plain, login: "ada", password: "hunter2"}]
+    nowhere = Keyword.put(login, :endpoints, [{"127.0.0.1", 1}])
+
+    Configured.configure(
+      producer: Keyword.merge(@producer, nowhere),
+      consumers: [one: Keyword.merge(@consumer, nowhere)]
+    )
+
+    :ok = Crema.Kaffe.Producer.start_producer_client()
+    one = start_supervised!({Crema.Kaffe.GroupMemberSupervisor, :one})
+    below = for {_, pid, _, _} <- Supervisor.which_children(one), do: pid
+
+    for process <- [one, :crema_sup, :kaffe_producer_client | below] do
+      state = :sys.get_status(process)
+      assert tuple_size(state) > 0
+      refute inspect(state, limit: :infinity, printable_limit: :infinity) =~ "hunter2"
     end
   end
 
