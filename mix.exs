@@ -79,7 +79,7 @@ defmodule Crema.MixProject do
     [
       licenses: ["Apache-2.0"],
       files: ~w(
-        LICENSE README.md CHANGELOG.md rebar.config mix.exs src lib
+        LICENSE README.md CHANGELOG.md .formatter.exs rebar.config mix.exs src lib
         c_src/Makefile c_src/config.sh c_src/core c_src/driver c_src/gen
         scripts/librdkafka scripts/lib
       )

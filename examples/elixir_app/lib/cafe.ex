@@ -8,13 +8,13 @@ defmodule Cafe do
 
   Orders of one guest are served in their order: the guest is the key.
   """
-  @spec order(batch :: String.t(), [{guest :: String.t(), drink :: String.t()}]) ::
+  @spec order(batch :: String.t(), [{guest :: String.t(), drink :: String.t()}], Crema.client()) ::
           {:ok, [Crema.result()]} | Crema.error()
-  def order(batch, orders) do
+  def order(batch, orders, producer \\ Cafe.Producer) do
     topic = Application.fetch_env!(:cafe, :topic)
 
     Crema.produce_many(
-      Cafe.Producer,
+      producer,
       for {guest, drink} <- orders do
         %{topic: topic, key: guest, value: drink, headers: [{"batch", batch}]}
       end

@@ -13,14 +13,14 @@ defmodule Crema.TestTest do
 
     assert %{offset: 0} = assert_produced(%{topic: "orders", key: ^key, headers: headers})
     assert headers == [{"a", nil}]
-    assert_produced(%{value: value} when is_nil(value))
+    assert_produced %{value: value} when is_nil(value)
     assert value == nil
 
     assert %{key: "ada"} =
              assert_produced(topic: :orders, key: String.downcase("ADA"), value: nil)
 
-    refute_produced(topic: "refunds")
-    refute_produced(%{key: "a" <> rest} when rest == "nn")
+    refute_produced topic: "refunds"
+    refute_produced %{key: "a" <> rest} when rest == "nn"
     assert [%{key: "ada"}] = produced(topic: "orders")
     assert [] = produced(&(&1.value != nil))
   end
@@ -61,7 +61,7 @@ defmodule Crema.TestTest do
     delay(20, times: 1)
     {:ok, ref} = Crema.produce_async(producer, %{topic: "t", value: "late"})
     assert [%{value: "late"}] = pending()
-    assert_produced(%{value: "late"}, 5_000)
+    assert_produced %{value: "late"}, 5_000
     assert %{offset: 0} = Crema.await!(ref)
 
     fail(:topic_authorization_failed, match: &(&1.key == nil), status: :possibly_persisted)
@@ -92,7 +92,7 @@ defmodule Crema.TestTest do
                Crema.abort(transaction, :why)
              end)
 
-    refute_produced(topic: "t")
+    refute_produced topic: "t"
     assert [%{value: "no"}] = aborted()
   end
 
@@ -115,7 +115,7 @@ defmodule Crema.TestTest do
     assert [:ack, {:error, :no_value}, {:error, :no_value}, :noack] = handled.verdicts
     assert %{acked: [7, 8], next: :continue, left: [], state: ["1"]} = handled
     assert [%Crema.Message{topic: "sales", offset: 7}, _, later] = handled.messages
-    assert_produced(%{topic: "sales-dead", key: "ada", value: nil})
+    assert_produced %{topic: "sales-dead", key: "ada", value: nil}
 
     refute_acked(later)
     error = assert_raise ExUnit.AssertionError, fn -> assert_acked(later) end
