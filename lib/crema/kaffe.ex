@@ -65,13 +65,13 @@ defmodule Crema.Kaffe do
 
   # Not what crema has for itself.
   defp is_kaffes(function, arity),
-    do: function not in [:init, :start_client] and {function, arity} != {:child_spec, 2}
+    do: function != :start_client and {function, arity} != {:child_spec, 2}
 
   defp handler do
     callback =
       quote do
         @callback handle_messages([Crema.Kaffe.Consumer.message(), ...]) ::
-                    :ok | {:ok, :no_commit} | {:ok, offset :: integer} | {:error, reason :: term}
+                    Crema.Kaffe.MessageHandler.result()
       end
 
     define(:MessageHandler, "`Crema.Kaffe.MessageHandler`.", callback)

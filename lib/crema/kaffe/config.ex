@@ -74,9 +74,14 @@ defmodule Crema.Kaffe.Config do
     end
   end
 
-  @doc "Options that a client can start with; what is wrong has its name in Kaffe's configuration."
-  @spec checked(map, :producer | :consumer) :: {:ok, map} | Crema.error()
-  def checked(options, scope) do
+  @doc """
+  Options over defaults, if a client can start with them; what is wrong has its name in Kaffe's
+  configuration.
+  """
+  @spec checked(map, map, :producer | :consumer) :: {:ok, map} | Crema.error()
+  def checked(defaults, options, scope) do
+    options = Crema.Options.merge(defaults, options)
+
     case :crema_settings.parse(scope, options) do
       {:ok, _parsed} ->
         {:ok, options}

@@ -70,8 +70,8 @@ defmodule Crema.Kaffe.Connection do
   # As Kaffe has it, who has neither name nor password does not log in.
   defp login(none) when none in [nil, [], %{}], do: :none
 
-  defp login(sasl) when is_map(sasl) or is_list(sasl) do
-    case Map.new(sasl) do
+  defp login(sasl) do
+    case if(Keyword.keyword?(sasl), do: Map.new(sasl), else: sasl) do
       %{login: nil, password: nil} ->
         :none
 
@@ -89,8 +89,6 @@ defmodule Crema.Kaffe.Connection do
          "must have mechanism (:plain, :scram_sha_256 or :scram_sha_512), login and password"}
     end
   end
-
-  defp login(_other), do: {:fault, "must be a map"}
 
   # Of several options that say so each says the same.
   defp protocol(secure, section, options) do

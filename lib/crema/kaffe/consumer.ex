@@ -77,7 +77,7 @@ defmodule Crema.Kaffe.Consumer do
     with {:ok, options} <- Config.options(:consumer, section),
          {:ok, args} <- Handler.args(section, :handle_message, if(async, do: 2, else: 1)),
          defaults = %{handler: {Single, Map.put(args, :async, async)}, start: :latest},
-         {:ok, checked} <- defaults |> Crema.Options.merge(options) |> Config.checked(:consumer),
+         {:ok, checked} <- Config.checked(defaults, options, :consumer),
          do: Crema.Consumer.start_link(checked)
   end
 

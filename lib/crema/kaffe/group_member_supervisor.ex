@@ -17,8 +17,6 @@ defmodule Crema.Kaffe.GroupMemberSupervisor do
   the functions of `Crema`.
   """
 
-  use Supervisor
-
   alias Crema.Kaffe.{Config, Consumer, GroupManager, Handler, Lists, Turns}
 
   @doc "A child specification; several in one supervisor are known by their names."
@@ -29,33 +27,16 @@ defmodule Crema.Kaffe.GroupMemberSupervisor do
   @spec start_link(key :: term) :: {:ok, pid} | {:error, term}
   def start_link(key \\ []) do
     with {:ok, section} <- Config.consumer(key),
-         turns = turns(key, section["worker_allocation_strategy"]),
-         {:ok, options} <- options(key, section, turns) do
-      # States of processes show their arguments, and these may hold a password.
-      Supervisor.start_link(__MODULE__, fn -> {turns, options} end)
-    end
+         {:ok, options} <- Config.options(:consumer, section),
+         {:ok, args} <- Handler.args(section, :handle_messages, 1),
+         {:ok, checked} <- Config.checked(defaults(key, section, args), options, :consumer),
+         :ok <- Turns.start(),
+         do: Crema.Consumer.start_link(checked)
   end
 
-  defp turns(_key, :worker_per_topic_partition), do: nil
-  defp turns(key, _worker_per_partition), do: Module.concat(GroupManager.member(key), "Turns")
-
-  defp options(key, section, turns) do
-    with {:ok, options} <- Config.options(:consumer, section),
-         {:ok, args} <- Handler.args(section, :handle_messages, 1) do
-      handler = {Lists, Map.put(args, :turns, turns)}
-
-      %{handler: handler, start: :latest, name: GroupManager.member(key)}
-      |> Crema.Options.merge(options)
-      |> Config.checked(:consumer)
-    end
-  end
-
-  # A member that has ended for good, as one that was fenced, is not started again.
-  @impl true
-  def init(hidden) do
-    {turns, options} = hidden.()
-    turns = if turns, do: [%{id: Turns, start: {Turns, :start_link, [turns]}}], else: []
-    member = options |> Crema.Consumer.child_spec() |> Map.put(:significant, true)
-    {:ok, {%{strategy: :one_for_all, auto_shutdown: :any_significant}, turns ++ [member]}}
+  defp defaults(key, section, args) do
+    turns = section["worker_allocation_strategy"] != :worker_per_topic_partition
+    handler = {Lists, Map.put(args, :turns, turns)}
+    %{handler: handler, start: :latest, name: GroupManager.member(key)}
   end
 end

@@ -8,8 +8,8 @@ defmodule Crema.Kaffe.Lists do
 
   # What is handled and not to be committed yet waits, the newest first.
   @impl true
-  def init(%{partition: partition}, args),
-    do: {:ok, Map.merge(args, %{partition: partition, waiting: []})}
+  def init(%{consumer: consumer, partition: partition}, args),
+    do: {:ok, Map.merge(args, %{line: {consumer, partition}, waiting: []})}
 
   @impl true
   def handle_messages(messages, %{module: module} = state) do
@@ -31,10 +31,8 @@ defmodule Crema.Kaffe.Lists do
     end
   end
 
-  defp in_turn(%{turns: nil}, handle), do: handle.()
-
-  defp in_turn(%{turns: turns, partition: partition}, handle),
-    do: Turns.take(turns, partition, handle)
+  defp in_turn(%{turns: false}, handle), do: handle.()
+  defp in_turn(%{line: line}, handle), do: Turns.take(line, handle)
 
   # Behind the offset nothing comes again: it waits.
   defp done_up_to(offset, messages, state) do

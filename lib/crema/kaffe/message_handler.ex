@@ -13,6 +13,9 @@ defmodule Crema.Kaffe.MessageHandler do
       end
   """
 
+  @typedoc "What a handler returns."
+  @type result :: :ok | {:ok, :no_commit} | {:ok, offset :: integer} | {:error, reason :: term}
+
   @doc """
   Handles messages of one partition, in order. It returns
 
@@ -23,6 +26,5 @@ defmodule Crema.Kaffe.MessageHandler do
 
   What it raises, and anything else that it returns, is as an error.
   """
-  @callback handle_messages([Crema.Kaffe.Consumer.message(), ...]) ::
-              :ok | {:ok, :no_commit} | {:ok, offset :: integer} | {:error, reason :: term}
+  @callback handle_messages([Crema.Kaffe.Consumer.message(), ...]) :: result
 end

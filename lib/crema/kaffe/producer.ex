@@ -49,37 +49,32 @@ defmodule Crema.Kaffe.Producer do
   @doc "Starts the producer linked to the caller, in the place of one that a call has started."
   @spec start_link() :: {:ok, pid} | {:error, term}
   def start_link do
-    # What does not run need not be ended.
-    _ = Supervisor.terminate_child(:crema_sup, __MODULE__)
-    start_client()
+    with :ok <- :crema_child.running() do
+      # What does not run need not be ended.
+      _ = Supervisor.terminate_child(:crema_sup, __MODULE__)
+      start_client()
+    end
   end
 
-  @doc "Starts the producer unless it runs. It is supervised by crema's own application."
+  @doc """
+  Starts the producer unless it runs. It is supervised by crema's own application; when it has ended,
+  the next call starts it again.
+  """
   @spec start_producer_client() :: :ok | Crema.error()
   def start_producer_client do
     with {:ok, %{name: name}} <- configured(),
+         :ok <- :crema_child.running(),
          do: if(Process.whereis(name), do: :ok, else: start_child())
   end
 
-  # One that cannot be kept running is started anew by the next call.
   defp start_child do
-    client = Map.put(child_spec([]), :start, {__MODULE__, :start_client, []})
+    own = %{start: {__MODULE__, :start_client, []}, restart: :temporary}
 
-    supervisor = %{
-      id: __MODULE__,
-      start: {Supervisor, :start_link, [[client], [strategy: :one_for_one]]},
-      type: :supervisor,
-      restart: :temporary
-    }
-
-    case Supervisor.start_child(:crema_sup, supervisor) do
+    case Supervisor.start_child(:crema_sup, Map.merge(child_spec([]), own)) do
       {:ok, _pid} -> :ok
       {:error, {:already_started, _pid}} -> :ok
-      {:error, {{:shutdown, {:failed_to_start_child, _, {:already_started, _pid}}}, _}} -> :ok
-      {:error, {{:shutdown, {:failed_to_start_child, _, reason}}, _child}} -> {:error, reason}
+      {:error, {reason, _child}} -> {:error, reason}
     end
-  catch
-    :exit, {:noproc, _call} -> :crema_child.running()
   end
 
   @doc false
@@ -148,13 +143,9 @@ defmodule Crema.Kaffe.Producer do
   defp configured do
     with {:ok, section} <- Config.producer(),
          {:ok, options} <- Config.options(:producer, section) do
-      %{
-        name: Config.client_name(section),
-        partitioner: :md5,
-        kafka: %{"allow.auto.create.topics" => false}
-      }
-      |> Crema.Options.merge(options)
-      |> Config.checked(:producer)
+      kafka = %{"allow.auto.create.topics" => false}
+      defaults = %{name: Config.client_name(section), partitioner: :md5, kafka: kafka}
+      Config.checked(defaults, options, :producer)
     end
   end
 

@@ -128,11 +128,16 @@ defmodule Crema.KaffeProducerTest do
     assert :ok = Producer.start_producer_client()
     assert Process.whereis(:till) == started
 
+    # One that has ended is started again.
+    :ok = Crema.Producer.stop(started)
+    assert :ok = Producer.produce_sync("a", "1.5")
+    started = Process.whereis(:till)
+
     own = start_supervised!(Producer)
     assert Process.whereis(:till) == own and own != started
     assert :ok = Producer.produce_sync("a", "2")
     assert :ok = Producer.start_producer_client()
     assert Process.whereis(:till) == own
-    assert {:ok, %{offset: 2}} = Crema.produce(:till, %{topic: context.topic, key: "a"})
+    assert {:ok, %{offset: 3}} = Crema.produce(:till, %{topic: context.topic, key: "a"})
   end
 end
