@@ -7,7 +7,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([kills/1, kills_of_consumers/1, kills_while_opening/1, clients_come_and_go/1]).
+-export([kills/1, kills_of_consumers/1, kills_while_opening/1, kill_while_renewing/1]).
+-export([clients_come_and_go/1]).
 -export([init/1]).
 
 %% What a round's callers have done together.
@@ -16,7 +17,8 @@
 
 suite() -> [{timetrap, {minutes, 60}}].
 
-all() -> [kills, kills_of_consumers, kills_while_opening, clients_come_and_go].
+all() ->
+    [kills, kills_of_consumers, kills_while_opening, kill_while_renewing, clients_come_and_go].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -41,6 +43,25 @@ kills_of_consumers(Config) ->
         crema_ct:spawned([fun() -> consumer_round(I, Config, Topic) end || I <- Numbers])
     end,
     leaves_nothing(max(2, rounds() div 100), Round, 1).
+
+kill_while_renewing(Config) ->
+    %% A new client that is killed while the old one is waited for ends the producer when it takes
+    %% over, as its client's end does at any time: its supervisor starts it again.
+    P = crema_ct:unreachable(#{flush_timeout => 500}),
+    {ok, producer, Old, _, _} = crema_registry:lookup(P),
+    ok = crema:produce_async(P, #{topic => t}, #{report => none}),
+    Monitor = erlang:monitor(process, P),
+    Changes = #{bootstrap_servers => crema_ct:bootstrap(Config)},
+    _ = spawn(fun() -> crema_renewal:renew(P, Changes) end),
+    crema_ct:await(fun() ->
+        [R || {flushing, _, _} = R <- tuple_to_list(sys:get_state(P))] =/= []
+    end),
+    {links, Links} = process_info(P, links),
+    [true = exit(Port, kill) || Port <- Links, is_port(Port), Port =/= Old],
+    receive
+        {'DOWN', Monitor, process, P, Reason} -> ?assertMatch({port_closed, _}, Reason)
+    after 10000 -> error({goes_on, crema:status(P)})
+    end.
 
 kills_while_opening(Config) ->
     %% And for clients whose start is not over yet.

@@ -244,9 +244,11 @@ port(#trial{port = Port}) -> Port.
 
 %% @private It has taken over.
 -spec done(map(), trial()) -> ok.
-done(Metadata, #trial{from = From, token = Token, began = Began, later = Later}) ->
+done(Metadata, #trial{port = Port, from = From, token = Token, began = Began, later = Later}) ->
     ok = crema_token:stop(Token),
-    _ = [self() ! Message || Message <- Later],
+    %% Its end was not the client's, while the old one was waited for.
+    Ended = [{'EXIT', Port, closed} || not crema_port:is_open(Port)],
+    _ = [self() ! Message || Message <- Later ++ Ended],
     Measured = #{duration => crema_deadline:now() - Began},
     ok = crema_events:execute([crema, client, renewed], Measured, Metadata),
     gen_server:reply(From, ok).
