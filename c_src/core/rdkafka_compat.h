@@ -41,11 +41,19 @@ static inline bool cr_sends_chain(void) {
         return rd_kafka_version() >= 0x020800ff;
 }
 
+/* Before 2.10.0 a description of groups that the coordinator cannot give is freed
+ * twice, which an assertion answers (#4941). */
+static inline bool cr_describes_groups(void) {
+        return rd_kafka_version() >= 0x020a00ff;
+}
+
 /* What the user may do with a topic or group is told by brokers (2.3). */
 #if RD_KAFKA_VERSION >= 0x020300ff
 /* The answer comes to the queue; false when it cannot be asked. */
 static inline bool cr_ask_operations(rd_kafka_t *rk, const char *name, bool of_group, int millis,
                                      rd_kafka_queue_t *queue) {
+        if (of_group && !cr_describes_groups())
+                return false;
         rd_kafka_AdminOptions_t *options =
                 rd_kafka_AdminOptions_new(rk, of_group ? RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS
                                                        : RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);

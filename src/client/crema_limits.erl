@@ -60,6 +60,9 @@ rows() ->
         {telemetry_assert, {2, 5, 0}, {2, 5, 3}, <<"brokers that ask for clients' metrics">>,
             <<"An assertion ends the VM: set enable.metrics.push to false, or use another release.">>,
             <<"librdkafka #4826">>},
+        {group_rights, ?OLDEST, {2, 10, 0}, <<"`crema:check/1` of a consumer">>,
+            <<"Rights to a group are not asked for: an assertion could end the VM.">>,
+            <<"librdkafka #4941">>},
         {reconnect_loop, {2, 10, 0}, {2, 10, 1}, <<"all brokers down for a while">>,
             <<"The client may not come back to the brokers it knew: use another release.">>,
             <<"librdkafka #5088">>}
