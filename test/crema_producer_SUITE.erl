@@ -264,7 +264,7 @@ sent_reports(Config) ->
         [{3, {ok, #{offset := 0}}}, {1, {ok, _}}, {Large, {ok, _}}, {0, {ok, #{offset := 3}}}],
         crema_ct:reports(4)
     ),
-    ?assertEqual(ignored, crema:reports({something, else})),
+    ?assertEqual(ignored, crema:reports({something, other})),
     crema_ct:quiet().
 
 sent_reports_of_many(Config) ->

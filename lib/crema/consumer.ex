@@ -34,6 +34,15 @@ defmodule Crema.Consumer do
   header value is `nil`, an empty one is `""`. (Erlang's `:undefined` stands for null with the option
   `null: :undefined`.)
 
+  ## Logger
+
+  What a handler logs has `:crema_group`, `:crema_topic` and `:crema_partition` in its metadata, and
+  in `c:handle_messages/2` `:crema_offset`, that of the batch's first message; in `c:handle_message/2`
+  only with the option `:log_offset`. crema's own lines have `:crema_client` and, where they
+  apply, `:crema_code` and the same.
+
+      config :logger, :console, metadata: [:crema_topic, :crema_partition]
+
   ## The module
 
   What `use Crema.Consumer` is given is checked when the module is compiled, as far as it is written
@@ -65,6 +74,8 @@ defmodule Crema.Consumer do
       `{:heroku, name}` or `{:prefix, name}` (see `Crema.Config`)
     * `:prefix`, what the names of topics and the group begin with; it is added to those that do not
     * `:strip_prefix` (`false`), whether the handler is told of topics without that prefix
+    * `:log_offset` (`false`), whether what a handler logs of a single message has its offset in the
+      metadata as well
     * `:oauth_token`, a function that gets the tokens of SASL OAUTHBEARER (see `Crema.Sasl`);
       `:oauth_timeout` (30_000 ms), how long it may take; `:oauth_backoff` (`{1000, 60_000}` ms),
       the wait before it is called again when it has failed

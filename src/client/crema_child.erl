@@ -58,7 +58,8 @@ restarts(Most, Seconds) ->
         end,
     case length(Before) > Most of
         true ->
-            logger:error("crema: ~p has crashed too often and ends", [self()]),
+            About = #{client => self()},
+            crema_log:log(error, "crema: ~p has crashed too often and ends", [self()], About),
             true = exit(self(), kill);
         false ->
             ok
@@ -199,7 +200,8 @@ stop(Pid, Owner, Timeout) ->
 log_warnings(#{warnings := Warnings, name := Name}) ->
     lists:foreach(
         fun(Text) ->
-            logger:warning("crema ~0p: ~ts", [shown_client(Name), Text])
+            Shown = shown_client(Name),
+            crema_log:log(warning, "crema ~0p: ~ts", [Shown, Text], #{client => Shown})
         end,
         Warnings
     ).

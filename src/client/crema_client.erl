@@ -256,7 +256,7 @@ handle(_, _) ->
 
 -spec token_news(ok | crema_error:reason(), client()) -> client().
 token_news(ok, #client{told = Told} = Client) ->
-    ok = log(notice, "there is a token again", Client),
+    ok = log(notice, "there is a token again", #{}, Client),
     Client#client{told = maps:remove({token_failed, <<>>}, Told)};
 token_news(Reason, Client) ->
     tell(Reason, Client).
@@ -270,7 +270,7 @@ connected(#client{since = Since} = Client) ->
     New = set(#{connected => true, state => connected}, untold(Client)),
     Measured = maps:from_list([{duration, crema_deadline:now() - Since} || Since =/= none]),
     crema_events:execute([crema, client, connected], Measured, metadata(Client)),
-    _ = Since =/= none andalso log(notice, "connected again", Client),
+    _ = Since =/= none andalso log(notice, "connected again", #{}, Client),
     New.
 
 -spec take_problem(crema_error:reason(), client()) ->
@@ -331,7 +331,7 @@ told(Event, Reason, Client) ->
 repaired(Broker, Time, #client{brokers = Brokers} = Client) ->
     Metadata = (metadata(Client))#{broker => Broker},
     crema_events:execute([crema, client, broker_up], #{duration => Time}, Metadata),
-    ok = log(notice, [Broker, ": connected again"], Client),
+    ok = log(notice, [Broker, ": connected again"], #{}, Client),
     case crema_brokers:is_forgotten(Brokers) of
         true -> Client#client{since = none};
         false -> Client
@@ -403,22 +403,22 @@ counts(Port) ->
         {error, _} -> #{}
     end.
 
-%% Without a domain: OTP's own handler stops every log event that has one, but
-%% for its own.
 -spec log_problem(logger:level(), crema_error:reason(), client()) -> ok.
-log_problem(Level, Reason, Client) ->
-    log(Level, crema_error:format(Reason), Client).
+log_problem(Level, {Code, _} = Reason, Client) ->
+    log(Level, crema_error:format(Reason), #{code => Code}, Client).
 
--spec log(logger:level(), unicode:chardata(), client()) -> ok.
-log(Level, Text, #client{kind = Kind, name = Name}) ->
-    logger:log(Level, "crema ~s ~0p: ~ts", [Kind, crema_child:shown_client(Name), Text]).
+-spec log(logger:level(), unicode:chardata(), crema_log:about(), client()) -> ok.
+log(Level, Text, About, #client{kind = Kind, name = Name}) ->
+    Shown = crema_child:shown_client(Name),
+    crema_log:log(Level, "crema ~s ~0p: ~ts", [Kind, Shown, Text], About#{client => Shown}).
 
 -spec log(integer(), binary(), binary(), non_neg_integer(), client()) -> client().
 log(Syslog, Facility, Text, Dropped, Client) ->
     Level = level(Syslog, Facility),
     Metadata = (metadata(Client))#{level => Level, facility => Facility, message => Text},
     crema_events:execute([crema, client, log], #{dropped => Dropped}, Metadata),
-    logger:log(Level, "~ts: ~ts", [Facility, Text]),
+    Shown = crema_child:shown_client(Client#client.name),
+    crema_log:log(Level, "~ts: ~ts", [Facility, Text], #{client => Shown}),
     Client.
 
 %% What is not wrong with certificates yet, or may be: told once, by the client's opening.
@@ -428,7 +428,7 @@ warn(Warnings, Client) ->
         fun({Property, Text}) ->
             Metadata = (metadata(Client))#{property => Property, message => Text},
             crema_events:execute([crema, client, certificate], #{}, Metadata),
-            log(warning, [Property, $\s, Text], Client)
+            log(warning, [Property, $\s, Text], #{}, Client)
         end,
         Warnings
     ),

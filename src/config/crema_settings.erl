@@ -29,7 +29,7 @@ rows() ->
             unit => none,
             doc => <<"environment variables to read at the start, under the options given">>
         }
-        | crema_prefix:rows()
+        | crema_prefix:rows() ++ crema_log:rows()
     ].
 
 %% @doc What {@link crema_options:parse/2} makes of all of them together, with

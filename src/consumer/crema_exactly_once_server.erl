@@ -290,9 +290,10 @@ committed(#data{port = Port, metadata = Metadata, open = Open, about = About} = 
         %% Only the group's offsets tell, and they are read anew at a start: all of
         %% the consumer starts again.
         {error, {commit_unknown, _} = Reason} ->
-            logger:error("crema consumer ~0p: starts anew: ~ts", [
-                shown(About), crema_error:format(Reason)
-            ]),
+            Shown = [shown(About), crema_error:format(Reason)],
+            crema_log:log(error, "crema consumer ~0p: starts anew: ~ts", Shown, #{
+                client => shown(About), code => commit_unknown
+            }),
             exit({shutdown, Reason});
         {error, _} = Error ->
             Error
@@ -336,9 +337,12 @@ tell_aborted({Code, Details} = Reason, Delay, #data{open = Open, about = About} 
         Measured#{attempt => Data#data.failures, delay => Delay},
         About#{partitions => Places, code => Code, message => maps:get(message, Details, <<>>)}
     ),
-    logger:warning("crema consumer ~0p: a transaction was aborted, its messages come again: ~ts", [
-        shown(About), crema_error:format(Reason)
-    ]).
+    crema_log:log(
+        warning,
+        "crema consumer ~0p: a transaction was aborted, its messages come again: ~ts",
+        [shown(About), crema_error:format(Reason)],
+        #{client => shown(About), code => Code}
+    ).
 
 -spec shown(map()) -> term().
 shown(#{name := undefined, group := Group}) -> Group;

@@ -91,7 +91,8 @@ is_fatal(Failure, Fatal) ->
     catch
         Class:Reason:Stack ->
             Shown = crema_crash:format(Class, Reason, Stack),
-            logger:error("crema: the function of the option fatal crashed:~n~ts", [Shown]),
+            Format = "crema: the function of the option fatal crashed:~n~ts",
+            crema_log:log(error, Format, [Shown], maps:with([topic, partition, offset], Failure)),
             false
     end.
 

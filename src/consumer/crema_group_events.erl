@@ -42,11 +42,13 @@ prefetch_short(Count, Room, {Metadata, Name}) ->
     crema_events:execute(
         [crema, consumer, prefetch_short], #{count => Count, room => Room}, Metadata
     ),
-    logger:warning(
+    crema_log:log(
+        warning,
         "crema consumer ~0p: ~b partitions share a prefetch that is made for ~b: the limit "
         "holds, but messages are fetched repeatedly; raise prefetch, or lower "
         "max.partition.fetch.bytes",
-        [Name, Count, Room]
+        [Name, Count, Room],
+        #{client => Name}
     ).
 
 -spec commit_failed(crema_error:reason(), [place()], about()) -> ok.
@@ -54,7 +56,9 @@ commit_failed({Code, Details} = Reason, Places, {Metadata, Name}) ->
     All = Metadata#{code => Code, message => maps:get(message, Details, <<>>)},
     tell([crema, consumer, commit_failed], #{count => length(Places)}, Places, {All, Name}),
     Text = crema_error:format(Reason),
-    logger:log(commit_level(Code), "crema consumer ~0p: a commit failed: ~ts", [Name, Text]).
+    crema_log:log(commit_level(Code), "crema consumer ~0p: a commit failed: ~ts", [Name, Text], #{
+        client => Name, code => Code
+    }).
 
 %% While brokers are away each attempt fails, and that they are away is told.
 -spec commit_level(crema_error:code()) -> logger:level().
@@ -75,9 +79,11 @@ offset_reset({Topic, Partition}, {From, To}, Policy, {Metadata, Name}) ->
     crema_events:execute([crema, consumer, offset_reset], #{from => From, to => To}, Metadata#{
         topic => Topic, partition => Partition, offset => From, policy => Policy
     }),
-    logger:warning(
+    crema_log:log(
+        warning,
         "crema consumer ~0p: ~ts [~b]: offset ~b is no longer in the log, continuing at ~b",
-        [Name, Topic, Partition, From, To]
+        [Name, Topic, Partition, From, To],
+        #{client => Name, topic => Topic, partition => Partition, offset => From}
     ).
 
 -spec sought(place(), {From :: integer(), To :: integer()}, about()) -> ok.
@@ -111,9 +117,11 @@ remedy({not_sent, Failure, To, {Code, Details} = Reason, Failures, Delay}, {Meta
     crema_events:execute([crema, consumer, sending_on_failed], Measured, (place(Failure, Metadata))#{
         to => To, code => Code, message => maps:get(message, Details, <<>>)
     }),
-    logger:warning(
+    crema_log:log(
+        warning,
         "crema consumer ~0p: ~ts [~b] holds: a failed message could not be sent to ~ts: ~ts",
-        [Name, Topic, Partition, To, crema_error:format(Reason)]
+        [Name, Topic, Partition, To, crema_error:format(Reason)],
+        (logged(Failure, Name))#{code => Code}
     ).
 
 -spec failed(crema_failure:failure()) -> crema_events:event_name().
@@ -142,9 +150,11 @@ log(#{kind := returned}, retry, _Delay, _About) ->
     ok;
 log(#{kind := returned} = Failure, Action, _Delay, {_, Name}) ->
     #{topic := Topic, partition := Partition, offset := Offset, attempts := Attempts} = Failure,
-    logger:warning(
+    crema_log:log(
+        warning,
         "crema consumer ~0p: ~ts [~b] offset ~b failed (attempt ~b, ~ts), what follows: ~s",
-        [Name, Topic, Partition, Offset, Attempts, crema_failure:text(Failure), Action]
+        [Name, Topic, Partition, Offset, Attempts, crema_failure:text(Failure), Action],
+        logged(Failure, Name)
     );
 log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, Delay, {_, Name}) ->
     Why =
@@ -158,9 +168,16 @@ log(#{kind := Kind, topic := Topic, partition := Partition} = Failure, Action, D
             crash -> "crashed";
             timeout -> "took too long and was killed"
         end,
-    logger:error("crema consumer ~0p: the handler of ~ts [~b] ~s; what follows: ~s, in ~b ms~ts", [
-        Name, Topic, Partition, Did, Action, Delay, Why
-    ]).
+    crema_log:log(
+        error,
+        "crema consumer ~0p: the handler of ~ts [~b] ~s; what follows: ~s, in ~b ms~ts",
+        [Name, Topic, Partition, Did, Action, Delay, Why],
+        logged(Failure, Name)
+    ).
+
+-spec logged(#{topic := _, partition := _, offset := _, _ => _}, term()) -> crema_log:about().
+logged(Failure, Name) ->
+    (maps:with([topic, partition, offset], Failure))#{client => Name}.
 
 %% @doc A handler takes too long, and the member leaves the group for that.
 -spec handler_stuck(place(), integer() | none, pos_integer(), about()) -> ok.
@@ -169,9 +186,11 @@ handler_stuck({Topic, Partition}, Offset, Limit, {Metadata, Name}) ->
     crema_events:execute(
         [crema, consumer, handler_stuck], #{limit => Limit}, place(Failure, Metadata)
     ),
-    logger:error(
+    crema_log:log(
+        error,
         "crema consumer ~0p: the handler of ~ts [~b] has taken ~b ms: the member leaves the group",
-        [Name, Topic, Partition, Limit]
+        [Name, Topic, Partition, Limit],
+        logged(Failure, Name)
     ).
 
 %% @doc A partition's worker was started again too often.
@@ -180,9 +199,11 @@ exhausted({Topic, Partition}, Action, {Metadata, Name}) ->
     crema_events:execute([crema, consumer, restarts_exhausted], #{}, Metadata#{
         topic => Topic, partition => Partition, action => Action
     }),
-    logger:error(
+    crema_log:log(
+        error,
         "crema consumer ~0p: the handler of ~ts [~b] has ended too often; what follows: ~s",
-        [Name, Topic, Partition, Action]
+        [Name, Topic, Partition, Action],
+        #{client => Name, topic => Topic, partition => Partition}
     ).
 
 %% @doc A callback raised that is the last of its handler.
@@ -198,9 +219,12 @@ callback_crashed(Place, Callback, {crash, Class, Reason, WithArguments}, {Metada
         reason => Reason,
         stacktrace => Stack
     }),
-    logger:error("crema consumer ~0p: ~s of the handler of ~ts [~b] crashed:~n~ts", [
-        Name, Callback, Topic, Partition, crema_crash:format(Class, Reason, Stack)
-    ]).
+    crema_log:log(
+        error,
+        "crema consumer ~0p: ~s of the handler of ~ts [~b] crashed:~n~ts",
+        [Name, Callback, Topic, Partition, crema_crash:format(Class, Reason, Stack)],
+        #{client => Name, topic => Topic, partition => Partition}
+    ).
 
 %% @doc A handler wants its consumer to stop.
 -spec handler_stopped(place(), Reason :: term(), about()) -> ok.
@@ -208,7 +232,12 @@ handler_stopped({Topic, Partition}, Reason, {Metadata, Name}) ->
     crema_events:execute([crema, consumer, handler_stopped], #{}, Metadata#{
         topic => Topic, partition => Partition, reason => Reason
     }),
-    logger:notice("crema consumer ~0p: the handler of ~ts [~b] stops it", [Name, Topic, Partition]).
+    crema_log:log(
+        notice,
+        "crema consumer ~0p: the handler of ~ts [~b] stops it",
+        [Name, Topic, Partition],
+        #{client => Name, topic => Topic, partition => Partition}
+    ).
 
 %% @doc Messages from an offset on were acknowledged without having been handled.
 -spec skipped(place(), {Offset :: integer(), Count :: pos_integer()}, Reason :: term(), about()) -> ok.

@@ -138,12 +138,20 @@ new({Module, Args}) ->
 
 %% @doc The same, in a consumer with these options.
 -spec new(definition(), Options :: map()) -> handler().
-new(Definition, #{strip_prefix := true, prefix := Prefix}) when is_binary(Prefix) ->
+new(Definition, #{strip_prefix := true, prefix := Prefix} = Options) when is_binary(Prefix) ->
     #handler{call = Call} = Handler = new(Definition),
     Stripped = fun(Given, State) -> Call(crema_prefix:strip(Prefix, Given), State) end,
-    Handler#handler{call = Stripped, strip = Prefix};
-new(Definition, _Options) ->
-    new(Definition).
+    counted(Options, Handler#handler{call = Stripped, strip = Prefix});
+new(Definition, Options) ->
+    counted(Options, new(Definition)).
+
+%% A batch costs more than to say which one it is.
+-spec counted(Options :: map(), handler()) -> handler().
+counted(Options, #handler{call = Call, batches = Batches} = Handler) ->
+    case Batches orelse maps:get(log_offset, Options, false) of
+        true -> Handler#handler{call = crema_log:with_offset(Call)};
+        false -> Handler
+    end.
 
 -spec with_state(term(), state()) -> term().
 with_state(Answer, State) when Answer =:= ack; Answer =:= noack; Answer =:= skip -> {Answer, State};

@@ -16,7 +16,7 @@
 
 -define(WORKERS_OPTIONS, [
     handler, batch_messages, batch_bytes, batch_age, backoff, null, message, concurrency, group, fatal,
-    dead_letter, retry_topics, ack_timeout, prefix, strip_prefix
+    dead_letter, retry_topics, ack_timeout, prefix, strip_prefix, log_offset
 ]).
 
 -type id() :: pos_integer().

@@ -64,6 +64,7 @@ drain(Worker, Why) ->
 -spec init(map()) -> {ok, worker()}.
 init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
     #{port := Port, group := Group, topic := Topic, partition := Partition} = Work,
+    ok = crema_log:handles(maps:get(group, Options), Topic, Partition),
     Handler = crema_handler:new(Hidden(), Options),
     %% Whose stop it asks for, it cannot wait for.
     ok = crema_child:works_for(Group),

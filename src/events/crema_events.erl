@@ -2,9 +2,8 @@
 %% names of events and called by the process in which an event happens.
 %%
 %% {@link crema_event_table} lists the events. Each also goes to telemetry when
-%% the application has it: whether it does is looked up once, when this process
-%% starts, so the release must load telemetry before crema (its application file
-%% names it as optional). A host without telemetry loses nothing.
+%% the host has it: whether it does is looked up once, when this process starts, in
+%% whatever order the applications do. A host without telemetry loses nothing.
 %%
 %% The process here only owns the table of handlers and changes it; handlers are
 %% read from the table and run by whoever sends the event. If the owner is killed

@@ -392,9 +392,12 @@ refused({error, {Code, #{message := Message}}}, #state{queue = Queue} = State) -
 lost(0, _Producer, _Name, _Reason) ->
     ok;
 lost(Count, Producer, Name, Reason) ->
-    logger:error("crema producer ~0p ~0p: ~b buffered messages are lost: ~0tP", [
-        Name, Producer, Count, Reason, 10
-    ]),
+    crema_log:log(
+        error,
+        "crema producer ~0p ~0p: ~b buffered messages are lost: ~0tP",
+        [Name, Producer, Count, Reason, 10],
+        #{client => Name}
+    ),
     crema_events:execute(
         [crema, buffer, lost],
         #{count => Count},

@@ -56,9 +56,12 @@ finish(Pids, Name, Callbacks, Deadline) ->
     Late = [One || {_, M} = One <- Monitors, not has_ended(M, crema_deadline:left(Until))],
     Left = crema_callbacks:count(Callbacks),
     Late =/= [] andalso Left > 0 andalso
-        logger:warning("crema producer ~0p: stopped before ~b callbacks were run", [
-            crema_child:shown_client(Name), Left
-        ]),
+        crema_log:log(
+            warning,
+            "crema producer ~0p: stopped before ~b callbacks were run",
+            [crema_child:shown_client(Name), Left],
+            #{client => crema_child:shown_client(Name)}
+        ),
     lists:foreach(
         fun({Pid, Monitor}) ->
             true = exit(Pid, kill),
@@ -178,9 +181,12 @@ crashed(Class, Reason, Stack, #state{producer = Producer, name = Name}) ->
             undefined -> Producer;
             _ -> crema_child:shown_name(Name)
         end,
-    logger:error("crema producer ~0p: a callback failed with ~s ~0p~n~tp", [
-        Client, Class, kind(Reason), Shown
-    ]).
+    crema_log:log(
+        error,
+        "crema producer ~0p: a callback failed with ~s ~0p~n~tp",
+        [Client, Class, kind(Reason), Shown],
+        #{client => Client}
+    ).
 
 -spec kind(term()) -> atom().
 kind(Reason) when is_atom(Reason) -> Reason;

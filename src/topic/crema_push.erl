@@ -107,10 +107,12 @@ start(Start) ->
 
 -spec crashed(pid(), term(), term()) -> ok.
 crashed(Producer, Name, Reason) ->
-    logger:error(
+    crema_log:log(
+        error,
         "crema producer ~0p ~0p: what was pushed through a topic handle is lost or sent without "
         "a report: ~0tP",
-        [Name, Producer, Reason, 10]
+        [Name, Producer, Reason, 10],
+        #{client => Name}
     ).
 
 -spec init(crema_helper:start()) -> {ok, #state{}}.
