@@ -10,7 +10,7 @@
 -export([
     roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
     newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1, later_topic/1,
-    made_again/1, staying_partitions/1
+    made_again/1, staying_partitions/1, another_strategy/1
 ]).
 -import(crema_ct_consume, [listen/2, number/1]).
 
@@ -23,7 +23,7 @@ groups() ->
         {side_by_side, [parallel], [
             roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
             newer_protocol_refuses, static_member, fenced_member, grown_topic, later_topic,
-            made_again
+            made_again, another_strategy
         ]}
     ].
 
@@ -39,6 +39,35 @@ roundrobin(Config) ->
     %% Two members share a topic by the third of the strategies; the other two are
     %% share_cooperative and share_range of crema_group_SUITE.
     crema_group_SUITE:share(Config, #{'partition.assignment.strategy' => roundrobin}).
+
+another_strategy(Config) ->
+    %% A member that has no strategy in common with the others is refused, and told so.
+    %% When the last of them has gone it joins by itself, and goes on where they were:
+    %% so it is with members of another client, whose strategies nobody else has.
+    Topic = crema_ct:topic(Config, 1),
+    Member = fun(Kafka) ->
+        Options = #{group => Topic, start => latest, kafka => Kafka},
+        crema_ct:consumer(Config, Topic, #{to => self()}, Options)
+    end,
+    Old = Member(#{'partition.assignment.strategy' => roundrobin}),
+    assigned(Old, 1),
+    ok = crema_ct:fill(Config, Topic, 0, [1]),
+    all_handled([{0, 1}]),
+    Refused = listen(any, [crema, client, error]),
+    New = Member(#{}),
+    refused(New, Refused),
+    ok = crema_ct:fill(Config, Topic, 0, [2]),
+    all_handled([{0, 2}]),
+    ok = crema_consumer:stop(Old),
+    ok = crema_ct:fill(Config, Topic, 0, [3]),
+    assigned(New, 1),
+    all_handled([{0, 3}]).
+
+refused(Member, Refused) ->
+    case crema_ct_consume:heard(Refused) of
+        {_, #{client := Member, code := inconsistent_group_protocol}} -> ok;
+        _ -> refused(Member, Refused)
+    end.
 
 %% ---- the newer protocol --------------------------------------------------------
 

@@ -6,7 +6,8 @@
 -include("../port/crema_commands.hrl").
 
 -export([open/3, known/1, close/2, close_async/1]).
--export([new/3, attach/3, detach/1, handle/2, connected/1, login_hint/1, tell/2, fatal/2, set/2]).
+-export([new/3, new/4, attach/3, detach/1, handle/2, connected/1, login_hint/1, tell/2, fatal/2]).
+-export([set/2]).
 -export([metadata/1, problem/1, last_error/1, counts/1, statistics/1]).
 
 -export_type([client/0]).
@@ -16,6 +17,8 @@
     port :: crema_port:client() | none,
     kind :: crema_registry:kind(),
     name :: term(),
+    %% the one that its events name: a consumer is not the process that owns it
+    pid :: pid(),
     status :: map(),
     %% who gets tokens for it, monitored
     token = none :: none | crema_token:keeper(),
@@ -146,11 +149,17 @@ close_async(Port) ->
 %% @doc The state of a client that was opened with these parsed options and
 %% registered, or, without a port, of one that will be.
 -spec new(crema_registry:kind(), crema_port:client() | none, map()) -> client().
-new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options) ->
+new(Kind, Port, Options) ->
+    new(Kind, Port, Options, self()).
+
+%% @doc The same for one that users know by another process.
+-spec new(crema_registry:kind(), crema_port:client() | none, map(), pid()) -> client().
+new(Kind, Port, #{name := Name, statistics_deltas := Deltas} = Options, Pid) ->
     Client = #client{
         port = none,
         kind = Kind,
         name = crema_child:shown_name(Name),
+        pid = Pid,
         status = #{kind => Kind, connected => false, fatal => false},
         login_hint = login_hint(Options),
         statistics = no_statistics(Options),
@@ -225,8 +234,8 @@ set(Changes, #client{status = Status} = Client) ->
 
 %% @doc Metadata of every event of this client.
 -spec metadata(client()) -> map().
-metadata(#client{name = Name}) ->
-    #{client => self(), name => Name}.
+metadata(#client{pid = Pid, name = Name}) ->
+    #{client => Pid, name => Name}.
 
 %% @doc Takes a message of the owner's mailbox. What is not for every client
 %% alike comes back decoded: `{other, Term}'.

@@ -81,8 +81,8 @@ open(Options) ->
 
 -spec opened(port(), pid(), {pid(), pid() | none}, map()) -> state().
 opened(Port, Consumer, {Workers, ExactlyOnce}, Options) ->
-    Client = crema_client:new(consumer, Port, Options),
-    About = crema_group_events:about(Consumer, Client, Options),
+    Client = crema_client:new(consumer, Port, Options, Consumer),
+    About = crema_group_events:about(Client, Options),
     Work = #{
         port => Port,
         group => self(),

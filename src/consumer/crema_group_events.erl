@@ -1,7 +1,7 @@
 %% @private What a member of a group tells of its partitions: events and log lines.
 -module(crema_group_events).
 
--export([about/3, assigned/2, revoked/3, lost/2, prefetch_short/3]).
+-export([about/2, assigned/2, revoked/3, lost/2, prefetch_short/3]).
 -export([commit_failed/3, offset_reset/4, sought/3]).
 -export([remedy/2, handler_stuck/4, exhausted/3, handler_stopped/3, callback_crashed/4]).
 -export([skipped/4, paused/3]).
@@ -13,14 +13,14 @@
 -opaque about() :: {map(), term()}.
 
 %% @doc Of a consumer whose group's member is the caller, with these parsed options.
--spec about(pid(), crema_client:client(), map()) -> about().
-about(Consumer, Client, #{group := Group, name := Name}) ->
+-spec about(crema_client:client(), map()) -> about().
+about(Client, #{group := Group, name := Name}) ->
     Shown =
         case Name of
             undefined -> Group;
             _ -> crema_child:shown_name(Name)
         end,
-    {(crema_client:metadata(Client))#{client => Consumer, group => Group}, Shown}.
+    {(crema_client:metadata(Client))#{group => Group}, Shown}.
 
 -spec assigned([place()], about()) -> ok.
 assigned(Places, About) ->

@@ -15,7 +15,8 @@
 
 -record(state, {
     port :: crema_port:client(),
-    %% what all events say; client is the owner
+    owner :: pid(),
+    %% what all events say
     metadata :: map(),
     %% in a function: it may hold a secret
     source :: fun(() -> {crema_sasl:source(), Config :: binary()}),
@@ -56,6 +57,7 @@ start(Port, Metadata, Options) ->
         Source ->
             State = #state{
                 port = Port,
+                owner = self(),
                 metadata = Metadata,
                 source = fun() -> Source end,
                 timeout = maps:get(oauth_timeout, Options),
@@ -132,14 +134,13 @@ format_status(Status) ->
 %% ---- results -------------------------------------------------------------------------
 
 -spec run(state()) -> state().
-run(#state{source = Source, metadata = Metadata, failures = Failures, port = Port} = State) ->
+run(#state{source = Source, owner = Owner, metadata = Metadata, failures = Failures, port = Port} = State) ->
     Self = self(),
     Call = fun() ->
         {Function, Config} = Source(),
         About = Metadata#{attempt => Failures + 1, config => Config},
         Self ! {self(), call(Function, About, Port)}
     end,
-    #{client := Owner} = Metadata,
     Runner = spawn_link(fun() ->
         ok = crema_child:works_for(Owner),
         Call()
@@ -186,7 +187,7 @@ without_runner(#state{runner = {Runner, _, Limit}} = State) ->
 -spec changed(boolean(), ok | crema_error:reason(), state()) -> ok.
 changed(false, _, _State) ->
     ok;
-changed(true, News, #state{metadata = #{client := Owner}}) ->
+changed(true, News, #state{owner = Owner}) ->
     Owner ! {?MODULE, self(), News},
     ok.
 

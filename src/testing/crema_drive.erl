@@ -135,7 +135,7 @@ header({Name, Value}) ->
 
 -spec worker(pid(), crema_group_events:place(), map()) -> #worker{}.
 worker(Consumer, {Topic, Partition}, #{commit := Commit} = Parsed) ->
-    Client = crema_client:new(consumer, none, Parsed),
+    Client = crema_client:new(consumer, none, Parsed, Consumer),
     {ok, Worker} = crema_worker:init(#{
         slot => ?SLOT,
         port => Consumer,
@@ -143,7 +143,7 @@ worker(Consumer, {Topic, Partition}, #{commit := Commit} = Parsed) ->
         consumer => Consumer,
         topic => Topic,
         partition => Partition,
-        about => crema_group_events:about(Consumer, Client, Parsed),
+        about => crema_group_events:about(Client, Parsed),
         exactly_once =>
             case Commit of
                 exactly_once -> Consumer;
