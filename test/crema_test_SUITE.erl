@@ -7,7 +7,7 @@
 -export([
     as_sent/1, functions/1, refused/1, partitioners/1, transactions/1, families/1, allowed/1,
     side_by_side/1, waits/1, failures/1, unknown_outcome/1, late/1, purged/1, queue_full/1,
-    stopped/1, killed/1, forgotten/1, pools/1, variants/1, events/1, says_why/1, reconnected/1
+    stopped/1, hurried/1, killed/1, forgotten/1, helpers/1, renewed/1, pools/1, variants/1, events/1, says_why/1, reconnected/1
 ]).
 
 suite() -> [{timetrap, {seconds, 30}}].
@@ -19,7 +19,7 @@ groups() ->
         {parallel, [parallel], [
             as_sent, functions, refused, partitioners, transactions, families, allowed,
             side_by_side, waits, failures, unknown_outcome, late, purged, queue_full,
-            stopped, killed, forgotten, pools, variants, events, says_why, reconnected
+            stopped, hurried, killed, forgotten, helpers, renewed, pools, variants, events, says_why, reconnected
         ]}
     ].
 
@@ -51,6 +51,7 @@ as_sent(_Config) ->
         headers => [{<<"trace">>, <<"x">>}, {<<"trace">>, undefined}]
     },
     ?assertEqual([Expected], crema_test:produced()),
+    ?assertMatch(#{}, crema_test:assert_produced(#{headers => #{"trace" => ["x", nil]}})),
     ?assertMatch(#{partition := 0, offset := 0, timestamp := 17}, Report),
     {ok, #{offset := 1}} = crema:produce(P, #{topic => orders, value => <<>>}),
     ?assertMatch(#{value := <<>>, key := undefined}, lists:last(crema_test:produced())).
@@ -337,6 +338,59 @@ stopped(_Config) ->
     ok = crema_producer:stop(Q, 0),
     ?assertMatch({error, {purge_queue, _}}, crema:await(Purged, 5000)),
     ?assertEqual([<<"flushed">>], values()).
+
+hurried(_Config) ->
+    %% A stop that flushes is cut short by another; what is late is purged and reported.
+    P = producer(#{flush_timeout => 60000}),
+    ok = crema_test:delay(60000),
+    {ok, Ref} = crema:produce_async(P, #{topic => t, value => <<"v">>}),
+    {_, Monitor} = spawn_monitor(fun() -> crema_producer:stop(P) end),
+    crema_ct:await(fun() -> maps:get(state, crema:status(P)) =:= stopping end),
+    ok = crema_producer:stop(P, 0),
+    receive {'DOWN', Monitor, _, _, Why} -> ?assertEqual(normal, Why) end,
+    ?assertMatch({error, {purge_queue, _}}, crema:await(Ref, 5000)).
+
+helpers(_Config) ->
+    %% What a buffer sends is the producer's: its test's, or who is allowed it.
+    Self = self(),
+    {Holder, Monitor} = spawn_monitor(fun() ->
+        {ok, P} = crema_producer:start_link(#{record => true}),
+        Self ! {producer, P},
+        receive stop -> [<<"before">>] = values() end
+    end),
+    P = receive {producer, Started} -> Started end,
+    Buffer = fun(Value) ->
+        ok = crema:buffer(P, #{topic => t, value => Value}),
+        {ok, [{ok, _}]} = crema:flush_buffer(P)
+    end,
+    Buffer(<<"before">>),
+    ?assertEqual([], values()),
+    ok = crema_test:allow(P),
+    Buffer(<<"after">>),
+    ?assertEqual([<<"after">>], values()),
+    ok = crema_test:reset(),
+    Holder ! stop,
+    receive {'DOWN', Monitor, _, _, Why} -> ?assertEqual(normal, Why) end.
+
+renewed(_Config) ->
+    %% Another client in its place records as the one before, and one that cannot be
+    %% opened leaves nothing behind.
+    P = producer(),
+    {ok, _} = crema:produce(P, #{topic => t, value => <<"a">>}),
+    ok = crema_renewal:renew(P, #{kafka => #{'linger.ms' => 7}}),
+    {ok, _} = crema:produce(P, #{topic => t, value => <<"b">>}),
+    ?assertMatch({error, {bad_options, _}}, crema_renewal:renew(P, #{kafka => #{acks => none_such}})),
+    {ok, _} = crema:produce(P, #{topic => t, value => <<"c">>}),
+    ?assertEqual([<<"a">>, <<"b">>, <<"c">>], values()),
+    ?assertMatch(#{queue_messages := 0, delivered := _}, crema:info(P)),
+    {links, Links} = process_info(P, links),
+    ?assertEqual(1, length([Pid || Pid <- Links, is_recorder(Pid)])).
+
+is_recorder(Pid) when is_pid(Pid) ->
+    {dictionary, Known} = process_info(Pid, dictionary),
+    proplists:get_value('$initial_call', Known) =:= {crema_recorder, init, 1};
+is_recorder(_) ->
+    false.
 
 killed(_Config) ->
     %% A producer that is killed leaves what it has recorded, and its reports.

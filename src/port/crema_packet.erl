@@ -6,7 +6,7 @@
 -include("crema_commands.hrl").
 
 -export([produce/7, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
--export([topic/1, bytes/1]).
+-export([topic/1, bytes/1, header_pairs/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
 -export([messages/4, form/1, count/1]).
 
@@ -238,13 +238,17 @@ value(_Null, _Max, _Index) ->
 headers([], _Index) ->
     {0, <<>>};
 headers(Headers, Index) when is_map(Headers) ->
-    Pairs = [{Name, Value} || {Name, Values} <- maps:to_list(Headers), Value <- values(Values)],
-    headers(Pairs, Index);
+    headers(header_pairs(Headers), Index);
 headers(Headers, Index) when is_list(Headers), length(Headers) < 1 bsl 16 ->
     Packed = <<<<(header(Header, Index))/binary>> || Header <- Headers>>,
     {?MESSAGE_HEADERS, <<(length(Headers)):16, Packed/binary>>};
 headers(_, Index) ->
     fault(headers, "must be a map or a list of {Name, Value}", Index).
+
+%% @doc Those of a map, as the list that they stand for.
+-spec header_pairs(map()) -> [{term(), term()}].
+header_pairs(Headers) ->
+    [{Name, Value} || {Name, Values} <- maps:to_list(Headers), Value <- values(Values)].
 
 %% In a map several values are a list of them; text begins with a character.
 -spec values(term()) -> [term()].

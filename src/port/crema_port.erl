@@ -71,11 +71,14 @@ close(Port) ->
     try port_close(Port) of
         true -> ok
     catch
+        error:badarg when is_pid(Port) -> crema_stand_in:close(Port);
         error:badarg -> ok
     end.
 
 %% @doc Closes a port, whoever owns it.
 -spec kill(client()) -> ok.
+kill(Pid) when is_pid(Pid) ->
+    crema_stand_in:close(Pid);
 kill(Port) ->
     true = exit(Port, kill),
     ok.

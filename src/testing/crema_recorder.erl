@@ -92,6 +92,8 @@ init({Producer, #{name := Name} = Options, Properties, Limits}) ->
     case {crema_recordings:ensure_started(), crema_client:open(producer, quiet(Properties), Limits)} of
         {ok, {ok, Inner, _}} ->
             true = link(Producer),
+            %% Where that is a mistake it must not go unseen.
+            logger:info("crema producer ~0p records, and sends nothing", [crema_child:shown_client(Name)]),
             {ok, #state{
                 producer = Producer,
                 name =
@@ -417,9 +419,12 @@ served(State) ->
 %% Nothing of it is sent, and all of it is reported.
 -spec purge(#state{}) -> #state{}.
 purge(#state{late = Late} = State) ->
-    Calls = lists:keysort(#call.ids, maps:values(Late)),
     lists:foreach(fun(Timer) -> erlang:cancel_timer(Timer) end, maps:keys(Late)),
-    lists:foldl(fun purge/2, State#state{late = #{}}, Calls).
+    lists:foldl(fun purge/2, State#state{late = #{}}, in_order(Late)).
+
+-spec in_order(#{reference() => #call{}}) -> [#call{}].
+in_order(Late) ->
+    lists:keysort(#call.ids, maps:values(Late)).
 
 -spec purge(#call{}, #state{}) -> #state{}.
 purge(#call{entries = Entries, ids = Ids} = Call, State) ->
@@ -442,7 +447,7 @@ transact(?TRANSACT_COMMIT, _Epoch, To, #state{broken = true} = State) ->
 %% What is late is reported first, as a commit flushes.
 transact(?TRANSACT_COMMIT, _Epoch, To, #state{late = Late} = State) ->
     lists:foreach(fun(Timer) -> erlang:cancel_timer(Timer) end, maps:keys(Late)),
-    Flushed = lists:foldl(fun report/2, State#state{late = #{}}, maps:values(Late)),
+    Flushed = lists:foldl(fun report/2, State#state{late = #{}}, in_order(Late)),
     ended(produced, To, served(Flushed));
 transact(?TRANSACT_ABORT, _Epoch, To, State) ->
     ended(aborted, To, purge(State)).

@@ -66,11 +66,13 @@
 -spec ensure_started() -> ok | {error, term()}.
 ensure_started() ->
     Spec = #{id => ?MODULE, start => {?MODULE, start_link, []}},
-    case is_pid(whereis(?MODULE)) orelse supervisor:start_child(crema_sup, Spec) of
+    try is_pid(whereis(?MODULE)) orelse supervisor:start_child(crema_sup, Spec) of
         true -> ok;
         {ok, _} -> ok;
         {error, {already_started, _}} -> ok;
         {error, _} = Error -> Error
+    catch
+        exit:_ -> crema_error:make(closed, "the application crema is not started", #{})
     end.
 
 -spec start_link() -> gen_server:start_ret().

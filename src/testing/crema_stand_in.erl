@@ -2,7 +2,9 @@
 %% through crema_port as a port is, by the same bytes, and answers as one.
 -module(crema_stand_in).
 
--export([command/3, send/2, owner/1]).
+-include("../port/crema_commands.hrl").
+
+-export([command/3, send/2, owner/1, close/1]).
 
 %% A gen_server that gets `{command, Command, Bytes, Family}' and
 %% `{send, Bytes, Family}', whose answers are those of {@link crema_port:command/3},
@@ -17,6 +19,12 @@ command(Pid, Command, Data) ->
 -spec send(pid(), iodata()) -> ok | crema_error:error().
 send(Pid, Data) ->
     call(Pid, {send, iolist_to_binary(Data), crema_family:of_self()}).
+
+%% @doc It ends as a port's client does, in its own time.
+-spec close(pid()) -> ok.
+close(Pid) ->
+    _ = command(Pid, ?CMD_CLOSE, <<>>),
+    ok.
 
 %% @doc Whose client it is.
 -spec owner(pid()) -> pid() | undefined.

@@ -316,7 +316,7 @@ field(topic, Topic) ->
 field(Name, Given) when Name =:= key; Name =:= value ->
     crema_packet:bytes(Given);
 field(headers, Headers) when is_map(Headers) ->
-    field(headers, maps:to_list(Headers));
+    field(headers, crema_packet:header_pairs(Headers));
 field(headers, Headers) ->
     [{header(Name), field(value, Value)} || {Name, Value} <- Headers];
 field(Name, Value) ->
