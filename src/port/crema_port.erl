@@ -71,7 +71,6 @@ close(Port) ->
     try port_close(Port) of
         true -> ok
     catch
-        error:badarg when is_pid(Port) -> crema_stand_in:close(Port);
         error:badarg -> ok
     end.
 
