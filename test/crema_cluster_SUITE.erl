@@ -47,14 +47,14 @@ slow(_Config) ->
     P = crema_ct:producer(Config),
     Produce = fun() -> crema_ct:timed(fun() -> {ok, _} = crema:produce(P, #{topic => t}) end) end,
     _ = Produce(),
-    ok = crema_cluster:slow(Cluster, 200),
+    ok = crema_cluster:slow(Cluster, 500),
     {First, _} = Produce(),
     {Second, _} = Produce(),
-    ?assert(First >= 200 andalso Second >= 200),
+    ?assert(First >= 500 andalso Second >= 500),
     ok = crema_cluster:slow(Cluster, 1, 0),
     _ = Produce(),
     {Third, _} = Produce(),
-    ?assert(Third < 200).
+    ?assert(Third < 500).
 
 down_and_up(_Config) ->
     %% Nothing is delivered while brokers are down, and what they held is there when
