@@ -7,7 +7,8 @@
 -export([
     as_sent/1, functions/1, refused/1, partitioners/1, transactions/1, families/1, allowed/1,
     side_by_side/1, waits/1, failures/1, unknown_outcome/1, late/1, purged/1, queue_full/1,
-    stopped/1, hurried/1, killed/1, forgotten/1, helpers/1, renewed/1, pools/1, variants/1, events/1, says_why/1, reconnected/1
+    stopped/1, hurried/1, killed/1, forgotten/1, helpers/1, renewed/1, pools/1,
+    variants/1, events/1, says_why/1, reconnected/1
 ]).
 
 suite() -> [{timetrap, {seconds, 30}}].
@@ -19,7 +20,8 @@ groups() ->
         {parallel, [parallel], [
             as_sent, functions, refused, partitioners, transactions, families, allowed,
             side_by_side, waits, failures, unknown_outcome, late, purged, queue_full,
-            stopped, hurried, killed, forgotten, helpers, renewed, pools, variants, events, says_why, reconnected
+            stopped, hurried, killed, forgotten, helpers, renewed, pools,
+            variants, events, says_why, reconnected
         ]}
     ].
 
@@ -174,13 +176,11 @@ families(_Config) ->
     P = producer(),
     Self = self(),
     Produce = fun(Value) -> {ok, _} = crema:produce(P, #{topic => t, value => Value}) end,
-    Child = proc_lib:spawn_link(fun() ->
+    proc_lib:spawn_link(fun() ->
         Produce(<<"child">>),
-        Grandchild = proc_lib:spawn_link(fun() -> Produce(<<"grandchild">>), Self ! done end),
-        _ = Grandchild
+        proc_lib:spawn_link(fun() -> Produce(<<"grandchild">>), Self ! done end)
     end),
     receive done -> ok end,
-    _ = Child,
     {_, Task} = spawn_monitor(fun() -> put('$callers', [Self]), Produce(<<"task">>) end),
     {_, Stranger} = spawn_monitor(fun() -> Produce(<<"stranger">>) end),
     [receive {'DOWN', M, _, _, Why} -> normal = Why end || M <- [Task, Stranger]],
