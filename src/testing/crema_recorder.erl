@@ -92,8 +92,6 @@ init({Producer, #{name := Name} = Options, Properties, Limits}) ->
     case {crema_recordings:ensure_started(), crema_client:open(producer, quiet(Properties), Limits)} of
         {ok, {ok, Inner, _}} ->
             true = link(Producer),
-            %% Where that is a mistake it must not go unseen.
-            logger:info("crema producer ~0p records, and sends nothing", [crema_child:shown_client(Name)]),
             {ok, #state{
                 producer = Producer,
                 name =

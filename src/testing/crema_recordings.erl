@@ -132,6 +132,8 @@ call(Request, Stopped) ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
+    %% Where that is a mistake it must not go unseen.
+    logger:info("crema: producers with the option record send nothing"),
     {ok, #state{}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
