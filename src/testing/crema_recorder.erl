@@ -11,7 +11,7 @@
 -include("../port/crema_commands.hrl").
 
 -export([option/0, defaults/1, start/3]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% A call whose reports are not sent yet.
 -record(call, {
@@ -169,9 +169,9 @@ terminate(_Reason, #state{inner = Inner}) ->
     _ = crema_client:close_async(Inner),
     ok.
 
--spec format_status(normal | terminate, list()) -> term().
-format_status(_, [_Dictionary, #state{producer = Producer}]) ->
-    Producer.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    crema_secret:status(Status, fun(#state{producer = Producer}) -> Producer end).
 
 %% ---- commands -----------------------------------------------------------------------
 

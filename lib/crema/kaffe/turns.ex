@@ -25,7 +25,7 @@ defmodule Crema.Kaffe.Turns do
   def start_link([]), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
   @doc "Runs a function when it is the calling process's turn."
-  @spec take(line, (() -> result)) :: result when result: term
+  @spec take(line, (... -> result)) :: result when result: term
   def take(line, fun) do
     turn = GenServer.call(__MODULE__, {:take, line}, :infinity)
 

@@ -53,7 +53,7 @@ defmodule Crema.BroadwayTest do
     [name: :"broadway_#{topic}", producer: producer, processors: [default: [max_demand: 7]]]
   end
 
-  defp pipeline(context, topic, opts \\ []) do
+  defp pipeline(context, topic, opts) do
     {:ok, pid} = Pipeline.start_link(options(context, topic, opts))
     Process.unlink(pid)
     on_exit(fn -> Process.exit(pid, :shutdown) end)

@@ -46,6 +46,11 @@ defmodule Broadway.StandIn.ProducerStage do
      %{stage | consumers: [from | stage.consumers], asked: Map.put(stage.asked, ref, 0)}}
   end
 
+  # It was cancelled already.
+  def handle_info({:"$gen_producer", {_pid, ref}, {:ask, _}}, %{asked: asked} = stage)
+      when not is_map_key(asked, ref),
+      do: {:noreply, stage}
+
   def handle_info({:"$gen_producer", {_pid, ref}, {:ask, count}}, stage) do
     stage = update_in(stage.asked[ref], &(&1 + count))
     stage.module.handle_demand(count, stage.state) |> dispatch(stage)
