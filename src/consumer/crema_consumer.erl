@@ -59,7 +59,9 @@
     headers := [{binary(), binary() | undefined | nil}],
     timestamp := integer(),
     timestamp_type := create | append | undefined,
-    token := token()
+    token := token(),
+    %% with the option message => struct
+    '__struct__' => 'Elixir.Crema.Message'
 }.
 -type token() :: {crema_token, Consumer :: pid(), Slot :: pos_integer(), Offset :: integer()}.
 %% For `crema:ack/1', from any process. It survives `term_to_binary/1'.

@@ -36,7 +36,10 @@
     value := binary() | undefined | nil,
     headers := [{binary(), binary() | undefined | nil}],
     timestamp := integer(),
-    timestamp_type := create | append | undefined
+    timestamp_type := create | append | undefined,
+    %% with the option message => struct
+    token => nil,
+    '__struct__' => 'Elixir.Crema.Message'
 }.
 -type positions() :: #{{Topic :: binary(), Partition :: non_neg_integer()} => non_neg_integer()}.
 %% The next offset to read of each partition. As the option `from' of another
