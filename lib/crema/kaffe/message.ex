@@ -27,7 +27,8 @@ defmodule Crema.Kaffe.Message do
   defp text(text, _null), do: text
 
   @doc "A message to produce; those of a list have a time."
-  @spec produced(binary, {term, term} | map, null :: nil | binary) :: Crema.Message.t()
+  @spec produced(binary, {term, term} | map, null :: nil | binary) ::
+          Crema.Message.produced()
   def produced(topic, {key, value}, null),
     do: %{topic: topic, key: key, value: value} |> null(null)
 
