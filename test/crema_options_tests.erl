@@ -160,7 +160,7 @@ protocols_of_addresses_test() ->
 every_fault_is_reported_test() ->
     %% All that is wrong is reported in one go, and the message names it all.
     Options = [
-        {on_full, maybe},
+        {on_full, sometimes},
         {full_timeout, -1},
         {max_queue_messages, 0},
         {group, <<"g">>},

@@ -21,7 +21,7 @@ faults_test() ->
             {#{oauth_token => Token, kafka => Bearer#{'sasl.mechanism' => 'PLAIN'}}, "not PLAIN"},
             {#{oauth_token => Token, kafka => Bearer#{?UNSECURED => true}}, "together with enable"},
             {#{oauth_token => Token, kafka => Bearer#{'sasl.oauthbearer.method' => oidc}}, "oidc"},
-            {#{kafka => Bearer#{?UNSECURED => 'maybe'}}, "must be true or false"},
+            {#{kafka => Bearer#{?UNSECURED => sometimes}}, "must be true or false"},
             {#{kafka => Bearer#{?UNSECURED => true, 'sasl.oauthbearer.method' => oidc}}, "exclude"},
             {#{oauth_token => fun lists:map/2}, "a function of arity 0 or 1"},
             {#{oauth_token => {?MODULE, token, none}}, "a function of arity 0 or 1"},

@@ -97,7 +97,7 @@ wrong_options(Config) ->
     P = loose(Config),
     {error, {bad_options, #{faults := Faults}}} = crema:variant(P, #{
         timeout => -1,
-        on_full => maybe,
+        on_full => sometimes,
         client => both,
         topicconfig => #{},
         topic_config => #{
