@@ -28,6 +28,9 @@ defmodule Crema.Test do
   A message is a map with `:topic`, `:key`, `:value`, `:headers`, `:partition`, `:timestamp`,
   `:offset` and `:producer` (its name or pid), as it would have been sent; one that failed also has
   `:error`.
+
+  Handlers are given made-up messages by `handle/3`, and `start_cluster/1` starts brokers within the VM.
+  The whole of it, with faults to order, is told in `docs/testing.md`.
   """
 
   @typedoc "A recorded message."
