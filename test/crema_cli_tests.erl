@@ -234,18 +234,18 @@ lag_fits_test() ->
     Before = #{{<<"baristas">>, <<"orders">>, 0} => 20},
     lists:foreach(
         fun(Width) ->
-            Lines = crema_cli_lag:screen(crema_cli_lag:rows(readings(), Before, 20), ["trouble"], Width),
-            ?assertEqual(7 + 3, length(Lines)),
+            Lines = crema_cli_lag:table(crema_cli_lag:rows(readings(), Before, 20), Width),
+            ?assertEqual(1 + 7 + 1, length(Lines)),
             [?assert(string:length(Line) - 1 =< Width) || Line <- Lines],
             Width < 33 orelse ?assertMatch({match, _}, re:run(Lines, "98765432109"))
         end,
         lists:seq(20, 200)
     ),
-    Wide = iolist_to_binary(crema_cli_lag:screen(crema_cli_lag:rows(readings(), Before, 20), [], 200)),
+    Wide = iolist_to_binary(crema_cli_lag:table(crema_cli_lag:rows(readings(), Before, 20), 200)),
     ?assertMatch({match, _}, re:run(Wide, ["(?m)^", ?LONG, " +2 "])),
     ?assertMatch({match, _}, re:run(Wide, "(?m)^orders +0 +0 +12 +12 +-8 +till")),
     ?assertMatch({match, _}, re:run(Wide, "(?m)^gone +0 +3 +- +- +- +-$")),
-    Narrow = crema_cli_lag:screen(crema_cli_lag:rows(readings(), Before, 20), [], 60),
+    Narrow = crema_cli_lag:table(crema_cli_lag:rows(readings(), Before, 20), 60),
     ?assertEqual(nomatch, re:run(Narrow, "CLIENT")).
 
 %% Where there are more partitions than lines, those with the largest lags are there, and
@@ -257,6 +257,13 @@ lag_is_cut_test() ->
     [_, _, _, More, Total] = Rows,
     ?assertMatch(["", ["4", " more"], _, _, _, 36 | _], More),
     ?assertMatch(["", "total", _, _, _, Sum | _] when Sum =:= 3 * Third + 36, Total).
+
+wrapped_test() ->
+    Wrapped = crema_cli_text:wrapped("some words, and averylongword at the end", 10),
+    ?assertEqual(
+        ["some", "words, and", "averylongword", "at the end"],
+        [unicode:characters_to_list(Line) || Line <- Wrapped]
+    ).
 
 shortened_test() ->
     ?assertEqual("ab", crema_cli_text:shortened("ab", 2)),

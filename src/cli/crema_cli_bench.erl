@@ -30,8 +30,8 @@ run(#{topic := Topic} = Given) ->
     Consumed = consume(Given, Topic, Begin, Timeout),
     ok = crema_cli_output:write(Output, [
         line("consumed", Consumed, Size),
-        "One process, one run, ", integer_to_list(Count), " messages in calls of up to 1000; values "
-        "are random bytes.\nNetwork, brokers and whatever else runs have their part in it.\n"
+        "By one process, in calls of up to 1000 messages, once. The network, the\n"
+        "brokers and whatever else runs have their part in it.\n"
     ]),
     crema_cli_output:close(Output).
 
@@ -99,8 +99,7 @@ all(Reader, Count) ->
 
 -spec latency([non_neg_integer(), ...]) -> iodata().
 latency(Sorted) ->
-    io_lib:format("one by one  ~b messages, each delivered before the next: ~.2f ms median, "
-        "~.2f ms the slowest\n", [
+    io_lib:format("one by one  ~b messages: each took ~.2f ms (median; the slowest ~.2f ms)\n", [
         length(Sorted), lists:nth(length(Sorted) div 2, Sorted) / 1000, lists:last(Sorted) / 1000
     ]).
 

@@ -87,16 +87,17 @@ objects(Places) ->
 -spec heading(binary(), binary(), binary(), none | tuple(), non_neg_integer()) -> iodata().
 heading(Name, State, Assignor, Coordinator, Members) ->
     [
-        [Name, ": ", State, ", "],
-        [[Assignor, ", "] || Assignor =/= <<>>],
-        [
-            ["coordinator ", integer_to_list(Id), " at ", Host, $:, integer_to_list(Port), ", "]
-         || {Id, Host, Port} <- [Coordinator]
-        ],
+        [Name, ": ", State],
         case Members of
-            1 -> "1 member\n";
-            _ -> [integer_to_list(Members), " members\n"]
-        end
+            1 -> ", 1 member";
+            _ -> [", ", integer_to_list(Members), " members"]
+        end,
+        [[", ", Assignor] || Assignor =/= <<>>],
+        [
+            [", coordinator ", Host, $:, integer_to_list(Port)]
+         || {_, Host, Port} <- [Coordinator]
+        ],
+        $\n
     ].
 
 -spec text(binary()) -> binary() | none.

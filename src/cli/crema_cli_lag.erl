@@ -2,7 +2,7 @@
 %% joins a group for it.
 -module(crema_cli_lag).
 
--export([run/1, rows/3, screen/3]).
+-export([run/1, rows/3, table/2]).
 
 -export_type([reading/0]).
 
@@ -68,8 +68,7 @@ again(Interval, Given, Output, {Before, Lines}, Cluster) ->
     Height =
         case Renewed of
             true ->
-                Height0 = crema_cli_output:height(),
-                Screen = screen(rows(Readings, Before, Height0 - 3), Troubles, crema_cli_output:width()),
+                Screen = screen(Readings, Troubles, Before),
                 Up = ["\e[", integer_to_list(Lines), "A"],
                 ok = crema_cli_output:write(Output, [[Up || Lines > 0], "\r\e[J", Screen]),
                 length(Screen);
@@ -83,6 +82,18 @@ again(Interval, Given, Output, {Before, Lines}, Cluster) ->
     after Interval -> ok
     end,
     again(Interval, Given, Output, {lags(Readings), Height}, New).
+
+%% As much of it as the terminal has place for, and the cursor's line.
+-spec screen([reading()], [unicode:chardata()], map()) -> [iodata()].
+screen(Readings, Troubles, Before) ->
+    Width = crema_cli_output:width(),
+    Told = [
+        unicode:characters_to_binary([Line, $\n])
+     || Trouble <- Troubles, Line <- crema_cli_text:wrapped(Trouble, Width)
+    ],
+    Head = 3,
+    Place = max(1, crema_cli_output:height() - Head - length(Told)),
+    lists:append([table(rows(Readings, Before, Place), Width) || Readings =/= []]) ++ Told.
 
 -spec lags([reading()]) -> map().
 lags(Readings) ->
@@ -98,7 +109,7 @@ print(Readings, _Before, #{json := true} = Given, Output) ->
 print([], _Before, _Given, _Output) ->
     ok;
 print(Readings, Before, _Given, Output) ->
-    crema_cli_output:write(Output, screen(rows(Readings, Before, infinity), [], infinity)).
+    crema_cli_output:write(Output, table(rows(Readings, Before, infinity), infinity)).
 
 %% ---- reading ---------------------------------------------------------------------
 
@@ -213,7 +224,7 @@ rows(Readings, Before, Most) ->
     Hidden = Readings -- Shown,
     [row(Reading, Before) || Reading <- Shown] ++
         [
-            ["", [integer_to_list(length(Hidden)), " more"], "", none, none, sum(Hidden), none, none]
+            ["", [integer_to_list(length(Hidden)), " more"], "", "", "", sum(Hidden), "", ""]
          || Hidden =/= []
         ] ++
         [["", "total", "", "", "", sum(Readings), change(sum(Readings), sum_before(Readings, Before)), ""]].
@@ -252,10 +263,10 @@ change(Now, Before) when is_integer(Now), is_integer(Before) ->
 change(_, _) ->
     none.
 
-%% @doc The lines of a table, and of what could not be read. The change is told when
-%% there was a reading before, and the group when there are several.
--spec screen([[term()]], [unicode:chardata()], pos_integer() | infinity) -> [iodata()].
-screen(Rows, Troubles, Width) ->
+%% @doc The lines of a table. The change is told when there was a reading before, and the
+%% group when there are several.
+-spec table([[term()]], pos_integer() | infinity) -> [iodata()].
+table(Rows, Width) ->
     Columns = [
         {"GROUP", left, middle}, {"TOPIC", left, middle}, {"PARTITION", right, nothing},
         {"COMMITTED", right, whole}, {"END", right, whole}, {"LAG", right, nothing},
@@ -267,12 +278,7 @@ screen(Rows, Troubles, Width) ->
         lists:all(fun(Row) -> lists:member(lists:nth(Nth, Row), [none, ""]) end, Rows)
     ] ++ ["GROUP" || length(lists:usort([Group || [Group | _] <- Rows, Group =/= ""])) < 2],
     Kept = [not lists:member(Name, Empty) || {Name, _, _} <- Columns],
-    Table = crema_cli_text:table(kept(Columns, Kept), [kept(Row, Kept) || Row <- Rows], Width),
-    Table ++ [[cut(Text, Width), $\n] || Text <- Troubles].
+    crema_cli_text:table(kept(Columns, Kept), [kept(Row, Kept) || Row <- Rows], Width).
 
 -spec kept([Each], [boolean()]) -> [Each].
 kept(List, Kept) -> [Each || {Each, true} <- lists:zip(List, Kept)].
-
--spec cut(unicode:chardata(), pos_integer() | infinity) -> binary().
-cut(Text, infinity) -> unicode:characters_to_binary(Text);
-cut(Text, Width) -> unicode:characters_to_binary(string:slice(Text, 0, Width)).

@@ -255,11 +255,11 @@ help() ->
          || #{name := Name, summary := Summary} <- commands()
         ],
         "\n",
-        wrap("", "`crema help COMMAND` tells its options, `crema --version` the versions. Brokers are "
+        wrap("`crema help COMMAND` tells its options, `crema --version` the versions. Brokers are "
             "given by -b, or by the variables that the library reads: KAFKA_BOOTSTRAP_SERVERS, "
             "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_..., KAFKA_SSL_..., KAFKA_CONF_..., or Heroku's."),
         "\n",
-        wrap("", "The exit status is 0 if all was done, 1 if not, and 2 if the command line is wrong.")
+        wrap("The exit status is 0 if all was done, 1 if not, and 2 if the command line is wrong.")
     ].
 
 %% @doc What `crema help COMMAND' prints.
@@ -267,8 +267,8 @@ help() ->
 help(#{name := Name, summary := Summary, text := Text, examples := Examples} = Command) ->
     [
         usage(Command),
-        [$\n, wrap("", [upper(Summary), $.]), $\n],
-        [[wrap("", Paragraph), $\n] || Paragraph <- Text],
+        [$\n, wrap([upper(Summary), $.]), $\n],
+        [[wrap(Paragraph), $\n] || Paragraph <- Text],
         "options:\n",
         [
             [pad(["  ", spelling(Option)], 31), indented(Doc, 31)]
@@ -309,28 +309,19 @@ upper(<<First, Rest/binary>>) -> <<(string:to_upper(First)), Rest/binary>>.
 pad(Text, Width) ->
     [Text, lists:duplicate(max(2, Width - iolist_size(Text)), $\s)].
 
-%% Without the marks that documents have.
--spec wrap(string(), iodata()) -> iolist().
-wrap(Indent, Text) ->
-    [[Indent, Line, $\n] || Line <- lines(Text, 78 - length(Indent))].
+-spec wrap(iodata()) -> iolist().
+wrap(Text) ->
+    [[Line, $\n] || Line <- lines(Text, 78)].
 
 -spec indented(binary(), pos_integer()) -> iolist().
 indented(Doc, Column) ->
     [First | Rest] = lines(Doc, 79 - Column),
     [First, $\n, [[lists:duplicate(Column, $\s), Line, $\n] || Line <- Rest]].
 
--spec lines(iodata(), pos_integer()) -> [iodata(), ...].
+%% Without the marks that documents have.
+-spec lines(iodata(), pos_integer()) -> [unicode:chardata(), ...].
 lines(Text, Width) ->
-    Plain = binary:replace(iolist_to_binary(Text), <<"`">>, <<>>, [global]),
-    lines(binary:split(Plain, <<" ">>, [global]), Width, [], 0).
-
--spec lines([binary()], pos_integer(), [binary()], non_neg_integer()) -> [iodata(), ...].
-lines([], _Width, Line, _Used) ->
-    [lists:join($\s, lists:reverse(Line))];
-lines([Word | Rest], Width, [_ | _] = Line, Used) when Used + byte_size(Word) > Width ->
-    [lists:join($\s, lists:reverse(Line)) | lines([Word | Rest], Width, [], 0)];
-lines([Word | Rest], Width, Line, Used) ->
-    lines(Rest, Width, [Word | Line], Used + byte_size(Word) + 1).
+    crema_cli_text:wrapped(binary:replace(iolist_to_binary(Text), <<"`">>, <<>>, [global]), Width).
 
 %% ---- documents ---------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 %% @private Tables for people, as wide as there is room.
 -module(crema_cli_text).
 
--export([table/3, shortened/2, json/2]).
+-export([table/3, shortened/2, wrapped/2, json/2]).
 
 -export_type([column/0]).
 
@@ -95,6 +95,23 @@ shortened(Text, Width) ->
             Head = Width - 1 - Tail,
             [string:slice(Text, 0, Head), $\x{2026}, string:slice(Text, Length - Tail)]
     end.
+
+%% @doc The lines of a text, broken between words.
+-spec wrapped(unicode:chardata(), pos_integer() | infinity) -> [unicode:chardata(), ...].
+wrapped(Text, Width) ->
+    [First | Words] = string:split(Text, " ", all),
+    {Lines, Last} = lists:foldl(
+        fun(Word, {Lines, Line}) ->
+            Longer = [Line, $\s, Word],
+            case string:length(Longer) > Width of
+                true -> {[Line | Lines], Word};
+                false -> {Lines, Longer}
+            end
+        end,
+        {[], First},
+        Words
+    ),
+    lists:reverse(Lines, [Last]).
 
 %% @doc A line of JSON: these fields have these values.
 -spec json([atom()], [term()]) -> iodata().
