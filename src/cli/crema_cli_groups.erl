@@ -45,8 +45,8 @@ describe(Asked, Given, Output, Cluster) ->
     case crema_cli_cluster:group(Name, Cluster) of
         %% Brokers say this of a group that they do not know.
         {{ok, {<<"Dead">>, _, _, []}}, New} ->
-            crema_cli:tell(["there is no group ", Name, ", or none of the classic protocol: ",
-                "`crema groups` lists those that are there"]),
+            crema_cli:tell(["there is no group ", Name, ", or this librdkafka cannot ask who is in it, as "
+                "its members have group.protocol=consumer: `crema groups` lists those that are there"]),
             {failed, New};
         {{ok, Described}, New} ->
             ok = described(Name, Described, Given, Output),
