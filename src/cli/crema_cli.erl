@@ -31,16 +31,21 @@ status(Run) ->
         throw:closed ->
             0;
         Class:Reason:Stack ->
-            tell(io_lib:format("this is a fault of crema's own: ~0tp~n~0tp", [
-                crema_secret:redact({Class, Reason}), [{M, F, where(A, L)} || {M, F, A, L} <- Stack]
+            tell(io_lib:format("this is a fault of crema's own: ~0tp", [
+                {Class, shape(Reason), [{M, F, where(A, L)} || {M, F, A, L} <- Stack]}
             ])),
             1
     end.
 
-%% Without the arguments, which may hold secrets.
--spec where(term(), list()) -> term().
+%% Terms and arguments may hold secrets.
+-spec shape(term()) -> atom().
+shape(Reason) when is_atom(Reason) -> Reason;
+shape(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> element(1, Reason);
+shape(_) -> '_'.
+
+-spec where(term(), list()) -> {non_neg_integer(), term()}.
 where(Arity, Location) when is_integer(Arity) -> {Arity, proplists:get_value(line, Location)};
-where(_, Location) -> {'_', proplists:get_value(line, Location)}.
+where(Arguments, Location) -> where(length(Arguments), Location).
 
 -spec run([string()]) -> ended().
 run([]) ->

@@ -16,7 +16,8 @@
 %% cache. Throws `{failed, Text}' when that cannot be.
 -spec prepare() -> ok.
 prepare() ->
-    case filelib:is_regular(filename:join(code:priv_dir(crema), ?DRIVER)) of
+    Private = code:priv_dir(crema),
+    case is_list(Private) andalso filelib:is_regular(filename:join(Private, ?DRIVER)) of
         true -> ok;
         false -> application:set_env(crema, driver_directory, prepare(cache(), extracted()))
     end.
@@ -83,7 +84,7 @@ is_right(File, Driver) ->
 %% whole. What a VM has loaded stays as it was.
 -spec written(file:filename(), binary()) -> ok.
 written(File, Driver) ->
-    New = File ++ "." ++ os:getpid(),
+    New = lists:concat([File, ".", os:getpid(), ".", os:system_time()]),
     ok = checked(file:write_file(New, Driver, [exclusive, raw]), New),
     ok = checked(file:change_mode(New, 8#500), New),
     checked(file:rename(New, File), File).

@@ -96,6 +96,8 @@ step(#run{asked = Asked, producer = Producer, input = Input} = Run, Time) ->
             loop(messages(Last, Run#run{asked = none, ended = ""}));
         {Asked, Bytes} ->
             loop(ask(bytes(Bytes, Run#run{asked = none})));
+        {signal, _} when Run#run.ended =/= none ->
+            Run;
         {signal, Signal} ->
             Name = string:uppercase(atom_to_list(Signal)),
             loop(Run#run{asked = none, ended = ["ended by ", Name]});
