@@ -205,16 +205,21 @@ asked_to_end(Config) ->
     Cli = proplists:get_value(cli, Config),
     {0, <<>>, Told} = crema_ct_cli:shell(
         Config,
-        ["{ echo a; echo b; sleep 5; } | { exec 3<&0; ", Cli, " produce ", Topic, " <&3 & pid=$!; ",
-            "until crema consume ", Topic, " -e | grep -q b; do :; done; ",
-            "kill $pid; wait $pid; [ $? = 1 ]; }"],
+        [
+            "exec 3< <(echo a; echo b; exec sleep 50); writer=$!\n",
+            Cli, " produce ", Topic, " <&3 & pid=$!\n",
+            "for i in {1..30}; do ! crema consume ", Topic, " -e | grep -q b || break; done\n",
+            "kill $pid; wait $pid; status=$?; kill $writer; [ $status = 1 ]"
+        ],
         {<<>>, [{"KAFKA_BOOTSTRAP_SERVERS", binary_to_list(crema_ct:bootstrap(Config))}]}
     ),
     ?assertEqual(<<"crema: ended by SIGTERM; all that was read is delivered: 2 messages\n">>, Told).
 
 no_brokers(Config) ->
-    %% Without brokers it is said how to name some.
-    {1, <<>>, Told} = crema_ct_cli:run(Config, ["topics"], <<>>, [{"KAFKA_BOOTSTRAP_SERVERS", ""}]),
+    %% A variable that is wrong is named, and without brokers it is said how to name some.
+    {1, <<>>, Wrong} = crema_ct_cli:run(Config, ["topics", "-b", "h:1"], <<>>, [{"KAFKA_SASL_USER", "x"}]),
+    ?assertMatch({match, _}, re:run(Wrong, "sasl.user.*The variable KAFKA_SASL_USER sets")),
+    {1, <<>>, Told} = crema_ct_cli:run(Config, ["topics"], <<>>, []),
     ?assertMatch({match, _}, re:run(Told, "KAFKA_BOOTSTRAP_SERVERS is not set.*-b SERVERS names brokers")).
 
 topics(Config) ->

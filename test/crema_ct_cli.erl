@@ -36,7 +36,7 @@ shell(Config, Command, {Input, Variables}) ->
     ],
     Port = open_port({spawn_executable, "/bin/bash"}, [
         {args, ["-c", unicode:characters_to_binary(Script)]},
-        {env, [{"XDG_CACHE_HOME", filename:join(Private, "cache")} | Variables]},
+        {env, unset(Variables) ++ [{"XDG_CACHE_HOME", filename:join(Private, "cache")} | Variables]},
         exit_status, binary, in
     ]),
     Status =
@@ -46,6 +46,13 @@ shell(Config, Command, {Input, Variables}) ->
     {ok, Out} = file:read_file(Name ++ ".out"),
     {ok, Err} = file:read_file(Name ++ ".err"),
     {Status, Out, Err}.
+
+%% Those of who runs the tests are not the user's.
+unset(Variables) ->
+    [
+        {Name, false}
+     || {"KAFKA_" ++ _ = Name, _} <- os:env(), not lists:keymember(Name, 1, Variables)
+    ].
 
 %% @doc Without the last line's end.
 lines(Bytes) ->

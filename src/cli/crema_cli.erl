@@ -140,4 +140,5 @@ each(Do, Items, State) ->
 %% @doc The message of an error, when what it advises is for who writes a program.
 -spec without_advice(crema_error:code(), binary()) -> unicode:chardata().
 without_advice(Code, Message) ->
-    string:trim(hd(string:split(Message, crema_error:hint(Code)))).
+    [Fault | Rest] = string:split(Message, [$\s, crema_error:hint(Code)]),
+    string:trim([Fault | Rest]).
