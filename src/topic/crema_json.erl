@@ -35,8 +35,14 @@ write(Term) -> json:encode(Term, fun write/2).
 write(Null, _) when Null =:= undefined; Null =:= nil -> <<"null">>;
 write(Value, Encoder) -> json:encode_value(Value, Encoder).
 
+%% Of a name that an object has twice the last counts, as it does elsewhere.
 -spec read(binary()) -> term().
-read(Text) -> json:decode(Text).
+read(Text) ->
+    Finish = fun(Pairs, Outer) -> {maps:from_list(lists:reverse(Pairs)), Outer} end,
+    case json:decode(Text, ok, #{object_finish => Finish}) of
+        {Term, ok, <<>>} -> Term;
+        {_, ok, <<Byte, _/binary>>} -> error({invalid_byte, Byte})
+    end.
 
 -else.
 
