@@ -4,6 +4,10 @@
  */
 #include "inspect.h"
 
+#include <string.h>
+
+#include "rdkafka_compat.h"
+
 typedef rd_kafka_AdminOptions_t options_t;
 
 /* Has one question asked by its queue, and gives what came to `take`. */
@@ -147,9 +151,31 @@ static void take_group(cr_inspect_t *ask, rd_kafka_event_t *event) {
         cr_write_list_end(&ask->out);
 }
 
-/* @locality query lane */
+/* Fails unless the group is listed. */
+static void take_listed(cr_inspect_t *ask, rd_kafka_event_t *event) {
+        const rd_kafka_ListConsumerGroups_result_t *result =
+                rd_kafka_event_ListConsumerGroups_result(event);
+        size_t count, bad;
+        const rd_kafka_ConsumerGroupListing_t **groups =
+                rd_kafka_ListConsumerGroups_result_valid(result, &count);
+        const rd_kafka_error_t **errors = rd_kafka_ListConsumerGroups_result_errors(result, &bad);
+        for (size_t i = 0; i < count; i++) {
+                if (!strcmp(rd_kafka_ConsumerGroupListing_group_id(groups[i]), ask->name))
+                        return;
+        }
+        if (!bad || !failed(ask, errors[0]))
+                cr_error_code(&ask->error, RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND, NULL);
+}
+
+/* Where a coordinator knows no such request librdkafka would free the question twice,
+ * but who lists a group can describe it. @locality query lane */
 static void run_group(cr_client_t *client, cr_job_t *job) {
-        ask_admin(client, job, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, send_group, take_group);
+        if (!cr_describes_groups())
+                ask_admin(client, job, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, send_groups,
+                          take_listed);
+        if (!((cr_inspect_t *)job)->error.set)
+                ask_admin(client, job, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, send_group,
+                          take_group);
 }
 
 /* ---- what it has committed ----------------------------------------------------- */
