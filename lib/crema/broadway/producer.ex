@@ -47,7 +47,7 @@ defmodule Crema.Broadway.Producer do
   # The behaviours GenStage, Broadway.Producer and Broadway.Acknowledger, whose modules may not be
   # there when this is compiled, and are not needed for it.
 
-  alias Crema.Broadway.{Handler, Waiting}
+  alias Crema.Broadway.{Handler, Waiting, Watch}
 
   @message Broadway.Message
   @max_in_flight 1_000
@@ -57,7 +57,8 @@ defmodule Crema.Broadway.Producer do
 
   @doc false
   # Broadway.Producer: called before the pipeline starts. The messages of a partition go to one
-  # processor, and from it to one batch processor, so that they stay in order.
+  # processor, and from it to one batch processor, so that they stay in order. Broadway has the
+  # options in the arguments of its processes and in what it tells telemetry: they are not shown.
   @spec prepare_for_start(module, keyword) :: {[], keyword}
   def prepare_for_start(_module, opts) do
     in_order = fn stages ->
@@ -66,50 +67,87 @@ defmodule Crema.Broadway.Producer do
     end
 
     {[],
-     opts |> Keyword.update!(:processors, in_order) |> Keyword.update(:batchers, [], in_order)}
+     opts
+     |> update_in([:producer, :module], &checked!/1)
+     |> Keyword.update!(:processors, in_order)
+     |> Keyword.update(:batchers, [], in_order)}
   end
 
-  @doc "The number of a message's partition for the option `:partition_by`."
+  defp checked!({module, given}) do
+    {_on_failure, opts} = options!(given)
+
+    with {:error, reason} <- :crema_settings.parse(:consumer, opts),
+         do: raise(Crema.Error, reason)
+
+    {module, :crema_secret.hide(given)}
+  end
+
+  @doc """
+  A number of a message's partition for the option `:partition_by`. Partitions of a topic that are next
+  to each other have numbers that are: all stages get their share.
+  """
   @spec partition(%{metadata: %{topic: binary, partition: non_neg_integer}}) :: non_neg_integer
   def partition(%{metadata: %{topic: topic, partition: partition}}),
-    do: :erlang.phash2({topic, partition})
+    do: :erlang.phash2(topic) + partition
 
   @doc false
-  # GenStage.
-  @spec init(keyword | map) :: {:producer, map} | {:stop, term}
-  def init(opts) do
+  # GenStage. Of the options that it was given to start with Broadway takes no other answer.
+  @spec init(keyword | map | tuple) :: {:producer, map} | no_return
+  def init(given) do
     # So that terminate/2 is called.
     Process.flag(:trap_exit, true)
-    {on_failure, opts} = opts |> Map.new() |> Map.delete(:broadway) |> Map.pop(:on_failure, :nack)
-    drain = Map.get(opts, :drain_timeout, @drain_timeout)
+    {on_failure, opts} = options!(given)
+    {Handler, {_stage, _wait, closing}} = opts.handler
 
-    closing = :atomics.new(1, [])
-    # What is not right is for the consumer to say.
-    wait = if is_integer(drain), do: div(drain * 4, 5), else: 0
+    case Crema.Consumer.start_link(opts) do
+      {:ok, consumer} ->
+        acknowledger = {__MODULE__, self(), %{on_failure: on_failure}}
 
-    opts =
-      opts
-      |> Map.put_new(:max_in_flight, @max_in_flight)
-      |> Map.put(:handler, {Handler, {self(), wait, closing}})
+        {:producer,
+         %{
+           consumer: consumer,
+           watch: Watch.start_link(),
+           closing: closing,
+           demand: 0,
+           waiting: Waiting.new(),
+           template: struct!(@message, data: nil, acknowledger: acknowledger)
+         }}
 
-    with :ok <- check_on_failure(on_failure),
-         {:ok, consumer} <- Crema.Consumer.start_link(opts) do
-      acknowledger = {__MODULE__, self(), %{on_failure: on_failure}}
-      template = struct!(@message, data: nil, acknowledger: acknowledger)
+      {:error, {_code, %{}} = reason} ->
+        raise Crema.Error, reason
 
-      {:producer,
-       %{
-         consumer: consumer,
-         closing: closing,
-         demand: 0,
-         waiting: Waiting.new(),
-         template: template
-       }}
-    else
-      {:error, {code, _} = reason} when is_atom(code) -> {:stop, Crema.Error.exception(reason)}
-      {:error, reason} -> {:stop, reason}
+      {:error, reason} ->
+        exit(reason)
     end
   end
+
+  # What is not right is for the consumer to say, but for what it does not know.
+  defp options!(given) do
+    {on_failure, opts} =
+      case :crema_input.pairs(given) do
+        {:ok, pairs, []} ->
+          pairs |> Map.new() |> Map.delete(:broadway) |> Map.pop(:on_failure, :nack)
+
+        _ ->
+          bad_option!("the options of Crema.Broadway.Producer must be a keyword list or a map")
+      end
+
+    if on_failure not in [:ack, :nack],
+      do: bad_option!("on_failure must be :ack or :nack, not #{inspect(on_failure)}")
+
+    drain = Map.get(opts, :drain_timeout, @drain_timeout)
+    wait = if is_integer(drain), do: div(drain * 4, 5), else: 0
+    handler = {Handler, {self(), wait, :atomics.new(1, [])}}
+
+    {on_failure,
+     opts
+     |> Map.put_new(:max_in_flight, @max_in_flight)
+     |> Map.put(:handler, handler)
+     |> Crema.Options.for_elixir()}
+  end
+
+  @spec bad_option!(String.t()) :: no_return
+  defp bad_option!(message), do: raise(Crema.Error, {:bad_options, %{message: message}})
 
   @doc false
   @spec handle_demand(pos_integer, map) :: {:noreply, [struct], map}
@@ -122,6 +160,10 @@ defmodule Crema.Broadway.Producer do
 
   # Its member of the group has ended: so does this, and both are started again.
   def handle_info({:EXIT, consumer, reason}, %{consumer: consumer} = state),
+    do: {:stop, reason, state}
+
+  # A stage that had messages has crashed: what was not acknowledged comes again.
+  def handle_info({:EXIT, watch, reason}, %{watch: watch} = state) when reason != :normal,
     do: {:stop, reason, state}
 
   def handle_info(_other, state), do: {:noreply, [], state}
@@ -187,12 +229,5 @@ defmodule Crema.Broadway.Producer do
       other, _acc ->
         raise ArgumentError, "on_failure: :ack or :nack can be configured, not: #{inspect(other)}"
     end)
-  end
-
-  defp check_on_failure(policy) when policy in [:ack, :nack], do: :ok
-
-  defp check_on_failure(other) do
-    {:error,
-     {:bad_options, %{message: "on_failure must be :ack or :nack, not #{inspect(other)}"}}}
   end
 end

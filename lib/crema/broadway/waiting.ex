@@ -3,7 +3,10 @@ defmodule Crema.Broadway.Waiting do
   # The messages that wait until a pipeline has room for them, and how many of each partition are
   # in it. A partition's process has a reference, another one each time it begins anew.
 
-  defstruct batches: :queue.new(), places: %{}, counts: %{}, revoked: %{}, closed?: false
+  # So many messages of a partition are taken before others have their turn.
+  @turn 5
+
+  defstruct batches: %{}, places: %{}, counts: %{}, revoked: %{}, closed?: false
 
   @type t :: %__MODULE__{}
 
@@ -21,8 +24,10 @@ defmodule Crema.Broadway.Waiting do
 
   def told({:messages, _ref, _messages}, %{closed?: true} = waiting), do: waiting
 
-  def told({:messages, ref, messages}, waiting) when is_map_key(waiting.counts, ref),
-    do: %{waiting | batches: :queue.in({ref, messages}, waiting.batches)}
+  def told({:messages, ref, messages}, waiting) when is_map_key(waiting.counts, ref) do
+    before = Map.get(waiting.batches, ref, :queue.new())
+    put_in(waiting.batches[ref], :queue.in(messages, before))
+  end
 
   # What has begun is finished, but no more is begun.
   def told({:revoked, ref, whom}, waiting) when is_map_key(waiting.counts, ref) do
@@ -47,27 +52,32 @@ defmodule Crema.Broadway.Waiting do
 
   @doc "Nothing is taken or kept any more."
   @spec close(t) :: t
-  def close(waiting), do: %{waiting | batches: :queue.new(), closed?: true}
+  def close(waiting), do: %{waiting | batches: %{}, closed?: true}
 
-  @doc "So many messages at most, each with the reference of its process; in order."
+  @doc """
+  So many messages at most, each with the reference of its process; those of a process in order. The
+  next come from the one that has the fewest in the pipeline: demand that is spent on one that is slow
+  is not there for the stages of others.
+  """
   @spec take(non_neg_integer, t) :: {[{reference, map}], t}
   def take(demand, waiting), do: take(demand, [], waiting)
 
-  defp take(0, taken, waiting), do: {:lists.append(Enum.reverse(taken)), waiting}
+  defp take(demand, taken, %{batches: batches} = waiting) when demand == 0 or batches == %{},
+    do: {:lists.append(Enum.reverse(taken)), waiting}
 
-  defp take(demand, taken, waiting) do
-    case :queue.out(waiting.batches) do
-      {:empty, _} ->
-        take(0, taken, waiting)
+  defp take(demand, taken, %{batches: batches, counts: counts} = waiting) do
+    ref = batches |> Map.keys() |> Enum.min_by(&Map.fetch!(counts, &1))
+    {now, batches} = next(ref, min(demand, @turn), batches)
+    count = length(now)
+    waiting = %{waiting | batches: batches, counts: Map.update!(counts, ref, &(&1 + count))}
+    take(demand - count, [Enum.map(now, &{ref, &1}) | taken], waiting)
+  end
 
-      {{:value, {ref, messages}}, batches} ->
-        {now, later} = Enum.split(messages, demand)
-        batches = if later == [], do: batches, else: :queue.in_r({ref, later}, batches)
-        count = length(now)
-        counts = Map.update!(waiting.counts, ref, &(&1 + count))
-        taken = [Enum.map(now, &{ref, &1}) | taken]
-        take(demand - count, taken, %{waiting | batches: batches, counts: counts})
-    end
+  defp next(ref, most, batches) do
+    {{:value, messages}, behind} = batches |> Map.fetch!(ref) |> :queue.out()
+    {now, later} = Enum.split(messages, most)
+    left = if later == [], do: behind, else: :queue.in_r(later, behind)
+    {now, if(:queue.is_empty(left), do: Map.delete(batches, ref), else: %{batches | ref => left})}
   end
 
   defp drop(ref, waiting) do
@@ -77,10 +87,7 @@ defmodule Crema.Broadway.Waiting do
     %{waiting | places: places, counts: counts, revoked: Map.delete(waiting.revoked, ref)}
   end
 
-  defp without(ref, waiting) do
-    batches = :queue.filter(fn {of, _} -> of != ref end, waiting.batches)
-    %{waiting | batches: batches}
-  end
+  defp without(ref, waiting), do: %{waiting | batches: Map.delete(waiting.batches, ref)}
 
   defp idle(ref, %{counts: counts, revoked: revoked} = waiting) do
     case {revoked, counts} do

@@ -18,9 +18,18 @@ defmodule Crema.BroadwayTest do
       send(test, {:handled, value, message.metadata})
 
       case value do
+        {:stay, _} -> await_go(test, message)
         {:raise, _} -> raise "boom"
         {:give_up, _} -> message |> Broadway.Message.configure_ack(on_failure: :ack) |> failed()
         _ -> message
+      end
+    end
+
+    defp await_go(test, message) do
+      send(test, {:stays, self()})
+
+      receive do
+        :go -> message
       end
     end
 
@@ -28,7 +37,15 @@ defmodule Crema.BroadwayTest do
   end
 
   setup_all do
-    topics = %{"drinks" => 1, "bounded" => 1, "failing" => 1, "failed" => 1}
+    topics = %{
+      "drinks" => 1,
+      "bounded" => 1,
+      "failing" => 1,
+      "failed" => 1,
+      "crashing" => 1,
+      "wrong" => 1
+    }
+
     cluster = start_supervised!({Crema.Cluster, topics: topics})
     bootstrap = Crema.Cluster.bootstrap_servers(cluster)
     producer = start_supervised!({Crema.Producer, bootstrap_servers: bootstrap})
@@ -56,34 +73,52 @@ defmodule Crema.BroadwayTest do
   defp pipeline(context, topic, opts) do
     {:ok, pid} = Pipeline.start_link(options(context, topic, opts))
     Process.unlink(pid)
-    on_exit(fn -> Process.exit(pid, :shutdown) end)
+
+    on_exit(fn ->
+      monitor = Process.monitor(pid)
+      Process.exit(pid, :shutdown)
+      assert_receive {:DOWN, ^monitor, _, _, _}, 30_000
+    end)
+
     pid
   end
 
   test "a group's messages go through, in order; one that ends has done all it began", context do
-    produce(context, "drinks", 1..@count)
+    produce(context, "drinks", Enum.map(1..@count, &if(&1 == 20, do: {:stay, 20}, else: &1)))
     # The embedded cluster notices by this that a member has left.
     opts = [kafka: ["session.timeout.ms": 6000]]
-    pid = pipeline(context, "drinks", opts)
-    assert_receive {:handled, 1, metadata}, 30_000
+    pid = pipeline(context, "drinks", [drain_timeout: 20_000] ++ opts)
+    assert_receive {:stays, processor}, 30_000
+    assert_received {:handled, 1, metadata}
     assert %{topic: "drinks", key: "k", headers: [{"h", nil}], timestamp: _} = metadata
     refute Map.has_key?(metadata, :token)
 
-    began = System.monotonic_time(:millisecond)
-    assert :ok = Broadway.stop(pid)
-    assert System.monotonic_time(:millisecond) - began < 2_000
+    stop = Task.async(fn -> Broadway.stop(pid) end)
+    await_drain(Broadway.stage(:broadway_drinks, :Producer_0))
+    send(processor, :go)
+    # It does not wait for messages that the pipeline has not begun.
+    assert :ok = Task.await(stop, 10_000)
     first = [metadata.offset | handled()]
+    assert length(first) in 20..50
 
     # What was handled is committed, all of it, and the next begins behind it.
     pipeline(context, "drinks", opts)
 
     rest =
-      for n <- (length(first) + 1)..@count do
+      for n <- (length(first) + 1)..@count//1 do
         assert_receive {:handled, ^n, %{offset: offset}}, 30_000
         offset
       end
 
     assert first ++ rest == Enum.to_list(0..(@count - 1))
+    assert handled() == []
+  end
+
+  defp await_drain(stage) do
+    unless :sys.get_state(stage).state.waiting.closed? do
+      Process.sleep(5)
+      await_drain(stage)
+    end
   end
 
   defp handled do
@@ -110,8 +145,8 @@ defmodule Crema.BroadwayTest do
     refute_receive {:"$gen_consumer", _, _}, 200
     %{state: %{waiting: waiting, demand: 0}} = :sys.get_state(stage)
 
-    assert waiting.batches |> :queue.to_list() |> Enum.map(&length(elem(&1, 1))) |> Enum.sum() ==
-             17
+    batches = waiting.batches |> Map.values() |> Enum.flat_map(&:queue.to_list/1)
+    assert batches |> List.flatten() |> length() == 17
 
     # Acknowledged ones make room for others, in any order.
     assert :ok = Producer.ack(stage, Enum.reverse(taken), [])
@@ -148,17 +183,54 @@ defmodule Crema.BroadwayTest do
     refute_received {:handled, _, _}
   end
 
+  test "what was in a stage that crashes comes again", context do
+    produce(context, "crashing", [1, {:stay, 2}, 3])
+    pid = pipeline(context, "crashing", kafka: ["session.timeout.ms": 6000])
+    assert_receive {:stays, processor}, 30_000
+
+    [stage, name] =
+      for id <- [:Producer_0, :Processor], do: Broadway.stage(:broadway_crashing, id)
+
+    stage = Process.whereis(stage)
+    monitor = Process.monitor(stage)
+    Process.exit(processor, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, {:shutdown, {:stage_crashed, ^processor}}}, 30_000
+
+    # By the same pipeline: its producer is another member of the group.
+    assert_receive {:stays, again}, 30_000
+    assert Process.whereis(name) == again
+    send(again, :go)
+    assert_receive {:handled, 3, _}, 30_000
+    assert :ok = Broadway.stop(pid)
+  end
+
+  test "no secret is in what Broadway has, and tells others, of the options", context do
+    opts = options(context, "drinks", kafka: ["sasl.password": "s3cret"])
+    assert inspect(opts) =~ "s3cret"
+    assert {[], opts} = Producer.prepare_for_start(Pipeline, opts)
+    refute inspect(opts, limit: :infinity) =~ "s3cret"
+  end
+
+  test "the partitions of a topic are shared out evenly" do
+    numbers = for n <- 5..12, do: Producer.partition(%{metadata: %{topic: "t", partition: n}})
+    assert numbers |> Enum.map(&rem(&1, 4)) |> Enum.frequencies() |> Map.values() == [2, 2, 2, 2]
+  end
+
   test "wrong options, and a member that ends, end the pipeline", context do
+    # With a group of its own: the embedded cluster takes long to notice that a member has left.
     Process.flag(:trap_exit, true)
-    bad = options(context, "drinks", on_failure: :retry)
-    assert {:error, %Crema.Error{code: :bad_options} = error} = Pipeline.start_link(bad)
+    bad = options(context, "wrong", on_failure: :retry)
+    assert {:error, {%Crema.Error{code: :bad_options} = error, _}} = Pipeline.start_link(bad)
     assert error.message =~ "on_failure must be :ack or :nack, not :retry"
 
-    assert {:error, %Crema.Error{code: :bad_options}} =
-             Pipeline.start_link(options(context, "drinks", grop: "a"))
+    assert {:error, {%Crema.Error{code: :bad_options}, _}} =
+             Pipeline.start_link(options(context, "wrong", grop: "a"))
 
-    {:producer, state} =
-      Producer.init(elem(options(context, "drinks", [])[:producer][:module], 1))
+    for bad <- ["text", [:broken | :list], [{:group, "a"}, 1]] do
+      assert_raise Crema.Error, ~r/a keyword list or a map/, fn -> Producer.init(bad) end
+    end
+
+    {:producer, state} = Producer.init(elem(options(context, "wrong", [])[:producer][:module], 1))
 
     exit = {:EXIT, state.consumer, :why}
     assert {:stop, :why, ^state} = Producer.handle_info(exit, state)
@@ -204,6 +276,25 @@ defmodule Crema.BroadwayTest do
     :atomics.put(state.closing, 1, 0)
     dead = spawn(fn -> :ok end)
     assert {:ok, _} = Handler.handle_revoked(%{}, %{state | stage: dead})
+  end
+
+  test "partitions take turns, and one that is slow does not hold up others" do
+    [a, b] = refs = [make_ref(), make_ref()]
+    info = &Waiting.told({:begins, {"t", &1, nil}, &2}, &3)
+    waiting = info.(1, b, info.(0, a, Waiting.new()))
+    batch = fn ref, numbers, waiting -> Waiting.told({:messages, ref, numbers}, waiting) end
+    waiting = batch.(a, Enum.to_list(21..30), batch.(b, Enum.to_list(1..30), waiting))
+    waiting = batch.(a, Enum.to_list(31..40), waiting)
+    {taken, waiting} = Waiting.take(20, waiting)
+    of = fn ref, taken -> for {^ref, n} <- taken, do: n end
+    assert Enum.map(refs, &of.(&1, taken)) == [Enum.to_list(21..30), Enum.to_list(1..10)]
+
+    # One is done with its ten.
+    {taken, waiting} = Waiting.take(10, Waiting.told({:done, %{b => 10}}, waiting))
+    assert taken == Enum.map(11..20, &{b, &1})
+    {taken, waiting} = Waiting.take(100, waiting)
+    assert Enum.map(refs, &of.(&1, taken)) == [Enum.to_list(31..40), Enum.to_list(21..30)]
+    assert waiting.batches == %{}
   end
 
   test "it waits for so long at most, and one that is lost not at all" do

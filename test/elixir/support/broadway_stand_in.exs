@@ -1,7 +1,8 @@
 # Not Broadway, and not GenStage: what crema's producer of Broadway is tested against, for crema
 # has no dependencies. It does what GenStage 1.x and Broadway 1.x do with a producer module, by the same
-# messages and callbacks, and no more: subscribing, demand, draining, acknowledgement; one processor,
-# without batchers. It is stricter than they are: events without demand are a crash, not buffered.
+# messages and callbacks, and no more: subscribing, demand, draining, acknowledgement, supervision; one
+# processor, without batchers. It is stricter than they are: events without demand are a crash, not
+# buffered.
 
 defmodule Broadway.Message do
   @enforce_keys [:data, :acknowledger]
@@ -25,8 +26,8 @@ defmodule Broadway.StandIn.ProducerStage do
   # GenStage's part for a producer, around the producer's module as Broadway's stage is.
   use GenServer
 
-  def start_link({module, arg}, broadway),
-    do: GenServer.start_link(__MODULE__, {module, arg, broadway})
+  def start_link({module, arg}, broadway, opts \\ []),
+    do: GenServer.start_link(__MODULE__, {module, arg, broadway}, opts)
 
   @impl true
   def init({module, arg, broadway}) do
@@ -34,7 +35,7 @@ defmodule Broadway.StandIn.ProducerStage do
 
     case module.init(arg) do
       {:producer, state} -> {:ok, %{module: module, state: state, asked: %{}, consumers: []}}
-      {:stop, reason} -> {:stop, reason}
+      other -> {:stop, {:bad_return_value, other}}
     end
   end
 
@@ -102,26 +103,49 @@ defmodule Broadway.StandIn.Processor do
   # GenStage's part for a consumer, with a processor's part of Broadway.
   use GenServer
 
-  def start_link(args), do: GenServer.start_link(__MODULE__, args)
+  def start_link({_module, _producers, _max_demand} = args, opts),
+    do: GenServer.start_link(__MODULE__, args, opts)
 
   @impl true
-  def init({module, stages, max_demand}) do
-    for stage <- stages do
-      ref = Process.monitor(stage)
-      send(stage, {:"$gen_producer", {self(), ref}, {:subscribe, nil, []}})
-      send(stage, {:"$gen_producer", {self(), ref}, {:ask, max_demand}})
+  def init({module, producers, max_demand}) do
+    Process.flag(:trap_exit, true)
+    state = %{module: module, max_demand: max_demand, producers: %{}, terminator: nil}
+    {:ok, Enum.reduce(producers, state, &subscribe/2)}
+  end
+
+  # To one that is not there yet again soon.
+  defp subscribe(name, state) do
+    if pid = Process.whereis(name) do
+      ref = Process.monitor(pid)
+      send(pid, {:"$gen_producer", {self(), ref}, {:subscribe, nil, []}})
+      send(pid, {:"$gen_producer", {self(), ref}, {:ask, state.max_demand}})
+      put_in(state.producers[ref], name)
+    else
+      Process.send_after(self(), {:subscribe, name}, 10)
+      state
     end
-
-    {:ok, {module, length(stages)}}
   end
 
   @impl true
-  def handle_info({:"$gen_consumer", _from, {:cancel, :shutdown}}, {module, stages}) do
-    if stages == 1, do: {:stop, :normal, module}, else: {:noreply, {module, stages - 1}}
+  def handle_info({:subscribe, name}, state), do: {:noreply, subscribe(name, state)}
+
+  def handle_info({:will_terminate, terminator}, state),
+    do: {:noreply, done(%{state | terminator: terminator})}
+
+  def handle_info({:"$gen_consumer", {_, ref}, {:cancel, :shutdown}}, state),
+    do: {:noreply, done(%{state | producers: Map.delete(state.producers, ref)})}
+
+  def handle_info({:DOWN, ref, _, _, _reason}, state) do
+    case Map.pop(state.producers, ref) do
+      {nil, _} -> {:noreply, state}
+      {name, producers} -> {:noreply, done(subscribe(name, %{state | producers: producers}))}
+    end
   end
 
-  def handle_info({:"$gen_consumer", {stage, ref}, messages}, {module, _} = state) do
-    handled = Enum.map(messages, &handle(module, &1))
+  def handle_info({:EXIT, _pid, _reason}, state), do: {:noreply, state}
+
+  def handle_info({:"$gen_consumer", {stage, ref}, messages}, state) do
+    handled = Enum.map(messages, &handle(state.module, &1))
     {successful, failed} = Enum.split_with(handled, &(&1.status == :ok))
 
     for {acknowledger, ack_ref} <- Enum.uniq(Enum.map(handled, &acknowledger/1)) do
@@ -136,7 +160,13 @@ defmodule Broadway.StandIn.Processor do
     {:noreply, state}
   end
 
-  def handle_info({:DOWN, _, _, _, reason}, state), do: {:stop, reason, state}
+  defp done(%{terminator: terminator, producers: producers} = state)
+       when terminator != nil and producers == %{} do
+    send(terminator, {:done, self()})
+    state
+  end
+
+  defp done(state), do: state
 
   defp acknowledger(%{acknowledger: {module, ack_ref, _}}), do: {module, ack_ref}
 
@@ -147,11 +177,41 @@ defmodule Broadway.StandIn.Processor do
   end
 end
 
-defmodule Broadway do
-  # A supervisor of producer stages and one processor that stops as Broadway does.
+defmodule Broadway.StandIn.Terminator do
+  # The last to start, and so the first to end: the processors end when they have done what they
+  # were given.
   use GenServer
 
-  alias Broadway.StandIn.{Processor, ProducerStage}
+  def start_link(stages, opts), do: GenServer.start_link(__MODULE__, stages, opts)
+
+  @impl true
+  def init(stages), do: {:ok, stages}
+
+  @impl true
+  def handle_call(:trap_exit, _from, stages) do
+    Process.flag(:trap_exit, true)
+    {:reply, :ok, stages}
+  end
+
+  @impl true
+  def terminate(_reason, {producers, processor}) do
+    monitor = Process.monitor(processor)
+    send(processor, {:will_terminate, self()})
+    Enum.each(producers, &GenServer.cast(&1, :drain))
+
+    receive do
+      {:done, _} -> :ok
+      {:DOWN, ^monitor, _, _, _} -> :ok
+    end
+  end
+end
+
+defmodule Broadway do
+  # Over a supervisor of the supervisors of producers and of processors, of which Broadway restarts
+  # what they are.
+  use GenServer
+
+  alias Broadway.StandIn.{Processor, ProducerStage, Terminator}
 
   defmacro __using__(_opts) do
     quote do
@@ -165,47 +225,60 @@ defmodule Broadway do
 
   def stop(broadway), do: GenServer.stop(broadway, :shutdown)
 
+  @doc "The name of a stage: `:Producer_0` and so on, `:Processor` or `:Terminator`."
+  def stage(name, stage), do: :"#{name}.#{stage}"
+
   @impl true
   def init({module, opts}) do
     Process.flag(:trap_exit, true)
     {producer, _} = opts[:producer][:module]
     Code.ensure_loaded!(producer)
     {[], opts} = producer.prepare_for_start(module, opts)
+    {:ok, supervisor} = Supervisor.start_link(children(module, opts), strategy: :rest_for_one)
+    {:ok, {opts[:name], supervisor}}
+  end
+
+  defp children(module, opts) do
+    named = &stage(opts[:name], &1)
     [default: processor] = opts[:processors]
     true = is_function(processor[:partition_by], 1)
 
-    starts =
-      for index <- 0..(opts[:producer][:concurrency] - 1) do
-        ProducerStage.start_link(opts[:producer][:module], Keyword.put(opts, :index, index))
-      end
+    producers =
+      for index <- 1..opts[:producer][:concurrency], do: named.(:"Producer_#{index - 1}")
 
-    case List.keyfind(starts, :error, 0) do
-      nil ->
-        stages = Keyword.get_values(starts, :ok)
-        {:ok, processor} = Processor.start_link({module, stages, processor[:max_demand] || 10})
-        {:ok, {stages, processor}}
+    of_processor = {module, producers, processor[:max_demand] || 10}
 
-      {:error, reason} ->
-        {:stop, reason}
-    end
+    stages =
+      for name <- producers,
+          do: child(ProducerStage, [opts[:producer][:module], opts], name)
+
+    processors = [child(Processor, [of_processor], named.(:Processor))]
+
+    [
+      supervisor(:producers, stages, strategy: :one_for_one),
+      supervisor(:processors, processors, strategy: :one_for_all, max_restarts: 0),
+      child(Terminator, [{producers, named.(:Processor)}], named.(:Terminator))
+    ]
   end
 
-  @impl true
-  def handle_info({:EXIT, _pid, reason}, state), do: {:stop, reason, state}
+  defp child(module, args, name),
+    do: %{id: name, start: {module, :start_link, args ++ [[name: name]]}}
 
-  # The processors end when they have done what they were given; then the producers do.
-  @impl true
-  def terminate(_reason, {stages, processor}) do
-    await = fn pid, stop ->
-      monitor = Process.monitor(pid)
-      stop.()
+  defp supervisor(id, children, opts),
+    do: %{id: id, start: {Supervisor, :start_link, [children, opts]}, type: :supervisor}
 
-      receive do
-        {:DOWN, ^monitor, _, _, _} -> :ok
-      end
+  @impl true
+  def handle_info({:EXIT, supervisor, reason}, {_, supervisor} = state),
+    do: {:stop, reason, state}
+
+  @impl true
+  def terminate(reason, {name, supervisor}) do
+    :ok = GenServer.call(stage(name, :Terminator), :trap_exit)
+    monitor = Process.monitor(supervisor)
+    Process.exit(supervisor, reason)
+
+    receive do
+      {:DOWN, ^monitor, _, _, _} -> :ok
     end
-
-    await.(processor, fn -> Enum.each(stages, &GenServer.cast(&1, :drain)) end)
-    for stage <- stages, do: await.(stage, fn -> Process.exit(stage, :shutdown) end)
   end
 end
