@@ -26,11 +26,11 @@ defmodule Crema.Options do
 
   @doc """
   Puts options over defaults. Those under `:kafka` are merged one by one, so that setting one
-  property does not drop the others.
+  property does not drop the others. Of a repeated one the first counts.
   """
   @spec merge(t, t) :: map
   def merge(defaults, opts) do
-    Map.merge(Map.new(defaults), Map.new(opts), fn
+    Map.merge(first(defaults), first(opts), fn
       :kafka, default, given -> Map.merge(properties(default), properties(given))
       _option, _default, given -> given
     end)
@@ -38,7 +38,9 @@ defmodule Crema.Options do
 
   # Names become strings, so that :"linger.ms" and "linger.ms" are one property.
   defp properties(properties),
-    do: Map.new(properties, fn {key, value} -> {to_string(key), value} end)
+    do: for({key, value} <- first(properties), into: %{}, do: {to_string(key), value})
+
+  defp first(pairs), do: pairs |> Enum.reverse() |> Map.new()
 
   @doc "The names of options that concern the child of a supervisor."
   @spec of_child() :: [atom]

@@ -66,10 +66,12 @@ defmodule Crema.Consumer.Checks do
     error!(env, "the option #{inspect(option)} of `use Crema.Consumer` #{reason}")
   end
 
-  @doc "Called when the module is compiled: it is to have what handles its messages."
+  @doc """
+  Called when the module is compiled: it is to have what handles its messages. It need not be loaded.
+  """
   @spec __after_compile__(Macro.Env.t(), binary) :: :ok
-  def __after_compile__(%{module: module} = env, _bytecode) do
-    functions = module.__info__(:functions)
+  def __after_compile__(env, bytecode) do
+    {:ok, {_module, exports: functions}} = :beam_lib.chunks(bytecode, [:exports])
     Enum.each(functions, &arity!(&1, functions, env))
 
     if Enum.any?(@callbacks, &({&1, 2} in functions)),

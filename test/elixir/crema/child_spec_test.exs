@@ -34,6 +34,11 @@ defmodule Crema.ChildSpecTest do
     assert options_of(from_list).kafka == %{"linger.ms" => "5"}
   end
 
+  test "of an option that is repeated the first counts, as in a keyword list" do
+    given = [group: "first", kafka: [a: 1, a: 2], group: "second"]
+    assert %{group: "first", kafka: %{"a" => 1}} = Handler.__crema_options__(given)
+  end
+
   test "a handler is its own child, named after the module or its :name" do
     assert Handler.child_spec([]).id == Handler
     assert Handler.child_spec(name: :second).id == :second

@@ -57,6 +57,9 @@ defmodule Crema.HandlerChecksTest do
            def handle_revoked(_topic, _partition, state), do: {:ok, state}
            """) =~ "it defines handle_revoked/3"
 
+    # It is known before the module is loaded.
+    assert error("\n@compile {:autoload, false}", "") =~ "it defines neither handle_message/2"
+
     # One that calls its own function of another arity is well.
     assert compile("", """
            def handle_messages(messages, state), do: handle_messages(messages, state, 1)
