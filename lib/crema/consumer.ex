@@ -48,7 +48,8 @@ defmodule Crema.Consumer do
   What `use Crema.Consumer` is given is checked when the module is compiled, as far as it is written
   there: an option that is unknown or has a wrong value, and a handler without a callback for messages
   or with one of another number of arguments, are a `CompileError`. `child_spec/1` and `start_link/1`,
-  which it defines, may be overridden.
+  which it defines, may be overridden; a supervisor calls a `start_link/1` of the module's own with
+  what the child was given.
 
   `:id`, `:restart` and `:shutdown`, given to `use` or to the child, are those of the child
   specification, as `Supervisor.child_spec/2` has them. Unless they are given the child is known by
@@ -228,6 +229,7 @@ defmodule Crema.Consumer do
 
     quote location: :keep do
       @behaviour Crema.Consumer
+      @before_compile Crema.Consumer.Checks
 
       if not unquote(Crema.Consumer.Checks.handler?(defaults)) do
         @after_compile Crema.Consumer.Checks
@@ -276,9 +278,18 @@ defmodule Crema.Consumer do
   @doc false
   @spec child_spec(module, options, options) :: Supervisor.child_spec()
   def child_spec(module, defaults, opts) do
-    opts = with_handler(module, defaults, opts)
-    opts |> Map.put_new(:id, Map.get(opts, :name, module)) |> child_spec()
+    whole = with_handler(module, defaults, opts)
+    spec = whole |> Map.put_new(:id, Map.get(whole, :name, module)) |> child_spec()
+
+    if module.__crema_own_start__(),
+      do: %{spec | start: {__MODULE__, :start_own, [module, :crema_secret.hide(opts)]}},
+      else: spec
   end
+
+  # Supervisors show arguments.
+  @doc false
+  @spec start_own(module, :crema_secret.hidden()) :: term
+  def start_own(module, {:crema_secret, opts}), do: module.start_link(opts.())
 
   @doc false
   @spec start_link(module, options, options) :: {:ok, pid} | {:error, term}

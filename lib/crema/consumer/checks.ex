@@ -66,6 +66,17 @@ defmodule Crema.Consumer.Checks do
     error!(env, "the option #{inspect(option)} of `use Crema.Consumer` #{reason}")
   end
 
+  @doc "Called before the module is compiled: whether its `start_link/1` is its own is known then."
+  defmacro __before_compile__(%{module: module}) do
+    {:v1, _kind, meta, _clauses} = Module.get_definition(module, {:start_link, 1})
+    own = meta[:context] != Crema.Consumer
+
+    quote do
+      @doc false
+      def __crema_own_start__, do: unquote(own)
+    end
+  end
+
   @doc """
   Called when the module is compiled: it is to have what handles its messages. It need not be loaded.
   """

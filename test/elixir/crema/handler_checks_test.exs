@@ -78,6 +78,27 @@ defmodule Crema.HandlerChecksTest do
     assert %{id: :of_use, restart: :permanent, shutdown: 1} = module.child_spec([])
     assert %{id: :of_child, shutdown: 2} = module.child_spec(%{id: :of_child, shutdown: 2})
     assert module.start_link(group: "b") == {:mine, [group: "b"]}
+
+    # By supervisors too, which show arguments.
+    opts = [kafka: ["sasl.password": "s3cret"]]
+    %{start: {starter, function, args} = start} = module.child_spec(opts)
+    assert apply(starter, function, args) == {:mine, opts}
+    refute inspect(start) =~ "s3cret"
+  end
+
+  test "start_link/1 of the module's own may go on to that of use" do
+    handler = "def handle_message(_message, state), do: {:ack, state}"
+
+    own =
+      compile(
+        ", topics: [\"a\"]",
+        "def start_link(o), do: super([group: \"b\"] ++ o)\n" <> handler
+      )
+
+    pid = start_supervised!({own, bootstrap_servers: "127.0.0.1:1", shutdown: 1_000})
+    assert {:ok, ["a"]} = Crema.Control.subscription(pid)
+    assert :ok = stop_supervised!(own)
+    assert %{start: {:crema_consumer, :start_link, _}} = compile("", handler).child_spec([])
   end
 
   test "Crema.Consumer has the callbacks of the Erlang side, each described" do
