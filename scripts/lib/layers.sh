@@ -147,7 +147,11 @@ layer_asan() {
     scripts/asan rebar3 ct --suite "$names"
 }
 
-layer_elixir() { mix test; }
+layer_elixir() {
+    rebar3 compile
+    ! MIX_ENV=test mix compile | grep '^  CC' || die "Mix builds anew what rebar3 has built"
+    mix test
+}
 
 # As a stranger would use crema: copied elsewhere, built, released, moved; and from
 # the README's text alone.
