@@ -23,6 +23,9 @@ defmodule Crema.Kaffe.Producer do
 
   alias Crema.Kaffe.{Config, Message, Partitions}
 
+  # Not for ever, for whoever has the name may be anybody.
+  @tries 10
+
   @typedoc "A message of a list."
   @type message ::
           {key :: binary, value :: binary}
@@ -49,11 +52,15 @@ defmodule Crema.Kaffe.Producer do
   @doc "Starts the producer linked to the caller, in the place of one that a call has started."
   @spec start_link() :: {:ok, pid} | {:error, term}
   def start_link do
-    with :ok <- :crema_child.running() do
-      # What does not run need not be ended.
-      _ = Supervisor.terminate_child(:crema_sup, __MODULE__)
-      start_client()
-    end
+    with :ok <- :crema_child.running(), do: start_in_place(@tries)
+  end
+
+  # What does not run need not be ended. Calls may start another one before this one is there.
+  defp start_in_place(tries) do
+    _ = Supervisor.terminate_child(:crema_sup, __MODULE__)
+
+    with {:error, {:already_started, _pid}} when tries > 1 <- start_client(),
+         do: start_in_place(tries - 1)
   end
 
   @doc """
@@ -73,6 +80,8 @@ defmodule Crema.Kaffe.Producer do
     case Supervisor.start_child(:crema_sup, Map.merge(child_spec([]), own)) do
       {:ok, _pid} -> :ok
       {:error, {:already_started, _pid}} -> :ok
+      # Another one has the name by now.
+      {:error, {{:already_started, _pid}, _child}} -> :ok
       {:error, {reason, _child}} -> {:error, reason}
     end
   end

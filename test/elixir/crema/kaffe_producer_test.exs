@@ -140,4 +140,36 @@ defmodule Crema.KaffeProducerTest do
     assert Process.whereis(:till) == own
     assert {:ok, %{offset: 3}} = Crema.produce(:till, %{topic: context.topic, key: "a"})
   end
+
+  test "calls that come while a producer of one's own tree starts are no harm", context do
+    configure(context, client_name: :till)
+    sup = Process.whereis(:crema_sup)
+    :ok = :sys.suspend(sup)
+
+    # They want to start one as soon as crema's supervisor has looked whether there is one.
+    calls =
+      Task.async(fn ->
+        await_requests(sup, 1)
+        calls = for n <- 1..20, do: Task.async(fn -> Producer.produce_sync("a", "#{n}") end)
+        await_requests(sup, 21)
+        :ok = :sys.resume(sup)
+        Task.await_many(calls, 30_000)
+      end)
+
+    own = start_supervised!(Producer)
+    results = Task.await(calls, 30_000)
+    assert Process.whereis(:till) == own
+    # Those of one that was ended again are told of it.
+    assert Enum.all?(results, &(&1 == :ok or match?({:error, {_code, %{message: _}}}, &1)))
+    assert :ok = Producer.produce_sync("a", "21")
+  end
+
+  defp await_requests(pid, count) do
+    {:message_queue_len, length} = Process.info(pid, :message_queue_len)
+
+    unless length >= count do
+      Process.sleep(2)
+      await_requests(pid, count)
+    end
+  end
 end
