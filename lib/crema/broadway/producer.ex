@@ -205,13 +205,18 @@ defmodule Crema.Broadway.Producer do
     # One that the partition's next owner is given is no longer this one's to acknowledge.
     _ = tell(successful ++ given_up, &Crema.ack/1)
 
-    for {reason, messages} <- Enum.group_by(nacked, & &1.status),
+    for {reason, messages} <- Enum.group_by(nacked, &reason(&1.status)),
         do: tell(messages, &Crema.nack(&1, reason))
 
     refs = Enum.frequencies_by(successful ++ failed, &ack_data(&1).ref)
     send(stage, {Handler, {:done, refs}})
     :ok
   end
+
+  # As a handler's that returns it, or raises it, so that policies know it.
+  defp reason({:failed, reason}), do: reason
+  defp reason({_kind, reason, _stacktrace}), do: reason
+  defp reason(other), do: other
 
   defp tell([], _fun), do: :ok
   defp tell(messages, fun), do: fun.(Enum.map(messages, &ack_data(&1).token))

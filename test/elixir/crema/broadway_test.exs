@@ -21,6 +21,7 @@ defmodule Crema.BroadwayTest do
         {:stay, _} -> await_go(test, message)
         {:raise, _} -> raise "boom"
         {:give_up, _} -> message |> Broadway.Message.configure_ack(on_failure: :ack) |> failed()
+        {:refuse, _} -> failed(message)
         _ -> message
       end
     end
@@ -166,15 +167,22 @@ defmodule Crema.BroadwayTest do
   end
 
   test "what fails comes again, is given up or goes to the dead letters, as is said", context do
-    failures = [{:default, retries: 1, then: :dead_letter}]
+    # By the exception, and by the reason.
+    failures = [
+      {RuntimeError, retries: 1, then: :dead_letter},
+      {:no_use, retries: 0, then: :skip}
+    ]
+
     opts = [failures: failures, dead_letter: "failed", backoff: {1, 10}]
-    [raised, given_up, _] = produce(context, "failing", [{:raise, 1}, {:give_up, 2}, 3])
+    values = [{:raise, 1}, {:give_up, 2}, {:refuse, 3}, 4]
+    [raised, given_up, _, _] = produce(context, "failing", values)
     pid = pipeline(context, "failing", opts)
 
     assert_receive {:handled, {:raise, 1}, %{offset: ^raised}}, 20_000
     assert_receive {:handled, {:raise, 1}, %{offset: ^raised}}, 20_000
     assert_receive {:handled, {:give_up, 2}, %{offset: ^given_up}}, 20_000
-    assert_receive {:handled, 3, _}, 20_000
+    assert_receive {:handled, {:refuse, 3}, _}, 20_000
+    assert_receive {:handled, 4, _}, 20_000
 
     reading = [bootstrap_servers: context.bootstrap, topic: "failed", to: :infinity]
     assert [dead] = reading |> Crema.stream() |> Enum.take(1)

@@ -173,7 +173,7 @@ defmodule Broadway.StandIn.Processor do
   defp handle(module, message) do
     %Broadway.Message{} = module.handle_message(:default, message, :context)
   rescue
-    error -> Broadway.Message.failed(message, {:error, error, __STACKTRACE__})
+    error -> %{message | status: {:error, error, __STACKTRACE__}}
   end
 end
 
