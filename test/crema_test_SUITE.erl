@@ -5,7 +5,7 @@
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
-    as_sent/1, functions/1, refused/1, partitioners/1, transactions/1, families/1, allowed/1,
+    as_sent/1, functions/1, refused/1, transactions/1, families/1, allowed/1,
     side_by_side/1, waits/1, failures/1, unknown_outcome/1, late/1, purged/1, queue_full/1,
     stopped/1, hurried/1, killed/1, forgotten/1, helpers/1, renewed/1, pools/1,
     variants/1, events/1, says_why/1, reconnected/1
@@ -18,7 +18,7 @@ all() -> [{group, parallel}].
 groups() ->
     [
         {parallel, [parallel], [
-            as_sent, functions, refused, partitioners, transactions, families, allowed,
+            as_sent, functions, refused, transactions, families, allowed,
             side_by_side, waits, failures, unknown_outcome, late, purged, queue_full,
             stopped, hurried, killed, forgotten, helpers, renewed, pools,
             variants, events, says_why, reconnected
@@ -110,25 +110,6 @@ refused(_Config) ->
     ?assertMatch({error, {bad_options, _}}, crema_producer:start_link(#{record => yes})),
     ?assertEqual([], values()).
 
-partitioners(Config) ->
-    %% Keys go where librdkafka's partitioners would put them.
-    Keys = [rand:bytes(Size) || Size <- lists:seq(1, 40)] ++ [<<"ada">>, <<>>, undefined],
-    lists:foreach(
-        fun(Name) ->
-            Topic = crema_ct:topic(Config, 7),
-            Options = #{kafka => #{partitioner => Name}},
-            Real = crema_ct:producer(Config, Options),
-            Recording = producer(Options#{record => #{Topic => 7}}),
-            Messages = [#{topic => Topic, key => Key, value => <<"v">>} || Key <- Keys],
-            Of = fun(P) ->
-                {ok, Results} = crema:produce_many(P, Messages),
-                [N || {ok, #{partition := N}} <- Results]
-            end,
-            ?assertEqual(Of(Real), Of(Recording))
-        end,
-        [consistent, murmur2, fnv1a]
-    ).
-
 transactional() ->
     Id = integer_to_binary(erlang:unique_integer([positive])),
     producer(#{kafka => #{'transactional.id' => Id}}).
@@ -158,6 +139,11 @@ transactions(_Config) ->
     ?assertEqual([<<"in">>, <<"alone">>], values()),
     ?assertMatch([#{error := topic_authorization_failed}], crema_test:failed()),
     ?assertMatch([#{value := <<"out">>}, #{value := <<"beside">>}], crema_test:aborted()),
+    %% A call that is refused as a whole is no part of it.
+    ok = crema_test:fail(queue_full),
+    {ok, {error, {queue_full, _}}} = crema:transaction(P, fun(T) ->
+        crema:produce(T, #{topic => t, value => <<"refused">>}, #{on_full => error})
+    end),
     Gone = self(),
     spawn_monitor(fun() ->
         crema:transaction(P, fun(T) ->
@@ -324,7 +310,13 @@ queue_full(_Config) ->
     Messages = [#{topic => t, value => V} || V <- [<<"a">>, <<"full">>]],
     ?assertMatch({error, {queue_full, _}}, crema:produce_many(P, Messages, #{on_full => error})),
     ?assertEqual([], values()),
-    {ok, [{ok, _}, {ok, _}]} = crema:produce_many(P, Messages).
+    {ok, [{ok, _}, {ok, _}]} = crema:produce_many(P, Messages),
+    %% So is what would never have a place.
+    Small = producer(#{max_queue_messages => 2}),
+    {ok, _} = crema:produce_many(Small, Messages),
+    ?assertMatch(
+        {error, {batch_too_large, _}}, crema:produce_many(Small, Messages ++ Messages)
+    ).
 
 stopped(_Config) ->
     %% What was produced can be asserted after the producer's end; what is late then is

@@ -300,8 +300,16 @@ produce(_Call, _Caller, _Family, #state{takes = false} = State) ->
     {crema_error:make(closed, "the client is closed", #{}), State};
 produce(#{epoch := Epoch}, _Caller, _Family, #state{epoch = Open} = State) when Epoch =/= Open ->
     {crema_transaction_error:stale(), State};
-produce(#{epoch := Epoch, messages := Given, variant := Variant} = Call, Caller, Family, State) ->
-    #state{name = Name, rules = Rules, accepted = Accepted, broken = Broken} = State,
+produce(#{messages := Messages} = Call, Caller, Family, #state{rules = Rules} = State) ->
+    case crema_recorder_rules:refusal(Messages, Rules) of
+        none -> admitted(Call, Caller, Family, State);
+        Refused -> {Refused, State}
+    end.
+
+-spec admitted(crema_recorded_call:call(), pid(), crema_family:family(), #state{}) ->
+    {ok | crema_error:error(), #state{}}.
+admitted(#{epoch := Epoch, messages := Given, variant := Variant} = Call, Caller, Family, State) ->
+    #state{name = Name, rules = Rules, accepted = Accepted} = State,
     Messages = [crema_recorder_rules:place(Message, Variant, Rules) || Message <- Given],
     Sendable = [M || M <- Messages, crema_recorder_rules:fault(M, Rules) =:= none],
     As =
@@ -311,8 +319,7 @@ produce(#{epoch := Epoch, messages := Given, variant := Variant} = Call, Caller,
         end,
     case crema_recordings:add(Family, Name, As, Sendable) of
         {refuse, Code} ->
-            Refused = crema_error:make(Code, "crema_test was told so", #{}),
-            {Refused, State#state{broken = Broken orelse Epoch =/= 0}};
+            {crema_error:make(Code, "crema_test was told so", #{}), State};
         {ok, Verdicts, Late} ->
             Taken = taken(Call, Caller, Verdicts, Messages, State),
             New = State#state{accepted = Accepted + length(Messages)},

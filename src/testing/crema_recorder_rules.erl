@@ -4,7 +4,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([new/1, variant/3, count/2, place/3, fault/2, payload/1, entries/3, purged/1]).
+-export([new/1, variant/3, count/2, refusal/2, place/3, fault/2, payload/1, entries/3, purged/1]).
 
 -export_type([rules/0]).
 
@@ -14,13 +14,17 @@
 -define(PURGE_QUEUE, -152).
 -define(MSG_SIZE_TOO_LARGE, 10).
 -define(NO_OFFSET, -1001).
+%% What it allows for the lengths and numbers around a message's own bytes.
+-define(MESSAGE_OVERHEAD, 36).
 
 -record(rules, {
     partitions :: #{binary() => pos_integer()},
     partitioner :: binary(),
     %% of topics' configurations
     variants = #{} :: #{pos_integer() => binary()},
-    max_bytes :: integer()
+    max_bytes :: integer(),
+    %% of the queue
+    most :: {Messages :: pos_integer(), Bytes :: pos_integer()}
 }).
 -opaque rules() :: #rules{}.
 -type message() :: crema_recorded_call:message() | skipped.
@@ -40,7 +44,8 @@ new(#{record := Record, kafka := Kafka} = Options) ->
                 %% Messages come with their partitions.
                 _ -> <<"consistent_random">>
             end,
-        max_bytes = crema_properties:integer(<<"message.max.bytes">>, Kafka, 1000000)
+        max_bytes = crema_properties:integer(<<"message.max.bytes">>, Kafka, 1000000),
+        most = {maps:get(max_queue_messages, Options), maps:get(max_queue_bytes, Options)}
     }.
 
 %% @doc The properties of a configuration of topics that librdkafka has accepted.
@@ -65,21 +70,49 @@ place(#{topic := Topic, partition := Choice, key := Key} = Message, Variant, Rul
 count(Topic, #rules{partitions = Partitions}) ->
     maps:get(Topic, Partitions, ?PARTITIONS).
 
+%% @doc Of a call that would never have a place in the queue. Other calls have one: the
+%% queue is never full.
+-spec refusal([message()], rules()) -> none | crema_error:error().
+refusal(Messages, #rules{most = {Most, MostBytes}}) ->
+    Bytes = lists:sum([payload(Message) || Message <- Messages]),
+    case length(Messages) > Most orelse Bytes > MostBytes of
+        true ->
+            Text = io_lib:format(
+                "~b messages of ~b bytes in one call exceed the whole queue "
+                "(max_queue_messages ~b, max_queue_bytes ~b)",
+                [length(Messages), Bytes, Most, MostBytes]
+            ),
+            crema_error:make(batch_too_large, Text, #{});
+        false ->
+            none
+    end.
+
 %% @doc What librdkafka refuses a message of, and its status.
 -spec fault(message(), rules()) -> none | {integer(), byte()}.
 fault(skipped, _Rules) ->
     {?REPORT_SKIPPED, ?STATUS_NOT_SENT};
 fault(#{topic := Topic, partition := Partition} = Message, Rules) ->
     #rules{partitions = Partitions, max_bytes = Max} = Rules,
-    case Partitions of
-        #{Topic := Count} when Partition >= Count ->
-            {?UNKNOWN_PARTITION, ?STATUS_NOT_SENT};
-        _ ->
-            case payload(Message) > Max of
-                true -> {?MSG_SIZE_TOO_LARGE, ?STATUS_NOT_SENT};
-                false -> none
-            end
+    case {wire_size(Message) > Max, Partitions} of
+        {true, _} -> {?MSG_SIZE_TOO_LARGE, ?STATUS_NOT_SENT};
+        {false, #{Topic := Count}} when Partition >= Count -> {?UNKNOWN_PARTITION, ?STATUS_NOT_SENT};
+        {false, _} -> none
     end.
+
+-spec wire_size(crema_recorded_call:message()) -> pos_integer().
+wire_size(#{headers := Headers} = Message) ->
+    Texts = [text(Text) || {Name, Value} <- Headers, Text <- [Name, Value]],
+    ?MESSAGE_OVERHEAD + payload(Message) +
+        lists:sum([byte_size(Text) + length_size(2 * byte_size(Text)) || Text <- Texts]).
+
+-spec text(binary() | undefined) -> binary().
+text(undefined) -> <<>>;
+text(Text) -> Text.
+
+%% Of seven bits each.
+-spec length_size(non_neg_integer()) -> pos_integer().
+length_size(Number) when Number < 128 -> 1;
+length_size(Number) -> 1 + length_size(Number bsr 7).
 
 -spec payload(message()) -> non_neg_integer().
 payload(skipped) ->
