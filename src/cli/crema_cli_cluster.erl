@@ -24,6 +24,8 @@
 -type answer(Type) :: {{ok, Type} | crema_error:error(), cluster()}.
 
 -define(CLOSE_MS, 500).
+%% Partitions of one question.
+-define(AT_ONCE, 1000).
 
 %% @doc Opens a client with these options; questions may take so many milliseconds.
 -spec open(map(), pos_integer()) -> {ok, cluster()} | crema_error:error().
@@ -83,12 +85,23 @@ topic(Name, Cluster) ->
             Failed
     end.
 
-%% @doc Where these partitions begin or end. All must have a leader.
+%% @doc Where these partitions begin or end. All must have a leader. Each question is
+%% about some of them: it is read at once, and for each partition all before it are looked at.
 -spec offsets(beginning | 'end', [place()], cluster()) -> answer(#{place() => integer()}).
-offsets(_Where, [], Cluster) ->
-    {{ok, #{}}, Cluster};
 offsets(Where, Places, Cluster) ->
-    placed(ask(?CMD_LIST_OFFSETS, fun(Tag, Left) -> {Tag, Places, Where, 0, Left} end, Cluster)).
+    offsets(Where, Places, #{}, Cluster).
+
+-spec offsets(beginning | 'end', [place()], Known, cluster()) -> answer(Known) when
+    Known :: #{place() => integer()}.
+offsets(_Where, [], Known, Cluster) ->
+    {{ok, Known}, Cluster};
+offsets(Where, Places, Known, Cluster) ->
+    {Some, Rest} = lists:split(min(?AT_ONCE, length(Places)), Places),
+    Question = fun(Tag, Left) -> {Tag, Some, Where, 0, Left} end,
+    case placed(ask(?CMD_LIST_OFFSETS, Question, Cluster)) of
+        {{ok, Found}, New} -> offsets(Where, Rest, maps:merge(Known, Found), New);
+        Failed -> Failed
+    end.
 
 %% @doc All groups with their states, and why there may be more.
 -spec groups(cluster()) -> answer({[{binary(), binary()}], [crema_error:error()]}).

@@ -24,7 +24,8 @@ run(Given) ->
 list(Given, Output, Cluster) ->
     {Answer, New} = crema_cli_cluster:groups(Cluster),
     {ok, {Groups, Errors}} = crema_cli:must(Answer),
-    Rows = [[Name, State] || {Name, State} <- lists:sort(Groups)],
+    %% That a group moves from one broker to another may have both name it.
+    Rows = [[Name, State] || {Name, State} <- lists:ukeysort(1, Groups)],
     Columns = [{"GROUP", left, middle}, {"STATE", left, nothing}],
     ok = crema_cli_output:rows(Output, Given, [group, state], Columns, Rows),
     lists:foreach(
@@ -43,11 +44,11 @@ list(Given, Output, Cluster) ->
 describe(Asked, Given, Output, Cluster) ->
     Name = crema_cli_cluster:name(Cluster, Asked),
     case crema_cli_cluster:group(Name, Cluster) of
-        %% Brokers say this of a group that they do not know.
+        %% Brokers say this of a group that they do not know, or that.
         {{ok, {<<"Dead">>, _, _, []}}, New} ->
-            crema_cli:tell(["there is no group ", Name, ", or this librdkafka cannot ask who is in it, as "
-                "its members have group.protocol=consumer: `crema groups` lists those that are there"]),
-            {failed, New};
+            {none(Name), New};
+        {{error, {group_id_not_found, _}}, New} ->
+            {none(Name), New};
         {{ok, Described}, New} ->
             ok = described(Name, Described, Given, Output),
             {ok, New};
@@ -55,6 +56,12 @@ describe(Asked, Given, Output, Cluster) ->
             crema_cli:tell([Name, ": ", Text]),
             {failed, New}
     end.
+
+-spec none(binary()) -> failed.
+none(Name) ->
+    crema_cli:tell(["there is no group ", Name, ", or none of the classic protocol: ",
+        "`crema groups` lists those that are there"]),
+    failed.
 
 -spec described(binary(), tuple(), crema_cli_arguments:given(), crema_stdio:output()) -> ok.
 described(Name, {State, Assignor, Coordinator, Members}, Given, Output) ->

@@ -119,43 +119,43 @@ read(#{groups := Groups} = Given, Cluster) ->
     Only = [crema_cli_cluster:name(Cluster, Topic) || Topic <- maps:get(topics, Given, [])],
     lists:foldl(
         fun(Asked, {Readings, Troubles, Old}) ->
-            {Answer, New} = group(crema_cli_cluster:name(Old, Asked), Only, Old),
-            case Answer of
-                {ok, Found} -> {Readings ++ Found, Troubles, New};
-                {error, Text} -> {Readings, Troubles ++ [Text], New}
-            end
+            {Found, Told, New} = group(crema_cli_cluster:name(Old, Asked), Only, Old),
+            {Readings ++ Found, Troubles ++ Told, New}
         end,
         {[], [], Cluster},
         Groups
     ).
 
 -spec group(binary(), [binary()], cluster()) ->
-    {{ok, [reading()]} | {error, unicode:chardata()}, cluster()}.
+    {[reading()], [unicode:chardata()], cluster()}.
 group(Group, Only, Cluster) ->
     {Answer, Second} = crema_cli_cluster:committed(Group, Cluster),
     case Answer of
         {ok, Committed} ->
             {Clients, Third} = clients(Group, Second),
-            Places = lists:sort([
+            Places = [
                 Place
              || {Topic, _} = Place <- lists:usort(maps:keys(Committed) ++ maps:keys(Clients)),
                 Only =:= [] orelse lists:member(Topic, Only)
-            ]),
-            {Ends, Last} = ends(Places, Third),
-            {readings(Group, Places, Committed, Clients, Ends), Last};
+            ],
+            {Ends, Troubles, Last} = ends(Places, Third),
+            {readings(Group, Places, Committed, Clients, Ends), nobody(Group, Places) ++ Troubles, Last};
         {error, {_, #{message := Text}}} ->
-            {{error, [Group, ": ", Text]}, Second}
+            {[], [[Group, ": ", Text]], Second}
     end.
 
--spec readings(binary(), [crema_cli_cluster:place()], map(), map(), map() | binary()) ->
-    {ok, [reading()]} | {error, unicode:chardata()}.
-readings(Group, [], _Committed, _Clients, _Ends) ->
-    {error, [Group, ": nothing is committed, and nobody is a member (`crema groups` lists groups)"]};
+-spec nobody(binary(), [crema_cli_cluster:place()]) -> [unicode:chardata()].
+nobody(Group, []) ->
+    [[Group, ": nothing is committed, and nobody is a member (`crema groups` lists groups)"]];
+nobody(_Group, _Places) ->
+    [].
+
+-spec readings(binary(), [crema_cli_cluster:place()], map(), map(), map()) -> [reading()].
 readings(Group, Places, Committed, Clients, Ends) ->
-    {ok, [
+    [
         reading(Group, Place, maps:get(Place, Committed, -1), maps:get(Place, Ends, none), Clients)
      || Place <- Places
-    ]}.
+    ].
 
 -spec reading(binary(), crema_cli_cluster:place(), integer(), integer() | none, map()) ->
     reading().
@@ -190,24 +190,32 @@ clients(Group, Cluster) ->
             {#{}, New}
     end.
 
-%% Of partitions that are there and have a leader.
--spec ends([crema_cli_cluster:place()], cluster()) -> {map(), cluster()}.
+%% Of partitions that are there and have a leader, and why it is not known of others.
+-spec ends([crema_cli_cluster:place()], cluster()) ->
+    {#{crema_cli_cluster:place() => integer()}, [unicode:chardata()], cluster()}.
 ends(Places, Cluster) ->
-    {Led, Second} = lists:foldl(
-        fun(Topic, {Found, Old}) ->
-            case crema_cli_cluster:topic(Topic, Old) of
-                {{ok, Partitions}, New} ->
-                    {[{Topic, P} || {P, Leader, _, _} <- Partitions, Leader >= 0] ++ Found, New};
-                {{error, _}, New} ->
-                    {Found, New}
-            end
-        end,
-        {[], Cluster},
-        lists:usort([Topic || {Topic, _} <- Places])
+    {Led, Troubles, Second} = lists:foldl(
+        fun led/2, {#{}, [], Cluster}, lists:usort([Topic || {Topic, _} <- Places])
     ),
-    case crema_cli_cluster:offsets('end', [Place || Place <- Places, lists:member(Place, Led)], Second) of
-        {{ok, Ends}, Last} -> {Ends, Last};
-        {{error, _}, Last} -> {#{}, Last}
+    case crema_cli_cluster:offsets('end', [P || P <- Places, is_map_key(P, Led)], Second) of
+        {{ok, Ends}, Last} ->
+            {Ends, Troubles, Last};
+        {{error, {_, #{message := Text}}}, Last} ->
+            {#{}, Troubles ++ [["where partitions end: ", Text]], Last}
+    end.
+
+%% A topic may be gone that a group has read: that is none.
+-spec led(binary(), {Led, Troubles, cluster()}) -> {Led, Troubles, cluster()} when
+    Led :: #{crema_cli_cluster:place() => []}, Troubles :: [unicode:chardata()].
+led(Topic, {Led, Troubles, Cluster}) ->
+    case crema_cli_cluster:topic(Topic, Cluster) of
+        {{ok, Partitions}, New} ->
+            Found = maps:from_list([{{Topic, P}, []} || {P, Leader, _, _} <- Partitions, Leader >= 0]),
+            {maps:merge(Led, Found), Troubles, New};
+        {{error, {Gone, _}}, New} when Gone =:= unknown_topic_or_part; Gone =:= unknown_topic ->
+            {Led, Troubles, New};
+        {{error, {_, #{message := Text}}}, New} ->
+            {Led, Troubles ++ [Text], New}
     end.
 
 %% ---- showing ----------------------------------------------------------------------
@@ -236,8 +244,13 @@ is_larger(#{lag := A}, #{lag := B}) -> number(A) >= number(B).
 number(none) -> 0;
 number(Lag) -> Lag.
 
--spec sum([reading()]) -> non_neg_integer().
-sum(Readings) -> lists:sum([number(Lag) || #{lag := Lag} <- Readings]).
+%% Of those whose lag is known.
+-spec sum([reading()]) -> non_neg_integer() | none.
+sum(Readings) ->
+    case [Lag || #{lag := Lag} <- Readings, is_integer(Lag)] of
+        [] -> none;
+        Known -> lists:sum(Known)
+    end.
 
 %% Of the partitions that had one then.
 -spec sum_before([reading()], map()) -> non_neg_integer() | none.
