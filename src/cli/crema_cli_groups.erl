@@ -44,11 +44,14 @@ list(Given, Output, Cluster) ->
 describe(Asked, Given, Output, Cluster) ->
     Name = crema_cli_cluster:name(Cluster, Asked),
     case crema_cli_cluster:group(Name, Cluster) of
-        %% Brokers say this of a group that they do not know, or that.
+        %% Brokers say this of a group that they do not know, or the next.
         {{ok, {<<"Dead">>, _, _, []}}, New} ->
-            {none(Name), New};
+            crema_cli:tell(["there is no group ", Name, ", or this librdkafka cannot ask who is in it, as "
+                "its members have group.protocol=consumer: `crema groups` lists those that are there"]),
+            {failed, New};
         {{error, {group_id_not_found, _}}, New} ->
-            {none(Name), New};
+            crema_cli:tell(["there is no group ", Name, ": `crema groups` lists those that are there"]),
+            {failed, New};
         {{ok, Described}, New} ->
             ok = described(Name, Described, Given, Output),
             {ok, New};
@@ -56,12 +59,6 @@ describe(Asked, Given, Output, Cluster) ->
             crema_cli:tell([Name, ": ", Text]),
             {failed, New}
     end.
-
--spec none(binary()) -> failed.
-none(Name) ->
-    crema_cli:tell(["there is no group ", Name, ", or none of the classic protocol: ",
-        "`crema groups` lists those that are there"]),
-    failed.
 
 -spec described(binary(), tuple(), crema_cli_arguments:given(), crema_stdio:output()) -> ok.
 described(Name, {State, Assignor, Coordinator, Members}, Given, Output) ->
