@@ -6,7 +6,8 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([
     single/1, as_consumed/1, batches/1, callbacks/1, functions/1, later/1, nacked/1, parts/1,
-    failures/1, dead_letters/1, crashes/1, stops/1, exactly_once/1, wrong/1, same_as_real/1, ends/1
+    failures/1, dead_letters/1, crashes/1, stops/1, exactly_once/1, wrong/1, same_as_real/1, ends/1,
+    logs/1
 ]).
 -export([init/2, handle_assigned/2, handle_messages/2, silent/1]).
 
@@ -18,7 +19,7 @@ groups() ->
     [
         {parallel, [parallel], [
             single, as_consumed, batches, callbacks, functions, later, nacked, parts, failures,
-            dead_letters, crashes, stops, exactly_once, wrong, same_as_real, ends
+            dead_letters, crashes, stops, exactly_once, wrong, same_as_real, ends, logs
         ]}
     ].
 
@@ -221,3 +222,14 @@ ends(_Config) ->
         crema_ct:await(fun() -> not is_process_alive(element(2, Token)) end),
         ?assertMatch({error, {stale_assignment, _}}, crema:ack(Message))
     end.
+
+logs(_Config) ->
+    %% What a handler logs says which partition it is about; what the test logs does not.
+    ok = logger:set_process_metadata(#{mine => true}),
+    Self = self(),
+    Tell = fun(_) -> Self ! {logs, logger:get_process_metadata()}, ok end,
+    #{acked := [0]} = crema_test:handle(Tell, [<<"v">>], #{topic => orders}),
+    receive {logs, Metadata} -> ?assertMatch(#{mine := true, crema_topic := <<"orders">>}, Metadata) end,
+    ?assertEqual(#{mine => true}, logger:get_process_metadata()),
+    _ = (catch crema_test:handle(Tell, [#{none_such => 1}])),
+    ?assertEqual(#{mine => true}, logger:get_process_metadata()).

@@ -39,6 +39,19 @@
 %% `retries'.
 -spec handle(crema_consumer:handler(), [map() | binary()], map()) -> driven().
 handle(Handler, Given, Options) ->
+    Before = logger:get_process_metadata(),
+    try
+        driven(Handler, Given, Options)
+    after
+        %% The caller is no worker any more.
+        case Before of
+            undefined -> logger:unset_process_metadata();
+            _ -> logger:set_process_metadata(Before)
+        end
+    end.
+
+-spec driven(crema_consumer:handler(), [map() | binary()], map()) -> driven().
+driven(Handler, Given, Options) ->
     Parsed = parsed(Handler, maps:without(?OWN, Options)),
     Topic = iolist_to_binary(topic(Options, Parsed)),
     {ok, Consumer, Letters} = crema_drive_consumer:start(Parsed),
