@@ -4,13 +4,16 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
--export([sizes/1, partitioners/1, refused_in_transaction/1]).
+-export([sizes/1, partitioners/1, refused_in_transaction/1, failed_in_transaction/1]).
 
 suite() -> [{timetrap, {seconds, 30}}].
 
 all() -> [{group, side_by_side}].
 
-groups() -> [{side_by_side, [parallel], [sizes, partitioners, refused_in_transaction]}].
+groups() ->
+    [
+        {side_by_side, [parallel], [sizes, partitioners, refused_in_transaction, failed_in_transaction]}
+    ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -77,3 +80,26 @@ refused_in_transaction(Config) ->
     ?assertEqual({ok, batch_too_large}, Refused(crema_ct:producer(Config, Options))),
     ?assertEqual({ok, batch_too_large}, Refused(recording(Options))),
     ?assertMatch([_], crema_test:produced()).
+
+failed_in_transaction(_Config) ->
+    %% A commit fails as it does with a broker: with the broker's error of a message, and
+    %% with `inconsistent' where librdkafka has refused one.
+    {ok, Cluster} = crema_cluster:start_link(#{topics => #{"t" => 1}}),
+    Servers = crema_cluster:bootstrap_servers(Cluster),
+    Id = fun() -> #{'transactional.id' => crema_ct:unique(<<"id">>), 'message.max.bytes' => 1000} end,
+    Real = crema_ct:started(crema_producer:start_link(#{bootstrap_servers => Servers, kafka => Id()})),
+    Recording = recording(#{kafka => Id()}),
+    Ended = fun(P, Value) ->
+        {error, {Code, #{abortable := true}}} = crema:transaction(P, fun(T) ->
+            crema:produce_async(T, #{topic => t, value => Value}, #{report => none})
+        end),
+        Code
+    end,
+    ok = crema_cluster:fail(Cluster, produce, [topic_authorization_failed]),
+    ok = crema_test:fail(topic_authorization_failed),
+    [?assertEqual(topic_authorization_failed, Ended(P, <<"v">>)) || P <- [Real, Recording]],
+    Large = binary:copy(<<"v">>, 1000),
+    [?assertEqual(inconsistent, Ended(P, Large)) || P <- [Real, Recording]],
+    {ok, ok} = crema:transaction(Recording, fun(T) ->
+        crema:produce_async(T, #{topic => t, value => <<"v">>}, #{report => none})
+    end).

@@ -10,6 +10,9 @@
 
 -include("../port/crema_commands.hrl").
 
+%% Of librdkafka.
+-define(INCONSISTENT, -149).
+
 -export([option/0, defaults/1, start/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
@@ -46,9 +49,9 @@
     %% who waits for the first report of the transaction
     first = none :: none | {pid(), binary()},
     epoch = 0 :: non_neg_integer(),
-    %% of the open transaction, and whether one of its messages has failed
+    %% of the open transaction, and the error of a message of it that has failed
     transaction = [] :: [crema_recordings:id()],
-    broken = false :: boolean(),
+    broken = none :: none | integer(),
     takes = true :: boolean(),
     accepted = 0 :: non_neg_integer(),
     reported = 0 :: non_neg_integer(),
@@ -353,8 +356,23 @@ taken(#{mode := Mode, number := Number, to := To} = Call, Caller, Verdicts, Mess
 in_transaction(#call{epoch = 0}, State) ->
     State;
 in_transaction(#call{ids = Ids, entries = Entries}, #state{transaction = Open} = State) ->
-    Failed = [Code || {Code, _, _, _, _} <- Entries, Code =/= 0, Code =/= ?REPORT_SKIPPED],
-    State#state{transaction = Ids ++ Open, broken = State#state.broken orelse Failed =/= []}.
+    Failed = [
+        fault_of(Code, Status)
+     || {Code, Status, _, _, _} <- Entries, Code =/= 0, Code =/= ?REPORT_SKIPPED
+    ],
+    Faults = [Before || Before <- [State#state.broken], Before =/= none] ++ Failed,
+    %% What was refused goes before what brokers say.
+    Broken =
+        case lists:member(?INCONSISTENT, Faults) of
+            true -> ?INCONSISTENT;
+            false -> hd(Faults ++ [none])
+        end,
+    State#state{transaction = Ids ++ Open, broken = Broken}.
+
+%% librdkafka tells a broker's error of a message again, and no others.
+-spec fault_of(integer(), byte()) -> integer().
+fault_of(Code, Status) when Code > 0, Status =/= ?STATUS_NOT_SENT -> Code;
+fault_of(_, _) -> ?INCONSISTENT.
 
 -spec later(non_neg_integer(), #call{}, #state{}) -> #state{}.
 later(0, Call, State) ->
@@ -441,14 +459,16 @@ purge(#call{entries = Entries, ids = Ids} = Call, State) ->
 
 -spec transact(byte(), non_neg_integer(), {pid(), binary()}, #state{}) -> #state{}.
 transact(?TRANSACT_INIT, _Epoch, To, State) ->
-    answer(To, ok, State#state{epoch = 0, transaction = [], broken = false});
+    answer(To, ok, State#state{epoch = 0, transaction = [], broken = none});
 transact(?TRANSACT_BEGIN, Epoch, To, State) ->
-    answer(To, ok, State#state{epoch = Epoch, transaction = [], broken = false});
+    answer(To, ok, State#state{epoch = Epoch, transaction = [], broken = none});
 transact(?TRANSACT_FIRST_REPORT, _Epoch, To, State) ->
     served(State#state{first = To});
-transact(?TRANSACT_COMMIT, _Epoch, To, #state{broken = true} = State) ->
+transact(?TRANSACT_COMMIT, _Epoch, To, #state{broken = Number} = State) when Number =/= none ->
+    {error, {Code, _}} = crema_anchor:error_of(Number, #{}),
+    Name = string:uppercase(atom_to_binary(Code)),
     Text = <<"a message of it failed: the result of its call says why">>,
-    answer(To, {error, {<<"_INCONSISTENT">>, Text, false, false, true}}, State#state{epoch = 0});
+    answer(To, {error, {Name, Text, false, false, true}}, State#state{epoch = 0});
 %% What is late is reported first, as a commit flushes.
 transact(?TRANSACT_COMMIT, _Epoch, To, #state{late = Late} = State) ->
     lists:foreach(fun(Timer) -> erlang:cancel_timer(Timer) end, maps:keys(Late)),
@@ -460,7 +480,7 @@ transact(?TRANSACT_ABORT, _Epoch, To, State) ->
 -spec ended(crema_recordings:state(), {pid(), binary()}, #state{}) -> #state{}.
 ended(As, To, #state{transaction = Ids} = State) ->
     ok = crema_recordings:settle(Ids, As),
-    answer(To, ok, State#state{epoch = 0, transaction = [], broken = false}).
+    answer(To, ok, State#state{epoch = 0, transaction = [], broken = none}).
 
 %% ---- the end ------------------------------------------------------------------------
 
