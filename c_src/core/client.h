@@ -83,6 +83,7 @@ struct cr_client {
         unsigned logs_in_drain; /* events of one drain, to bound a storm */
         uint64_t logs_dropped;
         bool reading_statistics; /* on their lane */
+        bool lists_groups;       /* its brokers do; of the query lane */
 
         struct cr_delivery *delivery;
         struct cr_transaction *transaction; /* of a producer with a transactional.id */

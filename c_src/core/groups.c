@@ -10,7 +10,8 @@
 
 typedef rd_kafka_AdminOptions_t options_t;
 
-/* Has one question asked by its queue, and gives what came to `take`. */
+/* Has one question asked by its queue, and gives what came to `take`. Each broker has less
+ * time for it than there is: what others have answered is told. */
 static void ask_admin(cr_client_t *client, cr_job_t *job, rd_kafka_admin_op_t what,
                       void (*send)(cr_client_t *, const cr_inspect_t *, const options_t *,
                                    rd_kafka_queue_t *),
@@ -20,8 +21,9 @@ static void ask_admin(cr_client_t *client, cr_job_t *job, rd_kafka_admin_op_t wh
         options_t *options = rd_kafka_AdminOptions_new(client->rk, what);
         rd_kafka_event_t *event = NULL;
         char text[128];
+        int left = cr_inspect_left(ask);
         rd_kafka_resp_err_t err = rd_kafka_AdminOptions_set_request_timeout(
-                options, cr_inspect_left(ask), text, sizeof(text));
+                options, left - left / 4, text, sizeof(text));
         if (err) {
                 cr_error_code(&ask->error, err, text);
         } else {
@@ -168,12 +170,19 @@ static void take_listed(cr_inspect_t *ask, rd_kafka_event_t *event) {
 }
 
 /* Where a coordinator knows no such request librdkafka would free the question twice,
- * but who lists a group can describe it. @locality query lane */
+ * but who lists a group can describe it. All brokers are asked for that, so it is done
+ * once. @locality query lane */
+static bool can_describe(cr_client_t *client, cr_job_t *job) {
+        if (cr_describes_groups() || client->lists_groups)
+                return true;
+        ask_admin(client, job, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, send_groups, take_listed);
+        client->lists_groups = !((cr_inspect_t *)job)->error.set;
+        return client->lists_groups;
+}
+
+/* @locality query lane */
 static void run_group(cr_client_t *client, cr_job_t *job) {
-        if (!cr_describes_groups())
-                ask_admin(client, job, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, send_groups,
-                          take_listed);
-        if (!((cr_inspect_t *)job)->error.set)
+        if (can_describe(client, job))
                 ask_admin(client, job, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, send_group,
                           take_group);
 }
