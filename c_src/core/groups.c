@@ -8,6 +8,9 @@
 
 #include "rdkafka_compat.h"
 
+/* That librdkafka takes for the time of a request. */
+#define MOST_MS 3600000
+
 typedef rd_kafka_AdminOptions_t options_t;
 
 /* Has one question asked by its queue, and gives what came to `take`. Each broker has less
@@ -21,9 +24,9 @@ static void ask_admin(cr_client_t *client, cr_job_t *job, rd_kafka_admin_op_t wh
         options_t *options = rd_kafka_AdminOptions_new(client->rk, what);
         rd_kafka_event_t *event = NULL;
         char text[128];
-        int left = cr_inspect_left(ask);
+        int left = cr_inspect_left(ask), millis = left - left / 4;
         rd_kafka_resp_err_t err = rd_kafka_AdminOptions_set_request_timeout(
-                options, left - left / 4, text, sizeof(text));
+                options, millis < MOST_MS ? millis : MOST_MS, text, sizeof(text));
         if (err) {
                 cr_error_code(&ask->error, err, text);
         } else {

@@ -11,6 +11,7 @@
 %% @doc Throws `{usage, Text}' where it is wrong.
 -spec parse(crema_cli_table:command(), [string()]) -> given().
 parse(#{name := Name, operand := Operand}, Arguments) ->
+    _ = [bin(Argument) || Argument <- Arguments],
     Options = crema_cli_table:options(Name),
     {Given, Operands} = read(Arguments, Options, #{}, []),
     case Given of
@@ -80,12 +81,12 @@ put(#{name := Name, type := Type, many := Many}, Shown, Text, Given) ->
 
 -spec with_operands(none | {atom(), string(), one | optional | any | some}, [string()], given()) ->
     given().
-with_operands({Field, _, Many}, Operands, Given) when
+with_operands({Field, Name, Many}, Operands, Given) when
     Many =:= any; Many =:= some, Operands =/= []
 ->
-    Given#{Field => [bin(Operand) || Operand <- Operands]};
-with_operands({Field, _, _}, [Operand], Given) ->
-    Given#{Field => bin(Operand)};
+    Given#{Field => [operand(Name, Operand) || Operand <- Operands]};
+with_operands({Field, Name, _}, [Operand], Given) ->
+    Given#{Field => operand(Name, Operand)};
 with_operands({_, _, optional}, [], Given) ->
     Given;
 with_operands(none, [], Given) ->
@@ -96,6 +97,10 @@ with_operands({_, Name, _}, [_ | More], _Given) ->
     usage(["one ", Name, " is taken, and not ", lists:join($\s, More), " as well"]);
 with_operands(none, [Operand | _], _Given) ->
     usage([Operand, " is not understood"]).
+
+-spec operand(string(), string()) -> binary().
+operand(Name, "") -> usage([Name, " is empty"]);
+operand(_Name, Operand) -> bin(Operand).
 
 %% ---- values --------------------------------------------------------------------
 
@@ -225,12 +230,14 @@ revealed("$" ++ Name) ->
 revealed(Text) ->
     bin(Text).
 
-%% What is no UTF-8 came as bytes.
+%% What is no UTF-8 came as what is no character.
 -spec bin(string()) -> binary().
 bin(Text) ->
-    case unicode:characters_to_binary(Text) of
+    try unicode:characters_to_binary(Text) of
         Binary when is_binary(Binary) -> Binary;
         _ -> usage("the command line holds what is no text")
+    catch
+        error:badarg -> usage("the command line holds what is no text")
     end.
 
 -spec usage(iodata()) -> no_return().
