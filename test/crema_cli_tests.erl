@@ -269,6 +269,14 @@ wrapped_test() ->
         [unicode:characters_to_list(Line) || Line <- Wrapped]
     ).
 
+%% Of what is not known no sum is made.
+lag_unknown_test() ->
+    Unknown = [R || #{lag := none} = R <- readings()],
+    Rows = crema_cli_lag:rows(Unknown, #{}, 20),
+    ?assertMatch([[_, _, _, 3, none, none | _], ["", "total", _, _, _, none | _]], Rows),
+    Text = iolist_to_binary(crema_cli_lag:table(Rows, 80)),
+    ?assertMatch({match, _}, re:run(Text, "(?m)^total +-$")).
+
 shortened_test() ->
     ?assertEqual("ab", crema_cli_text:shortened("ab", 2)),
     ?assertEqual(<<"abcd", 16#2026/utf8, "xyz">>,

@@ -252,13 +252,13 @@ sum(Readings) ->
         Known -> lists:sum(Known)
     end.
 
-%% Of the partitions that had one then.
+%% Of the partitions that have one.
 -spec sum_before([reading()], map()) -> non_neg_integer() | none.
 sum_before(_Readings, Before) when map_size(Before) =:= 0 -> none;
 sum_before(Readings, Before) ->
     lists:sum([
-        maps:get({Group, Topic, P}, Before, number(Lag))
-     || #{group := Group, topic := Topic, partition := P, lag := Lag} <- Readings
+        maps:get({Group, Topic, P}, Before, Lag)
+     || #{group := Group, topic := Topic, partition := P, lag := Lag} <- Readings, is_integer(Lag)
     ]).
 
 -spec row(reading(), map()) -> [term()].
