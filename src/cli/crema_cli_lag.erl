@@ -78,7 +78,10 @@ again(Interval, Given, Output, {Before, Lines}, Cluster) ->
                 0
         end,
     receive
-        {'EXIT', Output, _} -> throw(closed)
+        {'EXIT', Output, _} = Ended ->
+            self() ! Ended,
+            ok = crema_cli_output:close(Output),
+            throw(closed)
     after Interval -> ok
     end,
     again(Interval, Given, Output, {lags(Readings), Height}, New).

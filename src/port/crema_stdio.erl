@@ -15,7 +15,6 @@
 
 %% What may wait in the reading process; more comes only while it is being stopped.
 -define(AHEAD, 262144).
--define(LOOK_MS, 5).
 
 -record(reading, {
     %% none: stopped for a while
@@ -51,7 +50,7 @@ reading(#reading{port = Port} = Reading) ->
         {ask, Pid, Ref} -> served(Reading#reading{asked = {Pid, Ref}});
         {_, {data, Bytes}} -> served(more(Bytes, Reading));
         {Port, eof} -> served(ended(Reading));
-        {'EXIT', Port, _} when is_port(Port) -> served(ended(Reading));
+        {'EXIT', Port, Reason} when is_port(Port) -> exit(Reason);
         {'EXIT', Pid, Reason} when is_pid(Pid) -> exit(Reason);
         _ -> reading(Reading)
     end.
@@ -90,12 +89,13 @@ served(#reading{asked = {Pid, Ref}, chunks = Chunks, bytes = Size} = Reading) ->
             reading(Reading#reading{asked = none, chunks = Rest, bytes = Left})
     end.
 
-%% @doc Begins to write standard output: the calling process must trap exits.
+%% @doc Begins to write standard output: the calling process must trap exits. The port
+%% is busy, and whoever writes waits, as long as anything is in its queue.
 -spec output() -> output().
 output() ->
-    open_port({fd, 1, 1}, [out, stream, binary]).
+    open_port({fd, 1, 1}, [out, stream, binary, {busy_limits_port, {1, 1}}]).
 
-%% @doc Waits for who reads. `closed': nobody does any more.
+%% @doc Waits until what was written before is taken. `closed': nobody does any more.
 -spec write(output(), iodata()) -> ok | closed | {error, Reason :: term()}.
 write(Output, Bytes) ->
     try port_command(Output, Bytes) of
@@ -104,23 +104,16 @@ write(Output, Bytes) ->
         error:badarg -> ended_by(Output)
     end.
 
-%% @doc Waits until all is written. A port tells nobody that its queue is empty, and
-%% what fails after its close is lost: so it is looked at again and again.
+%% @doc Waits until all is taken. What fails behind a port's close is lost: so nothing
+%% may be left by then, and to write nothing waits for that.
 -spec close(output()) -> ok | closed | {error, Reason :: term()}.
 close(Output) ->
-    case erlang:port_info(Output, queue_size) of
-        {queue_size, 0} ->
+    case write(Output, <<>>) of
+        ok ->
             _ = catch port_close(Output),
             ended_by(Output);
-        undefined ->
-            ended_by(Output);
-        {queue_size, _} ->
-            receive
-                {'EXIT', Output, _} = Ended ->
-                    self() ! Ended,
-                    ended_by(Output)
-            after ?LOOK_MS -> close(Output)
-            end
+        Ended ->
+            Ended
     end.
 
 %% A port that has ended says so to who has opened it, once.
