@@ -100,11 +100,33 @@ wrong_arguments_test_() ->
             {"lag", ["g", "-i", "0"], "^-i wants seconds"},
             {"check", ["x"], "^x is not understood"},
             {"check", ["-X", "x"], "^a property is given as PROPERTY=VALUE"},
-            {"check", ["-X", "a=@/no/such/file"], "^/no/such/file: no such file"},
-            {"check", ["-X", "a=$NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is not set"},
+            {"check", ["-X", "a=@/no/such/file"], "^a: the file behind @: no such file"},
+            {"check", ["-X", "a=$NO_SUCH_VARIABLE"], "^a: the variable behind \\$ is not set"},
             {"check", ["--env", "a-b"], "^--env wants heroku, none"}
         ]
     ].
+
+%% A secret that is not read as it was meant is in nothing that is told.
+secrets_are_not_told_test_() ->
+    [
+        ?_assertEqual(nomatch, string:find(element(2, parse("check", ["-X", Typed])), "marker-4711"))
+     || Typed <- ["sasl.password=@marker-4711", "sasl.password=$marker-4711", "sasl.password marker-4711"]
+    ].
+
+%% The line's end of a file, whatever it is, is not part of what it holds.
+property_of_file_test() ->
+    in_folder(fun(Folder) ->
+        File = filename:join(Folder, "password"),
+        ok = filelib:ensure_dir(File),
+        lists:foreach(
+            fun(End) ->
+                ok = file:write_file(File, ["a\r\nb ", End]),
+                Property = crema_cli_arguments:property("p=@" ++ File),
+                ?assertEqual({End, {<<"p">>, <<"a\r\nb ">>}}, {End, Property})
+            end,
+            ["", "\n", "\r\n", "\r", "\n\n"]
+        )
+    end).
 
 %% ---- lines ----------------------------------------------------------------------------
 
@@ -262,6 +284,15 @@ lag_is_cut_test() ->
     ?assertMatch(["", ["4", " more"], _, _, _, 36 | _], More),
     ?assertMatch(["", "total", _, _, _, Sum | _] when Sum =:= 3 * Third + 36, Total).
 
+%% Names that others have chosen do nothing to a terminal, and need be no text.
+visible_test() ->
+    Names = [<<"a\e[2Jb">>, <<"c", 255, "d", 16#9b/utf8>>, <<"e\nf">>, <<"\xfc"/utf8, 16#c3>>],
+    Lines = crema_cli_text:table([{"NAME", left, middle}], [[Name] || Name <- Names], 40),
+    ?assertEqual(
+        [<<"NAME\n">>, <<"a?[2Jb\n">>, <<"c?d?\n">>, <<"e f\n">>, <<"\xfc"/utf8, "?\n">>], Lines
+    ),
+    ?assertEqual("a??b?", crema_cli_text:visible(["a", [<<255>>, [<<254, $b>>]], [<<200>>]])).
+
 wrapped_test() ->
     Wrapped = crema_cli_text:wrapped("some words, and averylongword at the end", 10),
     ?assertEqual(
@@ -321,6 +352,41 @@ driver_is_not_planted_test() ->
         ok = file:rename(Place, Place ++ ".moved"),
         ok = file:make_symlink(Place ++ ".moved", Place),
         ?assertThrow({failed, _}, crema_cli_driver:prepare(Cache, <<"driver">>))
+    end).
+
+%% The cache is closed to others, who could put another folder there; one that is not the
+%% user's is not used.
+cache_is_closed_test() ->
+    in_folder(fun(Cache) ->
+        _ = crema_cli_driver:prepare(Cache, <<"driver">>),
+        ok = file:change_mode(Cache, 8#777),
+        _ = crema_cli_driver:prepare(Cache, <<"driver">>),
+        {ok, #file_info{mode = Mode}} = file:read_file_info(Cache),
+        ?assertEqual(0, Mode band 8#022),
+        ok = file:make_symlink(Cache, Cache ++ ".link"),
+        try
+            ?assertThrow({failed, _}, crema_cli_driver:prepare(Cache ++ ".link", <<"driver">>))
+        after
+            file:delete(Cache ++ ".link")
+        end
+    end).
+
+%% Starts side by side, each the first, find it, and leave nothing else.
+driver_is_put_at_once_test() ->
+    in_folder(fun(Cache) ->
+        Prepared = [
+            spawn_monitor(fun() -> exit({done, crema_cli_driver:prepare(Cache, <<"driver">>)}) end)
+         || _ <- lists:seq(1, 20)
+        ],
+        Places = [
+            receive
+                {'DOWN', Ref, process, Pid, Reason} -> Reason
+            end
+         || {Pid, Ref} <- Prepared
+        ],
+        [{done, Place}] = lists:usort(Places),
+        ?assertEqual({ok, [filename:basename(Place)]}, file:list_dir(Cache)),
+        ?assertEqual({ok, ["crema_drv.so"]}, file:list_dir(Place))
     end).
 
 in_folder(Test) ->

@@ -107,7 +107,8 @@ print(Text) ->
 %% @doc A sentence for a person, apart from what is asked for.
 -spec tell(unicode:chardata()) -> ok.
 tell(Text) ->
-    io:put_chars(standard_error, ["crema: ", string:trim(Text, trailing), $\n]).
+    Visible = string:trim(crema_cli_text:visible(Text), trailing),
+    io:put_chars(standard_error, ["crema: ", Visible, $\n]).
 
 %% @doc What was returned, unless it is an error.
 -spec must(Result) -> Result when Result :: term().

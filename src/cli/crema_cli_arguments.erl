@@ -208,26 +208,27 @@ escaped([$\\ | _]) -> throw(no_escape);
 escaped([Char | Rest]) -> [<<Char/utf8>> | escaped(Rest)].
 
 %% @doc PROPERTY=VALUE. A secret is better not on a command line, which everybody may
-%% see: a value like @FILE is what the file holds, and $NAME what the variable does.
+%% see: a value like @FILE is what the file holds, and $NAME what the variable does. As a
+%% secret may begin so too, what is wrong is told by the property.
 -spec property(string()) -> {binary(), binary()}.
 property(Text) ->
     case string:split(Text, "=") of
-        [[_ | _] = Name, Value] -> {bin(Name), revealed(Value)};
-        _ -> usage(["a property is given as PROPERTY=VALUE, not ", Text])
+        [[_ | _] = Name, Value] -> {bin(Name), revealed(Name, Value)};
+        _ -> usage("a property is given as PROPERTY=VALUE")
     end.
 
--spec revealed(string()) -> binary().
-revealed("@" ++ File) ->
+-spec revealed(string(), string()) -> binary().
+revealed(Property, "@" ++ File) ->
     case file:read_file(File) of
-        {ok, Text} -> string:trim(Text, trailing, "\r\n");
-        {error, Reason} -> usage([File, ": ", file:format_error(Reason)])
+        {ok, Text} -> string:trim(Text, trailing, ["\r\n", $\r, $\n]);
+        {error, Reason} -> usage([Property, ": the file behind @: ", file:format_error(Reason)])
     end;
-revealed("$" ++ Name) ->
+revealed(Property, "$" ++ Name) ->
     case os:getenv(Name) of
-        false -> usage(["the variable ", Name, " is not set"]);
+        false -> usage([Property, ": the variable behind $ is not set"]);
         Text -> bin(Text)
     end;
-revealed(Text) ->
+revealed(_Property, Text) ->
     bin(Text).
 
 %% What is no UTF-8 came as what is no character.

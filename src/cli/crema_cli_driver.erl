@@ -1,9 +1,9 @@
 %% @private The driver that the escript holds: a shared object cannot be loaded from an
 %% archive, so it is put once into a folder of the user's, named by its checksum.
 %%
-%% What is loaded runs as the user, so nobody else may have put it there: the folder and
-%% all in it are the user's own and closed to others, and each start compares the file
-%% with the driver that the escript holds, byte by byte.
+%% What is loaded runs as the user, so nobody else may have put it there: the folder is the
+%% user's own and closed to others, and each start compares the file with the driver that
+%% the escript holds, byte by byte.
 -module(crema_cli_driver).
 
 -export([prepare/0, prepare/2]).
@@ -44,34 +44,59 @@ prepare(Cache, Driver) ->
     Hash = [io_lib:format("~2.16.0b", [Byte]) || <<Byte>> <= erlang:md5(Driver)],
     Directory = filename:join(Cache, lists:flatten(Hash)),
     File = filename:join(Directory, ?DRIVER),
-    made(Directory),
-    owned(Directory),
+    closed(Cache),
+    case file:read_link_info(Directory) of
+        {error, enoent} -> made(Directory, Driver);
+        _ -> ok
+    end,
+    writers(Directory) =:= 0 orelse others(Directory),
     case is_right(File, Driver) of
         true -> ok;
         false -> written(File, Driver)
     end,
     Directory.
 
--spec made(file:filename()) -> ok.
-made(Directory) ->
-    ok = checked(filelib:ensure_dir(Directory), Directory),
-    case file:make_dir(Directory) of
-        %% Only who has made it changes it: what another has planted is found out.
-        ok -> checked(file:change_mode(Directory, 8#700), Directory);
-        {error, eexist} -> ok;
+%% Who may write to the cache could put another folder in the place of the driver's.
+-spec closed(file:filename()) -> ok.
+closed(Cache) ->
+    ok = checked(filelib:ensure_dir(filename:join(Cache, ?DRIVER)), Cache),
+    case writers(Cache) of
+        0 -> ok;
+        _ -> checked(file:change_mode(Cache, 8#700), Cache)
+    end.
+
+%% The permissions of others to write to it. It is a folder of the user's own, and no link.
+-spec writers(file:filename()) -> non_neg_integer().
+writers(Directory) ->
+    {ok, #file_info{uid = Me}} = file:read_file_info("/proc/self"),
+    case file:read_link_info(Directory) of
+        {ok, #file_info{type = directory, uid = Me, mode = Mode}} -> Mode band 8#022;
+        {ok, _} -> others(Directory);
         {error, Reason} -> refused(Reason, Directory)
     end.
 
-%% Not a link, and nobody else can write there.
--spec owned(file:filename()) -> ok.
-owned(Directory) ->
-    {ok, #file_info{uid = Me}} = file:read_file_info("/proc/self"),
-    case file:read_link_info(Directory) of
-        {ok, #file_info{type = directory, uid = Me, mode = Mode}} when Mode band 8#077 =:= 0 -> ok;
-        {ok, _} -> failed([Directory, " is not a folder of your own that is closed to others: ",
-            "remove it, or set XDG_CACHE_HOME"]);
-        {error, Reason} -> refused(Reason, Directory)
+-spec others(file:filename()) -> no_return().
+others(Directory) ->
+    failed([Directory, " is not a folder of your own that is closed to others: remove it, or set "
+        "XDG_CACHE_HOME"]).
+
+%% It is there with its mode and the driver, or not at all: other processes may do the same
+%% now. Where one was faster, that has made it.
+-spec made(file:filename(), binary()) -> ok.
+made(Directory, Driver) ->
+    New = own(Directory),
+    ok = checked(file:make_dir(New), New),
+    ok = checked(file:change_mode(New, 8#700), New),
+    written(filename:join(New, ?DRIVER), Driver),
+    case file:rename(New, Directory) of
+        ok -> ok;
+        {error, _} -> checked(file:del_dir_r(New), New)
     end.
+
+%% A name that no other process uses.
+-spec own(file:filename()) -> file:filename().
+own(File) ->
+    lists:concat([File, ".", os:getpid(), ".", os:system_time()]).
 
 -spec is_right(file:filename(), binary()) -> boolean().
 is_right(File, Driver) ->
@@ -84,7 +109,7 @@ is_right(File, Driver) ->
 %% whole. What a VM has loaded stays as it was.
 -spec written(file:filename(), binary()) -> ok.
 written(File, Driver) ->
-    New = lists:concat([File, ".", os:getpid(), ".", os:system_time()]),
+    New = own(File),
     ok = checked(file:write_file(New, Driver, [exclusive, raw]), New),
     ok = checked(file:change_mode(New, 8#500), New),
     checked(file:rename(New, File), File).

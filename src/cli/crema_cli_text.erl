@@ -1,7 +1,7 @@
 %% @private Tables for people, as wide as there is room.
 -module(crema_cli_text).
 
--export([table/3, shortened/2, wrapped/2, json/2]).
+-export([table/3, shortened/2, wrapped/2, visible/1, json/2]).
 
 -export_type([column/0]).
 
@@ -26,7 +26,7 @@ table(Columns, Rows, Width) ->
 -spec cell(iodata() | integer() | none) -> unicode:chardata().
 cell(none) -> "-";
 cell(Number) when is_integer(Number) -> integer_to_list(Number);
-cell(Text) -> Text.
+cell(Text) -> visible(Text).
 
 -spec transposed([[term()]]) -> [[term()]].
 transposed([[] | _]) -> [];
@@ -95,6 +95,21 @@ shortened(Text, Width) ->
             Head = Width - 1 - Tail,
             [string:slice(Text, 0, Head), $\x{2026}, string:slice(Text, Length - Tail)]
     end.
+
+%% @doc A text on one line that does nothing to a terminal, whoever has chosen the names
+%% in it: what is no character, or would move the cursor, is a question mark.
+-spec visible(unicode:chardata()) -> string().
+visible(Text) ->
+    case unicode:characters_to_list(lists:flatten([Text])) of
+        Chars when is_list(Chars) -> [plain(Char) || Char <- Chars];
+        {_, Before, [<<_, Rest/binary>> | More]} -> visible(Before) ++ [$? | visible([Rest | More])];
+        {_, Before, <<_, Rest/binary>>} -> visible(Before) ++ [$? | visible(Rest)]
+    end.
+
+-spec plain(char()) -> char().
+plain($\n) -> $\s;
+plain(Char) when Char < $\s; Char >= 16#7f, Char < 16#a0 -> $?;
+plain(Char) -> Char.
 
 %% @doc The lines of a text, broken between words.
 -spec wrapped(unicode:chardata(), pos_integer() | infinity) -> [unicode:chardata(), ...].
