@@ -53,7 +53,7 @@ run([]) ->
     throw({usage, "a command is wanted"});
 run([Help]) when Help =:= "help"; Help =:= "--help"; Help =:= "-h" ->
     print(crema_cli_table:help());
-run(["help", Name | _]) ->
+run([Help, Name | _]) when Help =:= "help"; Help =:= "--help"; Help =:= "-h" ->
     print(crema_cli_table:help(command(Name)));
 run(["--version" | _]) ->
     version();

@@ -100,9 +100,10 @@ step(#run{asked = Asked, producer = Producer, input = Input} = Run, Time) ->
             Run;
         {signal, Signal} ->
             Name = string:uppercase(atom_to_list(Signal)),
-            loop(Run#run{asked = none, ended = ["ended by ", Name]});
+            loop(Run#run{asked = none, ended = ["ended by ", Name | begun(Run)]});
         {'EXIT', Input, Reason} ->
-            loop(Run#run{asked = none, ended = ["standard input cannot be read: ", why(Reason)]});
+            Fault = ["standard input cannot be read: ", why(Reason) | begun(Run)],
+            loop(Run#run{asked = none, ended = Fault});
         {'EXIT', Producer, Reason} ->
             %% Its reports have come, or come now.
             step_without(Run#run{asked = none, ended = ["the producer has ended: ", why(Reason)]});
@@ -110,6 +111,14 @@ step(#run{asked = Asked, producer = Producer, input = Input} = Run, Time) ->
             loop(ask(reported(crema:reports(Message), Run)))
     after Time ->
         Run
+    end.
+
+%% What has come behind the last delimiter may be half a message.
+-spec begun(#run{}) -> iolist().
+begun(#run{lines = Lines}) ->
+    case crema_cli_lines:rest(Lines) of
+        [] -> [];
+        [_] -> [" within a message, which is not sent"]
     end.
 
 -spec why(term()) -> unicode:chardata().
@@ -234,7 +243,7 @@ judge(#run{delivered = Delivered, read = Read, producer = Producer, ended = Ende
                 crema_cli:tell([counted(Delivered), " delivered"]),
             ok;
         0 ->
-            crema_cli:tell([Ended, "; all that was read is delivered: ", counted(Delivered)]),
+            crema_cli:tell([Ended, "; all that was read before is delivered: ", counted(Delivered)]),
             failed;
         Lost ->
             crema_cli:tell([
