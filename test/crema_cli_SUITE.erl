@@ -7,7 +7,7 @@
 -export([versions_and_help/1, wrong_usage/1, lines_come_back/1, bytes_come_back/1, json_comes_back/1]).
 -export([keys_and_nulls/1, places/1, all_or_told/1, unreachable/1, closed_output/1, full_device/1]).
 -export([slow_reader/1, asked_to_end/1, no_brokers/1, topics/1, check/1, bench/1, variables/1]).
--export([lag_of_nobody/1, quiet/1]).
+-export([lag_of_nobody/1, quiet/1, no_driver/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -19,7 +19,7 @@ groups() ->
             slow_reader, unreachable, versions_and_help, wrong_usage, lines_come_back,
             bytes_come_back, json_comes_back, keys_and_nulls, places, all_or_told, closed_output,
             full_device, asked_to_end, no_brokers, topics, check, bench, variables, lag_of_nobody,
-            quiet
+            quiet, no_driver
         ]}
     ].
 
@@ -289,3 +289,16 @@ quiet(Config) ->
     {1, Out, Err} = run(Config, ["topics", "-X", "ssl.key.pem=marker-4711", "-X", "no.such=marker-4711"]),
     ?assertEqual(nomatch, string:find([Out, Err], "marker-4711")),
     ?assertMatch({match, _}, re:run(Err, "no.such")).
+
+no_driver(Config) ->
+    %% A driver that cannot be loaded, as without librdkafka, is told of in a sentence.
+    Private = proplists:get_value(priv_dir, Config),
+    Lib = filename:join(Private, "broken"),
+    Driver = filename:join([Lib, "priv", "crema_drv.so"]),
+    ok = filelib:ensure_dir(Driver),
+    ok = file:write_file(Driver, "no driver"),
+    ok = file:make_symlink(filename:join(code:lib_dir(crema), "ebin"), filename:join(Lib, "ebin")),
+    {1, <<>>, Told} = run(crema_ct_cli:build(Config, "crema-broken", Lib), ["topics"]),
+    ?assertMatch(
+        {match, _}, re:run(Told, "^crema: crema's driver could not be loaded: .* loaded from .*/cache/")
+    ).

@@ -2,15 +2,17 @@
 %% system.
 -module(crema_ct_cli).
 
--export([start/1, run/3, run/4, shell/3, lines/1]).
+-export([start/1, build/3, run/3, run/4, shell/3, lines/1]).
 
 %% @doc Builds it; the configuration then has where it is.
-start(Config) ->
-    Private = proplists:get_value(priv_dir, Config),
-    Cli = filename:join(Private, "crema"),
+start(Config) -> build(Config, "crema", code:lib_dir(crema)).
+
+%% @doc The same, of what is in this folder.
+build(Config, Name, Lib) ->
+    Cli = filename:join(proplists:get_value(priv_dir, Config), Name),
     Source = proplists:get_value(source, ?MODULE:module_info(compile)),
     Build = filename:join([filename:dirname(Source), "..", "scripts", "build-cli"]),
-    "" = os:cmd(lists:flatten([Build, " ", Cli, " ", code:lib_dir(crema), " 2>&1"])),
+    "" = os:cmd(lists:flatten([Build, " ", Cli, " ", Lib, " 2>&1"])),
     [{cli, Cli} | Config].
 
 %% @doc What it printed, and its exit status; it has the suite's brokers.

@@ -88,8 +88,15 @@ carry_out(#{name := Name}, Given) ->
 -spec start() -> ok.
 start() ->
     ok = crema_cli_driver:prepare(),
-    {ok, _} = must(application:ensure_all_started(crema)),
-    ok.
+    case application:ensure_all_started(crema) of
+        {ok, _} ->
+            ok;
+        {error, {crema, {{shutdown, {failed_to_start_child, _, {_, #{message := Text}}}}, _}}} ->
+            Place = application:get_env(crema, driver_directory, "its own folder"),
+            throw({failed, [Text, " It was loaded from ", Place, "."]});
+        {error, Reason} ->
+            fail(Reason)
+    end.
 
 -spec version() -> ended().
 version() ->
