@@ -161,7 +161,7 @@ kafka("SASLTLS") -> maps:merge(kafka("TLS"), (sasl())#{'security.protocol' => sa
 sasl() ->
     #{
         'sasl.mechanism' => 'PLAIN',
-        'sasl.username' => os:getenv("KAFKA_SASL_USER"),
+        'sasl.username' => os:getenv("KAFKA_SASL_USERNAME"),
         'sasl.password' => os:getenv("KAFKA_SASL_PASSWORD")
     }.
 

@@ -11,7 +11,7 @@
 bootstrap() ->
     list_to_binary(needed("CREMA_TEST_BOOTSTRAP")).
 
-%% @doc What `scripts/kafka run' gives: TLS, CA, SASL_USER and so on.
+%% @doc What `scripts/kafka run' gives: TLS, CA, SASL_USERNAME and so on.
 -spec env(string()) -> string().
 env(Name) -> needed("KAFKA_" ++ Name).
 

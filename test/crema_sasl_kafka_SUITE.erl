@@ -145,7 +145,7 @@ credentials_change(Config) ->
                 kafka => #{
                     'security.protocol' => sasl_plaintext,
                     'sasl.mechanism' => Mechanism,
-                    'sasl.username' => os:getenv("KAFKA_SASL_USER"),
+                    'sasl.username' => os:getenv("KAFKA_SASL_USERNAME"),
                     'sasl.password' => "wrong",
                     'reconnect.backoff.max.ms' => 200
                 }
@@ -162,7 +162,7 @@ credentials_change(Config) ->
 
 set_password(Client, Password) ->
     crema_sasl:set_credentials(Client, #{
-        username => os:getenv("KAFKA_SASL_USER"), password => Password
+        username => os:getenv("KAFKA_SASL_USERNAME"), password => Password
     }).
 
 %% SCRAM of librdkafka before 2.6.1 is not what Kafka 4 takes for it.

@@ -226,7 +226,7 @@ sasl(Mechanism) ->
     #{
         'security.protocol' => sasl_plaintext,
         'sasl.mechanism' => list_to_binary(Mechanism),
-        'sasl.username' => env("SASL_USER"),
+        'sasl.username' => env("SASL_USERNAME"),
         'sasl.password' => env("SASL_PASSWORD")
     }.
 

@@ -60,7 +60,7 @@ write_env() { # DIR VERSION NODES MODE FIRST
         echo "CLIENT_CERT=$dir/tls/client.crt"
         echo "CLIENT_KEY=$dir/tls/client.key"
         echo "HEROKU_DIR=$dir/tls/heroku"
-        echo "SASL_USER=alice"
+        echo "SASL_USERNAME=alice"
         echo "SASL_PASSWORD=alice-secret"
     } >"$dir/env.new"
     mv "$dir/env.new" "$dir/env"

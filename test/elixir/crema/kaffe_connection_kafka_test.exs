@@ -24,7 +24,7 @@ defmodule Crema.KaffeConnectionKafkaTest do
     var = &System.fetch_env!("KAFKA_" <> &1)
     ca = [cacertfile: var.("CA")]
     files = ca ++ [certfile: var.("CLIENT_CERT"), keyfile: var.("CLIENT_KEY")]
-    sasl = %{mechanism: :plain, login: var.("SASL_USER"), password: var.("SASL_PASSWORD")}
+    sasl = %{mechanism: :plain, login: var.("SASL_USERNAME"), password: var.("SASL_PASSWORD")}
 
     for own <- [
           [endpoints: Kaffe.endpoints(var.("TLS")), ssl: ca],
