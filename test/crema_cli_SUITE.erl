@@ -164,7 +164,7 @@ unreachable(Config) ->
     ).
 
 closed_output(Config) ->
-    %% Who reads may stop to: no word, and no failure.
+    %% Who reads may stop to: no word, and no failure. Who is slow gets all of it.
     Topic = crema_ct:topic(Config, 1),
     ok = crema_ct:fill(Config, Topic, 0, lists:seq(1, 20000)),
     {0, First, <<>>} = crema_ct_cli:shell(
@@ -172,7 +172,13 @@ closed_output(Config) ->
         ["crema consume ", Topic, " -P | head -n 2; s=${PIPESTATUS[0]}; [ $s = 0 ]"],
         {<<>>, [{"KAFKA_BOOTSTRAP_SERVERS", binary_to_list(crema_ct:bootstrap(Config))}]}
     ),
-    ?assertEqual(2, length(crema_ct_cli:lines(First))).
+    ?assertEqual(2, length(crema_ct_cli:lines(First))),
+    {0, Count, <<>>} = crema_ct_cli:shell(
+        Config,
+        ["set -o pipefail; crema consume ", Topic, " -e -P | { sleep 1; wc -l; }"],
+        {<<>>, [{"KAFKA_BOOTSTRAP_SERVERS", binary_to_list(crema_ct:bootstrap(Config))}]}
+    ),
+    ?assertEqual(<<"20000">>, string:trim(Count)).
 
 full_device(Config) ->
     %% What cannot be written is a failure, and told.
