@@ -291,7 +291,7 @@ visible_test() ->
     ?assertEqual(
         [<<"NAME\n">>, <<"a?[2Jb\n">>, <<"c?d?\n">>, <<"e f\n">>, <<"\xfc"/utf8, "?\n">>], Lines
     ),
-    ?assertEqual("a??b?", crema_cli_text:visible(["a", [<<255>>, [<<254, $b>>]], [<<200>>]])).
+    ?assertEqual("a??b?", crema_cli_text:visible(["a", [<<255>>, [<<254, $b>>]] | <<200>>])).
 
 wrapped_test() ->
     Wrapped = crema_cli_text:wrapped("some words, and averylongword at the end", 10),

@@ -126,7 +126,8 @@ must(Result) -> Result.
 -spec fail(crema_error:reason() | term()) -> no_return().
 fail({bad_options, #{message := Message}}) ->
     Fault = without_advice(bad_options, Message),
-    throw({failed, [Fault, " -b SERVERS names brokers; `crema help` tells more."]});
+    Help = " -b SERVERS names brokers, --env none reads no variables; `crema help` tells more.",
+    throw({failed, [Fault, Help]});
 fail({Code, #{message := Message}}) when is_atom(Code) ->
     throw({failed, Message});
 fail(Reason) -> throw({failed, crema_error:format(Reason)}).

@@ -98,11 +98,16 @@ shortened(Text, Width) ->
 
 %% @doc A text on one line that does nothing to a terminal, whoever has chosen the names
 %% in it: what is no character, or would move the cursor, is a question mark.
--spec visible(unicode:chardata()) -> string().
-visible(Text) ->
-    case unicode:characters_to_list(lists:flatten([Text])) of
+-spec visible(unicode:chardata() | char()) -> string().
+visible([]) ->
+    [];
+visible([Some | More]) ->
+    visible(Some) ++ visible(More);
+visible(Char) when is_integer(Char) ->
+    [plain(Char)];
+visible(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
         Chars when is_list(Chars) -> [plain(Char) || Char <- Chars];
-        {_, Before, [<<_, Rest/binary>> | More]} -> visible(Before) ++ [$? | visible([Rest | More])];
         {_, Before, <<_, Rest/binary>>} -> visible(Before) ++ [$? | visible(Rest)]
     end.
 
