@@ -73,10 +73,11 @@ line(Cells, Width) ->
      || {{{_, Side, _}, Wide}, Cell} <- Cells, Wide =/= gone
     ],
     Line = string:trim(unicode:characters_to_list(lists:join("  ", Shown)), trailing),
+    %% What is left of a number would be another one.
     Cut =
-        case Width of
-            infinity -> Line;
-            _ -> string:slice(Line, 0, Width)
+        case Width =:= infinity orelse string:length(Line) =< Width of
+            true -> Line;
+            false -> [string:slice(Line, 0, Width - 1), $\x{2026}]
         end,
     unicode:characters_to_binary([Cut, $\n]).
 
