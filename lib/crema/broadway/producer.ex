@@ -68,19 +68,34 @@ defmodule Crema.Broadway.Producer do
 
     {[],
      opts
-     |> update_in([:producer, :module], &checked!/1)
+     |> update_in([:producer, :module], &checked!(&1, opts[:producer][:concurrency]))
      |> Keyword.update!(:processors, in_order)
      |> Keyword.update(:batchers, [], in_order)}
   end
 
-  defp checked!({module, given}) do
+  defp checked!({module, given}, concurrency) do
     {_on_failure, opts} = options!(given)
 
-    with {:error, reason} <- :crema_settings.parse(:consumer, opts),
-         do: raise(Crema.Error, reason)
+    case :crema_settings.parse(:consumer, opts) do
+      {:ok, parsed} -> single!(parsed, concurrency)
+      {:error, reason} -> raise(Crema.Error, reason)
+    end
 
     {module, :crema_secret.hide(given)}
   end
+
+  # Members of one instance would fence each other for ever.
+  defp single!(%{name: name, kafka: kafka}, concurrency)
+       when is_integer(concurrency) and concurrency > 1 do
+    for {option, given} <- [name: name, "group.instance.id": kafka["group.instance.id"]],
+        given not in [nil, :undefined],
+        do:
+          bad_option!(
+            "#{option} is for one member, but the producers' concurrency is #{concurrency}"
+          )
+  end
+
+  defp single!(_parsed, _concurrency), do: []
 
   @doc """
   A number of a message's partition for the option `:partition_by`. Partitions of a topic that are next

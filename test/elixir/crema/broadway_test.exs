@@ -234,6 +234,14 @@ defmodule Crema.BroadwayTest do
     assert {:error, {%Crema.Error{code: :bad_options}, _}} =
              Pipeline.start_link(options(context, "wrong", grop: "a"))
 
+    for own <- [[name: :one], [kafka: ["group.instance.id": "one"]]] do
+      assert {:error, {%Crema.Error{message: message}, _}} =
+               Pipeline.start_link(options(context, "wrong", [concurrency: 2] ++ own))
+
+      assert message =~ "is for one member, but the producers' concurrency is 2"
+      assert {[], _} = Producer.prepare_for_start(Pipeline, options(context, "wrong", own))
+    end
+
     for bad <- ["text", [:broken | :list], [{:group, "a"}, 1]] do
       assert_raise Crema.Error, ~r/a keyword list or a map/, fn -> Producer.init(bad) end
     end
