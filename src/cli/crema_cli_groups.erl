@@ -55,9 +55,6 @@ describe(Asked, Given, Output, Cluster) ->
         {{ok, Described}, New} ->
             ok = described(Name, Described, Given, Output),
             {ok, New};
-        {{error, {group_id_not_found, _}}, New} ->
-            crema_cli:tell(["there is no group ", Name, ": `crema groups` lists those that are there"]),
-            {failed, New};
         {{error, {_, #{message := Text}}}, New} ->
             crema_cli:tell([Name, ": ", Text]),
             {failed, New}
