@@ -1,7 +1,7 @@
 %% Compares what producers were told of their messages with what the log holds.
 -module(crema_ct_accounts).
 
--export([faults/2, count/1]).
+-export([faults/2, last_copies/1, count/1]).
 
 %% A message names its process and its number in that process, from 0 on.
 -type message() :: {Process :: integer(), Number :: non_neg_integer()}.
@@ -34,6 +34,19 @@ faults(Outcomes, Log) ->
      || {Message, {delivered, _, _}} <- maps:to_list(Outcomes), not is_map_key(Message, Seen)
     ],
     lists:reverse(Found, lists:sort(Lost)).
+
+%% @doc A partition's entries without those that come again: what is sent again after
+%% messages have timed out may be there twice, and is reported where it is last.
+-spec last_copies([{Offset :: integer(), message()}]) -> [{Offset :: integer(), message()}].
+last_copies(Entries) ->
+    Keep = fun({_, Message} = Entry, {Later, Kept}) ->
+        case Later of
+            #{Message := _} -> {Later, Kept};
+            #{} -> {Later#{Message => true}, [Entry | Kept]}
+        end
+    end,
+    {_, Kept} = lists:foldr(Keep, {#{}, []}, Entries),
+    Kept.
 
 read({Partition, Entries}, Outcomes, {Seen, Found}) ->
     {AllSeen, AllFound, _} = lists:foldl(

@@ -55,6 +55,12 @@ faults_with(Partition, Entries) ->
     Log = lists:keyreplace(Partition, 1, log(), {Partition, Entries}),
     crema_ct_accounts:faults(outcomes(), Log).
 
+last_copies_test() ->
+    %% Of what is there twice only the last counts, as it was reported.
+    Twice = [{0, a}, {1, b}, {2, c}, {3, b}, {4, c}],
+    ?assertEqual([{0, a}, {3, b}, {4, c}], crema_ct_accounts:last_copies(Twice)),
+    ?assertEqual([], crema_ct_accounts:last_copies([])).
+
 count_test() ->
     ?assertEqual(
         #{delivered => 5, not_persisted => 1, refused => 1, possibly_persisted => 2},

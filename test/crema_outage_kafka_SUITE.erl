@@ -32,7 +32,8 @@ killed(Config) ->
 
 killed_and_timed_out(Config) ->
     %% The same with messages whose time ends during the outage: what was said of
-    %% each of them holds.
+    %% each of them holds. Those in doubt then are sent again and may be there twice
+    %% (docs/producer.md, order and duplicates).
     Counts = outage(Config, 1500, fun kill_and_restart/0),
     ?assertMatch(#{delivered := _, not_persisted := _}, Counts).
 
@@ -71,13 +72,21 @@ outage(Config, MessageTimeout, Disturb) ->
     ],
     Outcomes = lists:append([outcomes(Caller) || Caller <- Callers]),
     ct:pal("disturbed for ~w ms", [Times]),
-    judge(Config, Topic, Outcomes).
+    Counted =
+        case lists:all(fun({_, Outcome}) -> is_tuple(Outcome) end, Outcomes) of
+            true -> fun(Entries) -> Entries end;
+            false -> fun crema_ct_accounts:last_copies/1
+        end,
+    judge(Config, Topic, Outcomes, Counted).
 
 judge(Config, Topic, Told) ->
+    judge(Config, Topic, Told, fun(Entries) -> Entries end).
+
+judge(Config, Topic, Told, Counted) ->
     Outcomes = maps:from_list(Told),
     ?assertEqual(length(Told), map_size(Outcomes)),
     Log = [
-        {Partition, [{Offset, message(Value)} || {Offset, Value} <- Entries]}
+        {Partition, Counted([{Offset, message(Value)} || {Offset, Value} <- Entries])}
      || {Partition, Entries} <- crema_ct_kafka:log(proplists:get_value(priv_dir, Config), Topic)
     ],
     Counts = crema_ct_accounts:count(Outcomes),
