@@ -8,6 +8,7 @@
 -export([keys_and_nulls/1, places/1, all_or_told/1, unreachable/1, closed_output/1, full_device/1]).
 -export([slow_reader/1, asked_to_end/1, no_brokers/1, topics/1, check/1, bench/1, variables/1]).
 -export([lag_of_nobody/1, quiet/1, no_driver/1]).
+-export([coordinator_moves/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -19,7 +20,7 @@ groups() ->
             slow_reader, unreachable, versions_and_help, wrong_usage, lines_come_back,
             bytes_come_back, json_comes_back, keys_and_nulls, places, all_or_told, closed_output,
             full_device, asked_to_end, no_brokers, topics, check, bench, variables, lag_of_nobody,
-            quiet, no_driver
+            quiet, no_driver, coordinator_moves
         ]}
     ].
 
@@ -308,3 +309,14 @@ no_driver(Config) ->
     ?assertMatch(
         {match, _}, re:run(Told, "^crema: crema's driver could not be loaded: .* loaded from .*/cache/")
     ).
+
+coordinator_moves(Config) ->
+    %% A broker that is a group's coordinator no more is an error, and not the end of the
+    %% process, as it is of librdkafka's without a group.
+    {ok, Cluster} = crema_cluster:start_link(#{}),
+    Servers = binary_to_list(crema_cluster:bootstrap_servers(Cluster)),
+    OffsetFetch = 9,
+    ok = crema_cluster:fail(Cluster, OffsetFetch, [not_coordinator]),
+    {1, <<>>, Told} = run(Config, ["lag", "g", "-b", Servers]),
+    ok = crema_cluster:stop(Cluster),
+    ?assertMatch({match, _}, re:run(Told, "^crema: g: .*Not coordinator"), Told).

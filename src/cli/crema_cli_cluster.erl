@@ -39,7 +39,10 @@ open(Options, Timeout) ->
 -spec opened(map(), pos_integer()) -> {ok, cluster()} | crema_error:error().
 opened(#{prefix := Prefix} = Parsed, Timeout) ->
     Known = #{known => fun crema_client:known/1},
-    Properties = crema_properties:kafka_properties(reader, Parsed, Known),
+    %% The client joins no group. But librdkafka, told by a broker that another one is a
+    %% group's coordinator now, looks for its own group, and without one ends the process.
+    Own = [{<<"group.id">>, <<"crema">>}],
+    Properties = Own ++ crema_properties:kafka_properties(reader, Parsed, Known),
     case crema_settings:named(crema_client:open(reader, Properties, []), Parsed) of
         {ok, Port, _} ->
             ok = crema_registry:register(reader, Port, #{}, #{}),
