@@ -22,7 +22,7 @@ kafka_fetch() { # VERSION
     if ! [ -d "$libs" ]; then
         need_command flock mvn sha256sum
         exec {lock}>"$cache/kafka.lock"
-        flock "$lock" # another session may be fetching the same
+        flock "$lock" # another process may be fetching the same
         [ -d "$libs" ] || kafka_download "$version" "$cache" "$libs"
         exec {lock}>&-
     fi
