@@ -14,8 +14,7 @@ defmodule Crema.ExamplesTest do
 
   test "what the README produces is handled and printed" do
     leader = Process.group_leader()
-    test = self()
-    Process.group_leader(self(), spawn_link(fn -> print(test) end))
+    Crema.Printed.to_test()
 
     [dependency | examples] = @of_readme
     assert {{:crema, git: _, branch: _}, []} = Code.eval_string(dependency)
@@ -71,19 +70,5 @@ defmodule Crema.ExamplesTest do
       Process.exit(pid, :shutdown)
       assert_receive {:DOWN, ^monitor, _, _, _}, 30_000
     end
-  end
-
-  # A group leader that passes on what is printed by the processes below it.
-  defp print(test) do
-    receive do
-      {:io_request, from, ref, {:put_chars, _encoding, chars}} ->
-        send(test, {:printed, IO.chardata_to_string(chars)})
-        send(from, {:io_reply, ref, :ok})
-
-      {:io_request, from, ref, _other} ->
-        send(from, {:io_reply, ref, {:error, :request}})
-    end
-
-    print(test)
   end
 end

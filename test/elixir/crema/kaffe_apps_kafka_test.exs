@@ -21,7 +21,7 @@ defmodule Crema.KaffeAppsTest do
     for name <- ["topic", "topic-2"],
         do: {:ok, 4} = Crema.partition_count(context.producer, names[name])
 
-    App.print_to_test()
+    Crema.Printed.to_test()
     {:ok, names: names}
   end
 

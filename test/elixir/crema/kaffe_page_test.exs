@@ -11,7 +11,7 @@ defmodule Crema.KaffePageTest do
     topics = Map.new(~w(orders orders-dead menu), &{&1, 2})
     cluster = start_supervised!({Crema.Cluster, topics: topics})
     brokers = Crema.Cluster.bootstrap_servers(cluster)
-    Kaffe.print_to_test()
+    Crema.Printed.to_test()
 
     for [language, example] <- examples() do
       # On the embedded cluster a group that changes meanwhile takes long to agree.

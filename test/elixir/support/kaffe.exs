@@ -39,23 +39,4 @@ defmodule Crema.KaffeSupport do
 
     result
   end
-
-  @doc "Has the test told what is printed by processes that it starts from now on."
-  def print_to_test do
-    test = self()
-    Process.group_leader(test, spawn_link(fn -> print(test) end))
-  end
-
-  defp print(test) do
-    receive do
-      {:io_request, from, ref, {:put_chars, _encoding, chars}} ->
-        send(test, {:printed, IO.chardata_to_string(chars)})
-        send(from, {:io_reply, ref, :ok})
-
-      {:io_request, from, ref, _other} ->
-        send(from, {:io_reply, ref, {:error, :request}})
-    end
-
-    print(test)
-  end
 end
