@@ -2,7 +2,7 @@
 %% named crema_cli_COMMAND, which returns or throws how it ended.
 -module(crema_cli).
 
--export([main/1, tell/1, fail/1, must/1, each/3, without_advice/2]).
+-export([main/1, tell/1, fail/1, must/1, each/3, list_or_describe/4, without_advice/2]).
 
 -export_type([ended/0]).
 
@@ -145,6 +145,25 @@ each(Do, Items, State) ->
         {ok, State},
         Items
     ).
+
+%% @doc Asks a cluster for all things of a kind, or for each of those that are named.
+-spec list_or_describe(topics | groups, Given, List, Describe) -> ended() when
+    Given :: crema_cli_arguments:given(),
+    List :: fun((Given, crema_stdio:output(), Cluster) -> {ended(), Cluster}),
+    Describe :: fun((Name :: binary(), Given, crema_stdio:output(), Cluster) -> {ended(), Cluster}),
+    Cluster :: crema_cli_cluster:cluster().
+list_or_describe(Kind, Given, List, Describe) ->
+    Timeout = crema_cli_given:milliseconds(timeout, Given, 10),
+    {ok, Cluster} = must(crema_cli_cluster:open(crema_cli_given:client(Given), Timeout)),
+    Output = crema_cli_output:open(),
+    {Ended, Last} =
+        case maps:get(Kind, Given, []) of
+            [] -> List(Given, Output, Cluster);
+            Names -> each(fun(Name, C) -> Describe(Name, Given, Output, C) end, Names, Cluster)
+        end,
+    ok = crema_cli_output:close(Output),
+    ok = crema_cli_cluster:close(Last),
+    Ended.
 
 %% @doc The message of an error, when what it advises is for who writes a program.
 -spec without_advice(crema_error:code(), binary()) -> unicode:chardata().

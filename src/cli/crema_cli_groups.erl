@@ -7,17 +7,7 @@
 
 -spec run(crema_cli_arguments:given()) -> crema_cli:ended().
 run(Given) ->
-    Timeout = crema_cli_given:milliseconds(timeout, Given, 10),
-    {ok, Cluster} = crema_cli:must(crema_cli_cluster:open(crema_cli_given:client(Given), Timeout)),
-    Output = crema_cli_output:open(),
-    {Ended, Last} =
-        case maps:get(groups, Given, []) of
-            [] -> list(Given, Output, Cluster);
-            Names -> crema_cli:each(fun(Name, C) -> describe(Name, Given, Output, C) end, Names, Cluster)
-        end,
-    ok = crema_cli_output:close(Output),
-    ok = crema_cli_cluster:close(Last),
-    Ended.
+    crema_cli:list_or_describe(groups, Given, fun list/3, fun describe/4).
 
 -spec list(crema_cli_arguments:given(), crema_stdio:output(), cluster()) ->
     {crema_cli:ended(), cluster()}.

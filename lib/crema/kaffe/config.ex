@@ -155,7 +155,7 @@ defmodule Crema.Kaffe.Config do
         do: fault(name, "is required")
   end
 
-  # Of the names of options atoms are shown.
+  # Of the names of options atoms are shown: those that are known here, no others get so far.
   defp fault(name, why), do: %{option: String.to_atom(name), reason: why}
 
   defp merged(options), do: Enum.reduce(options, %{}, &Crema.Options.merge(&2, [&1]))
