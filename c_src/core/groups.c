@@ -67,13 +67,19 @@ static void send_groups(cr_client_t *client, const cr_inspect_t *ask, const opti
         rd_kafka_ListConsumerGroups(client->rk, options, queue);
 }
 
-static void take_groups(cr_inspect_t *ask, rd_kafka_event_t *event) {
+/* The groups of an answer, and why there may be more of them; all are the event's. */
+static const rd_kafka_ConsumerGroupListing_t **
+listed(rd_kafka_event_t *event, size_t *count, const rd_kafka_error_t ***errors, size_t *bad) {
         const rd_kafka_ListConsumerGroups_result_t *result =
                 rd_kafka_event_ListConsumerGroups_result(event);
+        *errors = rd_kafka_ListConsumerGroups_result_errors(result, bad);
+        return rd_kafka_ListConsumerGroups_result_valid(result, count);
+}
+
+static void take_groups(cr_inspect_t *ask, rd_kafka_event_t *event) {
         size_t count, bad;
-        const rd_kafka_ConsumerGroupListing_t **groups =
-                rd_kafka_ListConsumerGroups_result_valid(result, &count);
-        const rd_kafka_error_t **errors = rd_kafka_ListConsumerGroups_result_errors(result, &bad);
+        const rd_kafka_error_t **errors;
+        const rd_kafka_ConsumerGroupListing_t **groups = listed(event, &count, &errors, &bad);
         if (!count && bad && failed(ask, errors[0]))
                 return;
         cr_write_tuple(&ask->out, 2);
@@ -158,12 +164,9 @@ static void take_group(cr_inspect_t *ask, rd_kafka_event_t *event) {
 
 /* Fails unless the group is listed. */
 static void take_listed(cr_inspect_t *ask, rd_kafka_event_t *event) {
-        const rd_kafka_ListConsumerGroups_result_t *result =
-                rd_kafka_event_ListConsumerGroups_result(event);
         size_t count, bad;
-        const rd_kafka_ConsumerGroupListing_t **groups =
-                rd_kafka_ListConsumerGroups_result_valid(result, &count);
-        const rd_kafka_error_t **errors = rd_kafka_ListConsumerGroups_result_errors(result, &bad);
+        const rd_kafka_error_t **errors;
+        const rd_kafka_ConsumerGroupListing_t **groups = listed(event, &count, &errors, &bad);
         for (size_t i = 0; i < count; i++) {
                 if (!strcmp(rd_kafka_ConsumerGroupListing_group_id(groups[i]), ask->name))
                         return;

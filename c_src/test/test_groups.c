@@ -7,35 +7,8 @@
 
 #include <cmocka.h>
 
+#include "support/asker.h"
 #include "support/member.h"
-
-static test_host_t *reader(const char *bootstrap) {
-        const char *const properties[] = {"bootstrap.servers",
-                                          bootstrap,
-                                          "log.queue",
-                                          "true",
-                                          "enable.partition.eof",
-                                          "true",
-                                          "enable.auto.offset.store",
-                                          "false",
-                                          NULL};
-        test_host_t *host = test_host_new();
-        assert_string_equal(test_open(host, "reader", properties), "ok");
-        return host;
-}
-
-static const char *ask(test_host_t *host, unsigned command, const char *name, int64_t millis) {
-        cr_writer_t out = cr_writer();
-        const char *answer;
-        cr_write_tuple(&out, 4);
-        cr_write_text(&out, "asked");
-        cr_write_text(&out, name);
-        cr_write_integer(&out, 0);
-        cr_write_integer(&out, millis);
-        answer = test_command(host, command, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
-        return answer;
-}
 
 /* The answer's terms, behind {ok, _; failed when it is an error. */
 static cr_reader_t answered(packet_t *packet) {
