@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build cli demo check-connection test test-fast bench docs fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast bench soak docs fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ test-fast: ## those that need no JVM
 bench: ## crema and raw C on a real broker, into bench/results
 	@scripts/setup test
 	@bench/run
+
+soak: ## an hour of all kinds of work, and whether anything grows; SECONDS= WARM= LEAK=
+	@scripts/setup test
+	@SECONDS=$(or $(SECONDS),0) bench/soak/run
 
 docs: ## the API as pages in _build/api, and for h/1 to h/3 of `rebar3 shell`
 	@rebar3 compile >/dev/null
