@@ -330,6 +330,49 @@ static void unheard_messages_share_a_call(void **state) {
         test_host_free(host);
 }
 
+static void put_to_partition(bytes_t *command, uint32_t partition, bool topic) {
+        put_uint(command, CR_MESSAGE_VALUE | (topic ? CR_MESSAGE_TOPIC : 0), 1);
+        if (topic) {
+                put_uint(command, 1, 2);
+                put_text(command, "t");
+        }
+        put_uint(command, partition, 4);
+        put_uint(command, 1, 4);
+        put_text(command, "v");
+}
+
+/* Proves that of a call for several partitions each message is reported with its own,
+ * and that librdkafka has none left of those whose partition there is not. */
+static void partitions_that_are_none_leave_nothing(void **state) {
+        static const uint32_t partitions[] = {9, 0, 9, 1, 0, 9};
+        const size_t count = sizeof(partitions) / sizeof(partitions[0]);
+        test_host_t *host = plain_producer(bootstrap);
+        bytes_t command = {.size = 0};
+        packet_t *packet;
+        (void)state;
+        assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "known", 1), "");
+        packet_free(test_host_reply(host, "known"));
+        put_produce(&command, CR_MODE_WAIT, CR_POLICY_REFUSE, 2, "some", 0);
+        command.size -= 4;
+        put_uint(&command, count, 4);
+        for (size_t i = 0; i < count; i++)
+                put_to_partition(&command, partitions[i], i == 0);
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
+        packet = test_host_reply(host, "some");
+        assert_non_null(packet);
+        assert_int_equal(packet->size, count * CR_REPORT_SIZE);
+        for (size_t i = 0; i < count; i++) {
+                cr_bytes_t report = cr_bytes(packet->bytes + i * CR_REPORT_SIZE, CR_REPORT_SIZE);
+                assert_int_equal((int16_t)cr_take_u16(&report),
+                                 partitions[i] == 9 ? RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION : 0);
+                (void)cr_take_u8(&report);
+                assert_int_equal(cr_take_u32(&report), partitions[i]);
+        }
+        packet_free(packet);
+        assert_int_equal(rd_kafka_outq_len(host->client->rk), 0);
+        test_host_free(host);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_gets_all_reports),
                                            cmocka_unit_test(lying_size_is_refused),
@@ -342,6 +385,7 @@ int main(void) {
                                            cmocka_unit_test(hashed_keys_choose),
                                            cmocka_unit_test(skipped_messages_are_reported),
                                            cmocka_unit_test(death_forgets),
+                                           cmocka_unit_test(partitions_that_are_none_leave_nothing),
                                            cmocka_unit_test(only_a_short_linger_is_nudged),
                                            cmocka_unit_test(unheard_messages_share_a_call)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
