@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build cli demo check-connection test test-fast bench soak docs fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast fuzz bench soak docs fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,10 @@ test-fast: ## those that need no JVM
 	@scripts/setup fast
 	@scripts/test fast
 
+fuzz: ## the fuzzers, 10 minutes each; TARGET=name for one, SECONDS=n
+	@scripts/setup fuzz
+	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)
+
 bench: ## crema and raw C on a real broker, into bench/results
 	@scripts/setup test
 	@bench/run
@@ -68,11 +72,15 @@ clean: ## remove what was built; the cache of what was fetched stays
 
 # One layer each, for those who work on it.
 LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer asan
-.PHONY: $(LAYERS:%=test-%) test-kafka test-kafka-bundled test-rows test-security dialyzer xref
+.PHONY: $(LAYERS:%=test-%) test-fuzz test-kafka test-kafka-bundled test-rows test-security dialyzer xref
 
 $(LAYERS:%=test-%): test-%:
 	@scripts/setup fast
 	@scripts/test $*
+
+test-fuzz: ## the fuzzers, 30 seconds
+	@scripts/setup fuzz
+	@scripts/test fuzz
 
 test-kafka: ## what needs brokers, on both versions of Kafka
 	@scripts/setup test

@@ -11,6 +11,9 @@ layer_c() { native_tests test; }
 
 layer_tsan() { native_tests tsan; }
 
+# Beside each other and beside other layers, which go first.
+layer_fuzz() { nice scripts/fuzz together 30; }
+
 native_tests() { # GOAL
     local log
     log=$(make --no-print-directory -C c_src "$1" | tee /dev/stderr)

@@ -131,6 +131,10 @@ static const cr_host_ops_t ops = {.buf_new = buf_new,
                                   .watch = host_watch,
                                   .gone = host_gone};
 
+const cr_host_ops_t *test_host_ops(void) {
+        return &ops;
+}
+
 test_host_t *test_host_new(void) {
         test_host_t *host = calloc(1, sizeof(*host));
         pthread_mutex_init(&host->lock, NULL);

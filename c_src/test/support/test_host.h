@@ -31,6 +31,8 @@ typedef struct test_host {
         cr_client_t *client; /* NULL once closed */
 } test_host_t;
 
+/* What the core is given of it. */
+const cr_host_ops_t *test_host_ops(void);
 test_host_t *test_host_new(void);
 /* Hands the client to its reaper, as the end of a port does. */
 void test_host_close(test_host_t *host);
