@@ -3,6 +3,7 @@
 -module(crema_error_table_tests).
 
 -include_lib("eunit/include/eunit.hrl").
+-include("../src/port/crema_commands.hrl").
 
 -import(crema_ct_documents, [matches/2, path/1, read/1]).
 
@@ -33,7 +34,7 @@ nothing_else_test() ->
     {ok, _} = application:ensure_all_started(crema),
     Kafka = lists:usort([code(Number) || Number <- lists:seq(-200, 200)]) ++ of_newer_librdkafka(),
     Texts = erlang_sources(),
-    Driver = by_the_driver(),
+    Driver = [atom_to_binary(code(?REPORT_UNCONFIRMED)) | by_the_driver()],
     Others = [
         Code
      || Code <- maps:keys(crema_error_table:rows()) -- Kafka,

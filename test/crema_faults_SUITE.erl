@@ -8,7 +8,7 @@
 -export([init_per_testcase/2, end_per_testcase/2]).
 -export([
     errors_that_pass/1, errors_that_stay/1, no_answer_in_time/1, late_answers/1, fatal_answers/1,
-    known_duplicates/1, other_requests_fail/1, no_such_error/1,
+    known_duplicates/1, unproven/1, other_requests_fail/1, no_such_error/1,
     flush_in_an_outage/1, purge_in_an_outage/1
 ]).
 
@@ -17,7 +17,7 @@ suite() -> [{timetrap, {seconds, 120}}].
 all() ->
     [
         errors_that_pass, errors_that_stay, no_answer_in_time, late_answers, fatal_answers,
-        known_duplicates, other_requests_fail, no_such_error,
+        known_duplicates, unproven, other_requests_fail, no_such_error,
         flush_in_an_outage, purge_in_an_outage
     ].
 
@@ -129,6 +129,34 @@ known_duplicates(Config) ->
     Results = lists:append(each_way(P, Topic, 100)),
     ?assertEqual(#{ok => 300}, crema_ct:results(Results)),
     ?assert(lists:any(fun({ok, #{offset := Offset}}) -> Offset < 0 end, Results)).
+
+unproven(Config) ->
+    %% A message that failed for now while a later one of its partition was taken is
+    %% told as delivered only if the broker has confirmed one there before: else it
+    %% knows no sequence of the producer's, and the message may never have come.
+    Topic = crema_ct:topic(Config, 1),
+    P = one_by_one(Config),
+    Two = fun() ->
+        %% Late, so that the second is on its way by then.
+        ok = fail(Config, produce, [{not_leader_for_partition, 200}]),
+        {ok, Results} = crema:produce_many(P, two(Topic)),
+        Results
+    end,
+    ?assertMatch(
+        [
+            {error, {unconfirmed, #{status := possibly_persisted, topic := Topic, partition := 0}}},
+            {ok, #{offset := 0}}
+        ],
+        Two()
+    ),
+    ?assertMatch([{ok, #{offset := None}}, {ok, #{offset := 1}}] when None < 0, Two()),
+    all_told(P).
+
+%% Sends each message in a request of its own, several at a time.
+one_by_one(Config) ->
+    crema_ct:producer(Config, #{kafka => #{'batch.num.messages' => 1}}).
+
+two(Topic) -> [#{topic => Topic, value => Value} || Value <- [<<"1">>, <<"2">>]].
 
 other_requests_fail(Config) ->
     %% What a producer asks for before it sends fails and is asked for again.

@@ -223,6 +223,7 @@
         ROW(TRANSACT_FIRST_REPORT, 4)                                                              \
         ROW(REPORT_SIZE, 23)                                                                       \
         ROW(REPORT_SKIPPED, 32767)                                                                 \
+        ROW(REPORT_UNCONFIRMED, 32766)                                                             \
         ROW(STATUS_NOT_PERSISTED, 0)                                                               \
         ROW(STATUS_POSSIBLY_PERSISTED, 1)                                                          \
         ROW(STATUS_PERSISTED, 2)                                                                   \

@@ -9,6 +9,7 @@ cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         if (!delivery)
                 return NULL;
         delivery->options = *options;
+        delivery->confirmed = cr_confirmed(rk);
         if (options->tally && !(delivery->tally = cr_tally_new(options))) {
                 cr_free(delivery);
                 return NULL;
@@ -62,6 +63,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
                 caller_free(caller);
         cr_map_clear(&delivery->callers);
         cr_free(delivery->reporter.grouped);
+        cr_confirmed_clear(&delivery->confirmed);
         cr_topics_destroy(delivery);
         cr_tally_destroy(delivery->tally);
         cr_variants_destroy(delivery);
@@ -285,13 +287,11 @@ static void report_unsent(cr_client_t *client, void *opaque, rd_kafka_resp_err_t
 
 void cr_delivery_refuse(cr_client_t *client, rd_kafka_topic_t *rkt, void *opaque,
                         rd_kafka_resp_err_t error, int32_t partition) {
-        const rd_kafka_message_t report = {.err = error,
-                                           .rkt = rkt,
-                                           .partition = partition,
-                                           .offset = RD_KAFKA_OFFSET_INVALID};
+        const rd_kafka_message_t report = {
+                .rkt = rkt, .partition = partition, .offset = RD_KAFKA_OFFSET_INVALID};
         cr_transaction_refused(client);
         if (client->delivery->tally)
-                cr_tally_add(client->delivery->tally, &report, CR_STATUS_NOT_PERSISTED);
+                cr_tally_add(client->delivery->tally, &report, error, CR_STATUS_NOT_PERSISTED);
         report_unsent(client, opaque, error, partition);
 }
 
@@ -299,7 +299,9 @@ void cr_delivery_skip(cr_client_t *client, void *opaque) {
         report_unsent(client, opaque, (rd_kafka_resp_err_t)CR_REPORT_SKIPPED, -1);
 }
 
-static uint8_t status_of(const rd_kafka_message_t *message) {
+static uint8_t status_of(const rd_kafka_message_t *message, rd_kafka_resp_err_t error) {
+        if ((int)error == CR_REPORT_UNCONFIRMED)
+                return CR_STATUS_POSSIBLY_PERSISTED;
         switch (rd_kafka_message_status(message)) {
         case RD_KAFKA_MSG_STATUS_PERSISTED:
                 return CR_STATUS_PERSISTED;
@@ -311,16 +313,24 @@ static uint8_t status_of(const rd_kafka_message_t *message) {
         return CR_STATUS_NOT_PERSISTED;
 }
 
+/* The error of a report, or that what it says is not proven. */
+static rd_kafka_resp_err_t error_of(cr_delivery_t *delivery, const rd_kafka_message_t *message) {
+        if (message->err || cr_confirmed_by(&delivery->confirmed, message))
+                return message->err;
+        return (rd_kafka_resp_err_t)CR_REPORT_UNCONFIRMED;
+}
+
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) {
         cr_call_t *unheard = unheard_call(message->_private);
-        client->delivery->delivered += !message->err;
+        rd_kafka_resp_err_t error = error_of(client->delivery, message);
+        client->delivery->delivered += !error;
         client->delivery->answered++;
         if (client->delivery->tally)
-                cr_tally_add(client->delivery->tally, message, status_of(message));
+                cr_tally_add(client->delivery->tally, message, error, status_of(message, error));
         if (unheard)
                 report_unheard(client, unheard);
         else
-                report_entry(client, message->_private, message->err, status_of(message),
+                report_entry(client, message->_private, error, status_of(message, error),
                              message->partition, message->offset,
                              rd_kafka_message_timestamp(message, NULL));
 }

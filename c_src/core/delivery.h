@@ -25,6 +25,7 @@
 #include <sys/queue.h>
 
 #include "client.h"
+#include "confirmed.h"
 #include "map.h"
 #include "options.h"
 
@@ -108,6 +109,7 @@ typedef struct cr_delivery {
         size_t reporter_done;    /* bytes of what is grouped: done with */
         size_t reporter_sent;    /* the same: sent, or done with */
         cr_caller_t *dirty;
+        cr_confirmed_t confirmed;
         struct cr_tally *tally;    /* NULL: the owner did not ask for it */
         cr_map_t topics;           /* by hash of the name */
         cr_variant_t *variants;    /* newest first */

@@ -95,7 +95,13 @@ void cr_do_ERROR_NAME(cr_client_t *client, const cr_input_t *in, cr_reply_t *rep
         cr_write_tuple(&out, 2);
         cr_write_atom(&out, "ok");
         cr_write_tuple(&out, 2);
-        cr_write_text(&out, rd_kafka_err2name((rd_kafka_resp_err_t)code));
-        cr_write_text(&out, rd_kafka_err2str((rd_kafka_resp_err_t)code));
+        if (code == CR_REPORT_UNCONFIRMED) {
+                cr_write_text(&out, "UNCONFIRMED");
+                cr_write_text(&out, "nothing proves that the message is in the log: a try of it "
+                                    "failed, and the broker took a later one of its partition");
+        } else {
+                cr_write_text(&out, rd_kafka_err2name((rd_kafka_resp_err_t)code));
+                cr_write_text(&out, rd_kafka_err2str((rd_kafka_resp_err_t)code));
+        }
         cr_answer(client, reply, &out);
 }

@@ -48,14 +48,15 @@ static bool make_room(cr_tally_t *tally, size_t size) {
         return true;
 }
 
-static bool list(cr_tally_t *tally, const rd_kafka_message_t *report, uint8_t status) {
+static bool list(cr_tally_t *tally, const rd_kafka_message_t *report, rd_kafka_resp_err_t error,
+                 uint8_t status) {
         const char *topic = report->rkt == tally->topic ? "" : rd_kafka_topic_name(report->rkt);
         size_t size = strlen(topic);
         unsigned char *to;
         if (tally->listed >= tally->most || !make_room(tally, 17 + size))
                 return false;
         to = tally->list + tally->size;
-        cr_put_uint(&to, (uint16_t)report->err, 2);
+        cr_put_uint(&to, (uint16_t)error, 2);
         cr_put_uint(&to, status, 1);
         cr_put_uint(&to, (uint32_t)report->partition, 4);
         cr_put_uint(&to, (uint64_t)report->offset, 8);
@@ -67,12 +68,13 @@ static bool list(cr_tally_t *tally, const rd_kafka_message_t *report, uint8_t st
         return true;
 }
 
-void cr_tally_add(cr_tally_t *tally, const rd_kafka_message_t *report, uint8_t status) {
-        if (report->err)
-                count_failure(tally, (int16_t)report->err);
+void cr_tally_add(cr_tally_t *tally, const rd_kafka_message_t *report, rd_kafka_resp_err_t error,
+                  uint8_t status) {
+        if (error)
+                count_failure(tally, (int16_t)error);
         else
                 tally->acknowledged++;
-        if (!list(tally, report, status))
+        if (!list(tally, report, error, status))
                 tally->unlisted++;
 }
 

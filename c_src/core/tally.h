@@ -39,8 +39,9 @@ typedef struct cr_tally {
 /* NULL when there is no memory. */
 cr_tally_t *cr_tally_new(const cr_options_t *options);
 void cr_tally_destroy(cr_tally_t *tally);
-/* Adds the report of a message. */
-void cr_tally_add(cr_tally_t *tally, const rd_kafka_message_t *report, uint8_t status);
+/* Adds the report of a message, as it is told. */
+void cr_tally_add(cr_tally_t *tally, const rd_kafka_message_t *report, rd_kafka_resp_err_t error,
+                  uint8_t status);
 /* Sends what there is, if the owner is ready for it: at the end of a drain. */
 void cr_tally_send(cr_client_t *client);
 /* Sends it whether the owner is ready or not: it says so, or the client ends. */

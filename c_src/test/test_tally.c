@@ -138,7 +138,8 @@ static void many_errors(void **state) {
         (void)state;
         for (int16_t i = 1; i <= 2 * CR_TALLY_ERRORS; i++) {
                 const rd_kafka_message_t report = {.err = i};
-                cr_tally_add(host->client->delivery->tally, &report, CR_STATUS_NOT_PERSISTED);
+                cr_tally_add(host->client->delivery->tally, &report, report.err,
+                             CR_STATUS_NOT_PERSISTED);
         }
         cr_tally_more(host->client);
         event = next(host);
@@ -152,7 +153,7 @@ static void memory_runs_out(void **state) {
         test_host_t *host = producer("127.0.0.1:1", 0);
         const rd_kafka_message_t report = {.err = RD_KAFKA_RESP_ERR__MSG_TIMED_OUT};
         (void)state;
-        cr_tally_add(host->client->delivery->tally, &report, CR_STATUS_NOT_PERSISTED);
+        cr_tally_add(host->client->delivery->tally, &report, report.err, CR_STATUS_NOT_PERSISTED);
         test_blocks_run_out(true);
         cr_client_drain(host->client);
         test_blocks_run_out(false);

@@ -28,6 +28,12 @@ rows() ->
             {no,
                 <<"A middleware refused a message, raised, or returned something else.">>,
                 <<"Nothing of the call was sent: the details have the reason.">>},
+        unconfirmed =>
+            {no,
+                <<"A first try of the message failed, the broker took a later one of its "
+                    "partition, and it had confirmed none of this producer's there before.">>,
+                <<"The message is hardly in the log: produce it again, if it may come behind "
+                    "later ones and, at worst, twice.">>},
         queue_full =>
             {yes,
                 <<"The producer's queue had no place within full_timeout, or at once with "
