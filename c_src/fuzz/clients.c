@@ -33,14 +33,18 @@ static void fill_topic(void) {
         test_host_free(producer);
 }
 
+static int threads; /* that are not of clients: libFuzzer has some */
+
 static void stop(void) {
         test_host_free(cluster);
+        test_await_threads(threads);
 }
 
 /* As start_cluster() of the tests has it, with another topic. */
 static void need_cluster(void) {
         if (cluster)
                 return;
+        threads = test_threads();
         (void)start_cluster(NULL);
         FUZZ_CHECK(!atexit(stop));
         make_topic();
@@ -72,7 +76,7 @@ test_host_t *fuzz_client(fuzz_kind_t kind) {
         host = test_host_new();
         if (kind != FUZZ_CLUSTER) {
                 *more++ = "bootstrap.servers";
-                *more++ = bootstrap;
+                *more++ = kind == FUZZ_CONSUMER ? "127.0.0.1:1" : bootstrap;
         }
         if (kind == FUZZ_TRANSACTIONAL) {
                 *more++ = "transactional.id";

@@ -12,7 +12,7 @@ typedef enum fuzz_kind {
         FUZZ_NEW,
         FUZZ_PRODUCER,
         FUZZ_TRANSACTIONAL,
-        FUZZ_CONSUMER, /* of a group, but it has not subscribed */
+        FUZZ_CONSUMER, /* without a broker: joins and leaves at random would block closes */
         FUZZ_READER,   /* of both partitions */
         FUZZ_CLUSTER,  /* another one */
         FUZZ_KINDS

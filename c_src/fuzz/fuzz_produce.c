@@ -20,6 +20,7 @@
 
 static test_host_t *host;
 static int runs;
+static int threads; /* before there was a producer */
 static uint8_t touched;
 
 static void open_producer(void) {
@@ -55,10 +56,19 @@ static void close_producer(void) {
         host = NULL;
 }
 
+static void end(void) {
+        close_producer();
+        test_await_threads(threads);
+}
+
+static void begin(void) {
+        threads = test_threads();
+        FUZZ_CHECK(!atexit(end));
+}
+
 static test_host_t *producer(void) {
-        static bool registered;
-        if (!registered)
-                registered = !atexit(close_producer);
+        if (!runs)
+                begin();
         if (runs++ % FRESH == 0)
                 close_producer();
         if (!host)

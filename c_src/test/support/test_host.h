@@ -39,6 +39,12 @@ void test_host_close(test_host_t *host);
 /* Waits for the reaper and frees the host with what packets are left. */
 void test_host_free(test_host_t *host);
 
+/* The threads of this process. */
+int test_threads(void);
+/* Waits until there are no more. A reaper's thread is detached and may end after all
+ * that it did: what OpenSSL keeps for a thread goes then, and would look leaked if the
+ * program ended first. */
+void test_await_threads(int most);
 /* Blocks that live: 0 when nothing has leaked. */
 long test_blocks_alive(void);
 /* From now on there is no memory for a block, or again some. */
