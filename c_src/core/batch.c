@@ -2,11 +2,15 @@
 
 #include "bytes.h"
 #include "commands.h"
+#include "record.h"
 
 /* Flags, offset, timestamp, sizes of key and value. */
 #define FIXED_SIZE (1 + 8 + 8 + 4 + 4)
+
 static rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message) {
         rd_kafka_headers_t *headers = NULL;
+        if (cr_record_is_bare(message->payload, message->len))
+                return NULL;
         if (rd_kafka_message_headers(message, &headers))
                 return NULL;
         return headers;
@@ -71,8 +75,7 @@ static void put_message(unsigned char **to, const rd_kafka_message_t *message,
                 put_headers(to, headers);
 }
 
-/* Asking for headers costs librdkafka an allocation even where there are none,
- * so it is done once a message. */
+/* Headers are asked for once: see record.h for what that costs. */
 cr_buf_t *cr_batch_pack(const cr_host_ops_t *ops, rd_kafka_message_t *const *messages,
                         uint32_t count, size_t max_bytes, uint32_t *ends, uint32_t *packed) {
         const rd_kafka_headers_t *headers[CR_BATCH_MOST];

@@ -42,13 +42,14 @@ static fake_t fakes[100];
 
 static rd_kafka_message_t **messages(int64_t first, uint32_t count) {
         static rd_kafka_message_t *list[100];
-        static char value[10] = "0123456789";
+        static char record[] = "\x14"
+                               "0123456789"; /* as it is received: core/record.h */
         for (uint32_t i = 0; i < count; i++) {
                 memset(&fakes[i], 0, sizeof(fakes[i]));
                 list[i] = &fakes[i].message;
                 list[i]->offset = first + i;
-                list[i]->payload = value;
-                list[i]->len = sizeof(value);
+                list[i]->payload = record + 1;
+                list[i]->len = 10;
         }
         return list;
 }

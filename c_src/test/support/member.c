@@ -37,7 +37,8 @@ int set_up_member(void **state) {
 
 int tear_down_member(void **state) {
         member_t *member = *state;
-        test_host_free(member->host);
+        if (member->host)
+                test_host_free(member->host);
         rd_kafka_mock_cluster_destroy(member->mock);
         rd_kafka_destroy(member->rk);
         free(member);
