@@ -23,6 +23,8 @@ typedef struct cr_waiter {
 static void waiter_free(cr_client_t *client, cr_waiter_t *waiter) {
         TAILQ_REMOVE(&client->delivery->waiters, waiter, link);
         client->delivery->waiting--;
+        if (waiter->reports)
+                client->delivery->reporter.promised -= waiter->messages;
         for (size_t i = 0; i < waiter->behind_count; i++) {
                 if (waiter->behind[i].buf)
                         client->ops->buf_release(waiter->behind[i].buf);
@@ -59,7 +61,13 @@ static bool wait_for_place(cr_client_t *client, const cr_input_t *in, const cr_p
                 return false;
         waiter->caller = in->caller;
         waiter->silent = produce->mode == CR_MODE_WAIT;
-        waiter->reports = produce->to == CR_TO_REPORTER ? produce->call : 0;
+        if (produce->to == CR_TO_REPORTER) {
+                if (!cr_delivery_promise(&delivery->reporter, produce->count)) {
+                        cr_free(waiter);
+                        return false;
+                }
+                waiter->reports = produce->call;
+        }
         waiter->messages = produce->count;
         waiter->cost = produce->cost;
         waiter->size = in->size;
@@ -107,7 +115,7 @@ void cr_admission_serve(cr_client_t *client) {
 }
 
 /* The caller is dead, but whoever else waits for reports gets them. */
-static void report_dropped(cr_delivery_t *delivery, const cr_waiter_t *waiter) {
+static void report_dropped(cr_delivery_t *delivery, cr_waiter_t *waiter) {
         const cr_entry_t entry = {.error = RD_KAFKA_RESP_ERR__PURGE_QUEUE,
                                   .status = CR_STATUS_NOT_SENT,
                                   .partition = RD_KAFKA_PARTITION_UA,
@@ -115,6 +123,7 @@ static void report_dropped(cr_delivery_t *delivery, const cr_waiter_t *waiter) {
                                   .timestamp = -1};
         for (uint64_t i = 0; waiter->reports && i < waiter->messages; i++)
                 cr_delivery_group(delivery, &delivery->reporter, waiter->reports + i, &entry);
+        waiter->reports = 0; /* the promise is kept */
 }
 
 void cr_admission_drop(cr_client_t *client, cr_recipient_t gone) {
@@ -206,6 +215,8 @@ void cr_do_PRODUCE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
                 cr_answer_error(client, reply, &error);
         } else if (outcome == WAITING) {
                 cr_answer_wait(client, reply);
+                if (reply->failed)
+                        waiter_free(client, TAILQ_LAST(&client->delivery->waiters, cr_waiters));
         }
 }
 
@@ -219,18 +230,18 @@ void cr_client_produce(cr_client_t *client, const cr_input_t *in) {
         cr_produce_t produce = {0};
         cr_error_t error = {0};
         outcome_t outcome = REFUSED;
-        cr_tag_t tag;
+        cr_writer_t out = {.failed = false};
         if (!client->delivery)
                 return; /* no such command comes from crema_port */
         if (cr_produce_decode(client, in, &produce, &error))
                 outcome = client->state == CR_OPEN ? admit_or_wait(client, in, &produce, &error)
                                                    : refuse_retired(client, &produce, &error);
-        if (!cr_tag_set(&tag, in->caller, produce.tag, produce.tag_size))
+        if (outcome == WAITING || (outcome == ACCEPTED && produce.mode == CR_MODE_WAIT))
                 return;
+        out = cr_writer();
         if (outcome == REFUSED)
-                cr_reply_error(client, &tag, &error);
-        else if (outcome == ACCEPTED && produce.mode != CR_MODE_WAIT)
-                cr_reply_ok(client, &tag);
+                cr_write_error(&out, &error);
         else
-                cr_tag_clear(&tag);
+                cr_write_atom(&out, "ok");
+        cr_reply_to(client, in->caller, produce.tag, produce.tag_size, &out);
 }

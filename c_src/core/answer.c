@@ -39,6 +39,13 @@ void cr_answer_own(cr_client_t *client, cr_reply_t *reply, const char *name, con
         cr_answer_error(client, reply, &error);
 }
 
+void cr_write_no_memory(cr_writer_t *out, bool fatal) {
+        cr_error_t error;
+        cr_error_own(&error, "no_memory", "the driver could not allocate memory");
+        error.fatal = fatal;
+        cr_write_error(out, &error);
+}
+
 void cr_answer_wait(cr_client_t *client, cr_reply_t *reply) {
         cr_writer_t out = cr_writer();
         cr_write_atom(&out, "wait");
@@ -51,21 +58,34 @@ void cr_answer_malformed(cr_client_t *client, cr_reply_t *reply) {
 }
 
 void cr_answer_no_memory(cr_client_t *client, cr_reply_t *reply) {
-        cr_answer_own(client, reply, "no_memory", "the driver could not allocate memory");
+        cr_writer_t out = cr_writer();
+        cr_write_no_memory(&out, false);
+        cr_answer(client, reply, &out);
+}
+
+static void send_reply(cr_client_t *client, cr_recipient_t to, const void *tag, size_t tag_size,
+                       cr_buf_t *buf, size_t size) {
+        cr_packet_t packet = {.kind = CR_PACKET_REPLY,
+                              .tag = tag,
+                              .tag_size = tag_size,
+                              .bytes = buf,
+                              .size = size};
+        if (to)
+                client->ops->send(client->host, to, &packet);
+        if (buf)
+                client->ops->buf_release(buf);
 }
 
 void cr_reply_buf(cr_client_t *client, cr_tag_t *tag, cr_buf_t *buf, size_t size) {
-        if (tag->to && buf) {
-                cr_packet_t packet = {.kind = CR_PACKET_REPLY,
-                                      .tag = tag->bytes,
-                                      .tag_size = tag->size,
-                                      .bytes = buf,
-                                      .size = size};
-                client->ops->send(client->host, tag->to, &packet);
-        }
-        if (buf)
-                client->ops->buf_release(buf);
+        send_reply(client, tag->to, tag->bytes, tag->size, buf, size);
         cr_tag_clear(tag);
+}
+
+void cr_reply_to(cr_client_t *client, cr_recipient_t to, const void *tag, size_t size,
+                 cr_writer_t *out) {
+        size_t written;
+        cr_buf_t *buf = cr_writer_finish(out, client->ops, &written);
+        send_reply(client, size ? to : 0, tag, size, buf, written);
 }
 
 void cr_reply_writer(cr_client_t *client, cr_tag_t *tag, cr_writer_t *out) {
@@ -86,14 +106,21 @@ void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error)
         cr_reply_writer(client, tag, &out);
 }
 
-bool cr_send_event(cr_client_t *client, cr_writer_t *out) {
+static bool send_event(cr_client_t *client, cr_writer_t *out, bool in_any_case) {
         size_t size;
         cr_buf_t *buf = cr_writer_finish(out, client->ops, &size);
         cr_packet_t packet = {.kind = CR_PACKET_EVENT, .bytes = buf, .size = size};
-        if (!buf)
-                return false;
-        if (client->owner)
+        if (client->owner && (buf || in_any_case))
                 client->ops->send(client->host, client->owner, &packet);
-        client->ops->buf_release(buf);
-        return true;
+        if (buf)
+                client->ops->buf_release(buf);
+        return buf != NULL;
+}
+
+bool cr_send_event(cr_client_t *client, cr_writer_t *out) {
+        return send_event(client, out, false);
+}
+
+void cr_tell_owner(cr_client_t *client, cr_writer_t *out) {
+        (void)send_event(client, out, true);
 }

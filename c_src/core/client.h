@@ -110,7 +110,7 @@ typedef struct cr_input {
 typedef struct cr_reply {
         cr_buf_t *buf; /* owned by the reader */
         size_t size;
-        bool failed; /* there was no memory to answer with */
+        bool failed; /* there was no memory to answer with, which the host says */
 } cr_reply_t;
 
 /* ---- for the host -------------------------------------------------- */
@@ -122,6 +122,12 @@ void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *
                        cr_reply_t *reply);
 /* A PRODUCE with values behind it: answered by a packet only, to its tag. */
 void cr_client_produce(cr_client_t *client, const cr_input_t *in);
+/* That tag in the first bytes of such a command, for a host that has no memory for all
+ * of them; NULL when it is not whole there. @locality any */
+const unsigned char *cr_produce_tag(const void *bytes, size_t *size);
+#define CR_PRODUCE_HEAD 512
+/* {error, {no_memory, _}}, which the host says where a packet or an answer has no bytes. */
+void cr_write_no_memory(cr_writer_t *out, bool fatal);
 /* Serves a bounded amount of what has come; rouses again when more is left. */
 void cr_client_drain(cr_client_t *client);
 /* A slow sweep, to be called every CR_SWEEP_MS while it returns true. A member
@@ -184,8 +190,15 @@ void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error)
 void cr_reply_writer(cr_client_t *client, cr_tag_t *tag, cr_writer_t *out);
 void cr_reply_buf(cr_client_t *client, cr_tag_t *tag, cr_buf_t *buf, size_t size);
 
+/* The same at once, to a tag that is borrowed. The writer is consumed. */
+void cr_reply_to(cr_client_t *client, cr_recipient_t to, const void *tag, size_t size,
+                 cr_writer_t *out);
+
 /* Sends an event to the owner; false when there was no memory for it. The writer is
  * consumed. */
 bool cr_send_event(cr_client_t *client, cr_writer_t *out);
+/* The same of what the owner goes by: where there is no memory it hears that, as a
+ * fatal error. */
+void cr_tell_owner(cr_client_t *client, cr_writer_t *out);
 
 #endif

@@ -150,7 +150,7 @@ static void call_free(cr_call_t *call) {
         cr_free(call);
 }
 
-static void put_report(unsigned char **to, const cr_entry_t *entry) {
+void cr_report_put(unsigned char **to, const cr_entry_t *entry) {
         cr_put_uint(to, (uint16_t)entry->error, 2);
         cr_put_uint(to, entry->status, 1);
         cr_put_uint(to, (uint32_t)entry->partition, 4);
@@ -167,7 +167,7 @@ static cr_buf_t *reports_of(cr_client_t *client, const cr_call_t *call, size_t *
                 return NULL;
         to = client->ops->buf_bytes(buf);
         for (uint32_t i = 0; i < call->count; i++)
-                put_report(&to, &call->entries[i]);
+                cr_report_put(&to, &call->entries[i]);
         return buf;
 }
 
@@ -187,9 +187,16 @@ static void keep(cr_delivery_t *delivery, cr_call_t *call) {
                 forget_oldest(delivery);
 }
 
+/* Times that the reaper tries again what found no memory, a slice apart. */
+#define LAST_TRIES 50
+
 static void leave(cr_client_t *client, const cr_call_t *call) {
         cr_packet_t packet = {.kind = CR_PACKET_LEFT, .slot = call->id};
-        packet.bytes = reports_of(client, call, &packet.size);
+        for (int i = 0; !packet.bytes && i < LAST_TRIES; i++) {
+                if (i)
+                        cr_lane_pause(client);
+                packet.bytes = reports_of(client, call, &packet.size);
+        }
         if (!packet.bytes)
                 return;
         client->ops->send(client->host, call->caller->recipient, &packet);
@@ -204,44 +211,41 @@ void cr_delivery_leave_kept(cr_client_t *client) {
         }
 }
 
+/* Whether the reports of a complete call have gone where they belong, or are nobody's:
+ * else it stays where it is until there is memory. */
+static bool complete(cr_client_t *client, cr_call_t *call) {
+        bool waited = call->caller && call->mode == CR_MODE_WAIT;
+        size_t size;
+        cr_buf_t *buf = waited ? reports_of(client, call, &size) : NULL;
+        if (waited && !buf)
+                return false;
+        TAILQ_REMOVE(&client->delivery->pending, call, in_delivery);
+        if (waited)
+                cr_reply_buf(client, &call->tag, buf, size);
+        if (call->caller && call->mode == CR_MODE_KEEP)
+                keep(client->delivery, call);
+        else
+                call_free(call);
+        return true;
+}
+
 void cr_call_release(cr_client_t *client, cr_call_t *call) {
         if (--call->left)
                 return;
-        TAILQ_REMOVE(&client->delivery->pending, call, in_delivery);
         client->delivery->bytes -= call->cost;
-        if (call->caller && call->mode == CR_MODE_KEEP) {
-                keep(client->delivery, call);
-                return;
-        }
-        if (call->caller && call->mode == CR_MODE_WAIT) {
-                size_t size;
-                cr_buf_t *buf = reports_of(client, call, &size);
-                cr_reply_buf(client, &call->tag, buf, size);
-        }
-        call_free(call);
+        client->delivery->owed += !complete(client, call);
 }
 
-void cr_delivery_group(cr_delivery_t *delivery, cr_caller_t *caller, uint64_t tag,
-                       const cr_entry_t *entry) {
-        const size_t size = 8 + CR_REPORT_SIZE;
-        unsigned char *to;
-        if (caller->grouped_room - caller->grouped_size < size) {
-                size_t room = caller->grouped_room ? caller->grouped_room * 2 : 64 * size;
-                unsigned char *grown = cr_realloc(caller->grouped, room);
-                if (!grown)
-                        return; /* without memory a report is lost, not the VM */
-                caller->grouped = grown;
-                caller->grouped_room = room;
+static void complete_owed(cr_client_t *client) {
+        cr_call_t *call, *next;
+        if (!client->delivery->owed)
+                return;
+        for (call = TAILQ_FIRST(&client->delivery->pending); call; call = next) {
+                next = TAILQ_NEXT(call, in_delivery);
+                if (!call->left)
+                        client->delivery->owed -= complete(client, call);
         }
-        to = caller->grouped + caller->grouped_size;
-        cr_put_uint(&to, tag, 8);
-        put_report(&to, entry);
-        caller->grouped_size += size;
-        if (!caller->dirty) {
-                caller->dirty = true;
-                caller->next_dirty = delivery->dirty;
-                delivery->dirty = caller;
-        }
+        cr_delivery_advance(client); /* a flush may have waited for them */
 }
 
 /* Of a message's cost only the call's is known: each takes its share along. */
@@ -335,29 +339,32 @@ void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message) 
                              rd_kafka_message_timestamp(message, NULL));
 }
 
-static void send_grouped(cr_client_t *client, cr_caller_t *caller) {
-        cr_buf_t *buf = client->ops->buf_new(caller->grouped_size);
-        if (buf) {
-                cr_packet_t packet = {.kind = CR_PACKET_REPORTS, .bytes = buf};
-                packet.size = caller->grouped_size;
-                memcpy(client->ops->buf_bytes(buf), caller->grouped, caller->grouped_size);
-                client->ops->send(client->host, caller->recipient, &packet);
-                client->ops->buf_release(buf);
-        }
-        caller->grouped_size = 0;
+/* False when there was no memory for some of it. */
+static bool send_all(cr_client_t *client) {
+        cr_delivery_t *delivery = client->delivery;
+        bool sent;
+        complete_owed(client);
+        cr_grouped_send(client);
+        sent = cr_reporter_send(client);
+        if (delivery->tally && !cr_tally_send(client))
+                sent = false;
+        return sent && !delivery->dirty && !delivery->owed;
 }
 
 void cr_delivery_send_grouped(cr_client_t *client) {
-        cr_caller_t *caller;
-        while ((caller = client->delivery->dirty)) {
-                client->delivery->dirty = caller->next_dirty;
-                caller->dirty = false;
-                if (caller != &client->delivery->reporter)
-                        send_grouped(client, caller);
+        if (!send_all(client))
+                cr_source_mark(&client->news);
+}
+
+void cr_delivery_send_last(cr_client_t *client) {
+        cr_call_t *call;
+        for (int i = 0; i < LAST_TRIES && !send_all(client); i++)
+                cr_lane_pause(client);
+        while ((call = TAILQ_FIRST(&client->delivery->pending))) {
+                TAILQ_REMOVE(&client->delivery->pending, call, in_delivery);
+                cr_reply_buf(client, &call->tag, NULL, 0);
+                call_free(call);
         }
-        cr_reporter_send(client);
-        if (client->delivery->tally)
-                cr_tally_send(client);
 }
 
 void cr_delivery_advance(cr_client_t *client) {
@@ -373,16 +380,20 @@ void cr_delivery_recipient_gone(cr_client_t *client, cr_recipient_t gone) {
         cr_admission_drop(client, gone);
         cr_flush_drop(client, gone);
         cr_reporter_gone(delivery, gone);
-        /* Who was admitted in its place may have been refused at once. From
-         * here on nobody is on the list that this caller might be on. */
+        /* Who was admitted in its place may have been refused at once. */
         cr_delivery_send_grouped(client);
         caller = cr_map_remove(&delivery->callers, gone);
         if (!caller)
                 return;
+        cr_grouped_forget(delivery, caller);
         while ((call = LIST_FIRST(&caller->all))) {
                 if (call->kept) {
                         TAILQ_REMOVE(&delivery->kept, call, in_delivery);
                         delivery->kept_count -= call->count;
+                        call_free(call);
+                } else if (!call->left) {
+                        TAILQ_REMOVE(&delivery->pending, call, in_delivery);
+                        delivery->owed--;
                         call_free(call);
                 } else {
                         LIST_REMOVE(call, in_caller);
@@ -449,6 +460,8 @@ static void cancel_reports(cr_client_t *client, const cr_input_t *in, cr_bytes_t
         } else if (call && call->mode == CR_MODE_WAIT) {
                 cr_tag_clear(&call->tag);
                 call->mode = CR_MODE_KEEP;
+                if (!call->left)
+                        client->delivery->owed -= complete(client, call);
         } else {
                 cr_answer_own(client, reply, "not_waiting", "it has been answered");
         }

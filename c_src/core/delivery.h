@@ -65,6 +65,7 @@ struct cr_caller {
         LIST_HEAD(, cr_call) all;
         unsigned char *grouped; /* reports to send at the end of the drain */
         size_t grouped_size, grouped_room;
+        uint64_t promised; /* reports yet to come, for which there is room */
         bool dirty;
         cr_caller_t *next_dirty;
 };
@@ -104,6 +105,7 @@ typedef struct cr_delivery {
         struct cr_calls pending; /* in the order of acceptance */
         struct cr_calls kept;    /* complete and unclaimed, oldest first */
         uint64_t kept_count;     /* reports in them */
+        unsigned owed;           /* pending calls whose reports found no memory to be sent in */
         cr_map_t callers;        /* by recipient */
         cr_caller_t reporter;    /* recipient 0: there is none */
         size_t reporter_done;    /* bytes of what is grouped: done with */
@@ -150,13 +152,28 @@ void cr_delivery_refuse(cr_client_t *client, rd_kafka_topic_t *rkt, void *opaque
                         rd_kafka_resp_err_t error, int32_t partition);
 /* The message with that opaque is not to be sent, and that is its report. */
 void cr_delivery_skip(cr_client_t *client, void *opaque);
-/* Adds a report to what is sent to that caller at the end of the drain. */
+/* Packs it at *to, and moves that on. */
+void cr_report_put(unsigned char **to, const cr_entry_t *entry);
+/* grouped.c */
+/* Makes room for so many reports more that are to be sent to the caller; false when there
+ * is no memory. */
+bool cr_delivery_promise(cr_caller_t *caller, uint64_t count);
+/* Adds a report to what is sent to that caller at the end of the drain. @precondition it
+ * was promised */
 void cr_delivery_group(cr_delivery_t *delivery, cr_caller_t *caller, uint64_t tag,
                        const cr_entry_t *entry);
+/* Sends to each caller but the reporter what it has; who it could not be sent to stays
+ * dirty. */
+void cr_grouped_send(cr_client_t *client);
+/* The caller is about to be freed. */
+void cr_grouped_forget(cr_delivery_t *delivery, cr_caller_t *caller);
 /* Makes the delivery report of a message that librdkafka reports. */
 void cr_delivery_report(cr_client_t *client, const rd_kafka_message_t *message);
-/* Sends what has been gathered for each caller: at the end of a drain. */
+/* Sends what has been gathered for each caller, at the end of a drain; what finds no
+ * memory is tried again at the next. */
 void cr_delivery_send_grouped(cr_client_t *client);
+/* The same until all of it is sent, or it is hopeless. @locality reaper */
+void cr_delivery_send_last(cr_client_t *client);
 /* Hands the reports that nobody has awaited yet to the host, which keeps them
  * for callers that do so after the end. @locality reaper */
 void cr_delivery_leave_kept(cr_client_t *client);
@@ -186,8 +203,9 @@ void cr_admission_refuse_all(cr_client_t *client);
 /* reporter.c */
 /* Reports that the reporter has not done with. */
 uint64_t cr_reporter_holds(const cr_delivery_t *delivery);
-/* Sends what is not sent yet: for want of memory, that may be from before. */
-void cr_reporter_send(cr_client_t *client);
+/* Sends what is not sent yet, for want of memory, that may be from before; false when
+ * there still is none. */
+bool cr_reporter_send(cr_client_t *client);
 void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone);
 /* Tells it that nothing follows. */
 void cr_reporter_end(cr_client_t *client);

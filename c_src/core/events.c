@@ -38,7 +38,10 @@ static void serve_error(cr_client_t *client, rd_kafka_event_t *event) {
         if (client->group && cr_is_evicted(rd_kafka_event_error(event)))
                 cr_group_evicted(client);
         cr_write_error(&out, &error);
-        cr_send_event(client, &out);
+        if (error.fatal)
+                cr_tell_owner(client, &out);
+        else
+                cr_send_event(client, &out);
 }
 
 /* {broker, Facility, Text, Reason}: why a certificate was refused, or nothing */

@@ -1,9 +1,7 @@
 #include "faults.h"
 
 cr_faults_t cr_faults(void) {
-        cr_faults_t faults = {.count = 0};
-        faults.list.failed = ei_x_new(&faults.list.x) < 0;
-        return faults;
+        return (cr_faults_t){.count = 0};
 }
 
 void cr_faults_add(cr_faults_t *faults, cr_text_t key, const char *text) {
@@ -20,8 +18,7 @@ static cr_writer_t named(cr_faults_t *faults, const char *name) {
         cr_write_list_end(&faults->list);
         cr_write_tuple(&out, 2);
         cr_write_atom(&out, name);
-        if (faults->list.failed || ei_x_append(&out.x, &faults->list.x) < 0)
-                out.failed = true;
+        cr_write_part(&out, &faults->list);
         return out;
 }
 
@@ -44,6 +41,5 @@ void cr_faults_send(cr_client_t *client, cr_faults_t *faults, const char *what) 
 }
 
 void cr_faults_free(cr_faults_t *faults) {
-        if (faults->list.x.buff)
-                ei_x_free(&faults->list.x);
+        cr_writer_discard(&faults->list);
 }

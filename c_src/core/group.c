@@ -61,7 +61,7 @@ void cr_group_tell_revoked(cr_client_t *client) {
         }
         cr_write_list_end(&out);
         cr_write_bool(&out, client->group->lost);
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
 }
 
 void cr_group_revoke(cr_client_t *client) {
@@ -152,7 +152,7 @@ void cr_group_partition_error(cr_client_t *client, const cr_slot_t *slot, rd_kaf
         cr_write_text(&out, slot->topic);
         cr_write_integer(&out, slot->partition);
         cr_write_error(&out, &error);
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
 }
 
 void cr_group_error(cr_client_t *client, rd_kafka_resp_err_t err) {
@@ -183,7 +183,7 @@ void cr_group_sweep(cr_client_t *client) {
         cr_group_look(client);
         cr_group_settle(client);
         cr_prefetch_sweep(client);
-        if (group->revoked && !group->answering && !draining)
+        if (group->revoked && !group->answering && (!draining || group->release_waits))
                 cr_group_release(client);
 }
 

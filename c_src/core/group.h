@@ -58,7 +58,7 @@ typedef struct cr_group {
         unsigned fresh;     /* slots that were opened, and nothing has come yet */
         unsigned pace;      /* so many of them may be: prefetch.c */
         bool gates_out;     /* librdkafka is being told of shut slots: prefetch.c */
-        bool release_waits; /* ... and a release for that */
+        bool release_waits; /* ... and a release for that, or for memory */
         bool settling;      /* nothing is delivered any more: group_settle.c */
         cr_tag_t settled;   /* ... and who hears when all is acknowledged */
 } cr_group_t;

@@ -190,7 +190,7 @@ void cr_group_assign_failed(cr_client_t *client, const cr_error_t *error) {
         cr_write_tuple(&out, 2);
         cr_write_atom(&out, "assign_failed");
         cr_write_error(&out, error);
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
 }
 
 static bool add_slot(cr_client_t *client, assign_job_t *assign, int i, cr_writer_t *out) {
@@ -229,7 +229,7 @@ static void tell_assigned(cr_client_t *client, assign_job_t *assign) {
                         cr_error_own(&assign->error, "no_memory", "no memory for a slot");
         }
         cr_write_list_end(&out);
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
 }
 
 static void done_assign(cr_client_t *client, cr_job_t *job) {

@@ -72,12 +72,23 @@ static void done_place(cr_client_t *client, cr_job_t *job) {
         cr_group_commit_starts(client);
 }
 
+static bool has_unplaced(const cr_group_t *group) {
+        const cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (slot->unplaced)
+                        return true;
+        }
+        return false;
+}
+
 void cr_group_place(cr_client_t *client) {
         cr_group_t *group = client->group;
         place_job_t *ask;
         cr_slot_t *slot;
         size_t at = 0;
-        if (group->placing || !cr_group_is_settled(group) || !(ask = cr_alloc(sizeof(*ask))))
+        if (group->placing || !cr_group_is_settled(group) || !has_unplaced(group) ||
+            !(ask = cr_alloc(sizeof(*ask))))
                 return;
         ask->job = (cr_job_t){.run = run_place, .done = done_place};
         ask->begin = cr_group_begin(group);
@@ -88,7 +99,7 @@ void cr_group_place(cr_client_t *client) {
                 if (slot->unplaced)
                         rd_kafka_topic_partition_list_add(ask->round, slot->topic, slot->partition);
         }
-        group->placing = ask->round->cnt && cr_lane_submit(&client->group_lane, &ask->job);
+        group->placing = cr_lane_submit(&client->group_lane, &ask->job);
         if (!group->placing)
                 place_free(ask);
 }

@@ -66,7 +66,7 @@ static void done_release(cr_client_t *client, cr_job_t *job) {
                 cr_write_integer(&out, at->offset);
         }
         cr_write_list_end(&out);
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
         release_free(release);
         cr_group_go_on(client);
         cr_group_answered(client);
@@ -105,8 +105,9 @@ void cr_group_release(cr_client_t *client) {
         if (group->release_waits)
                 return;
         release = cr_alloc(sizeof(*release));
+        group->release_waits = !release; /* the sweep tries again */
         if (!release)
-                return; /* RELEASE can be said again */
+                return;
         release->job = (cr_job_t){.run = run_release, .done = done_release};
         release->lost = group->lost;
         release->partitions = group->revoked;
@@ -119,6 +120,7 @@ void cr_group_release(cr_client_t *client) {
                 group->answering++;
                 return;
         }
+        group->release_waits = true;
         release->partitions = rd_kafka_topic_partition_list_new(0);
         release_free(release);
 }

@@ -82,7 +82,7 @@ static void tell(cr_client_t *client, const cr_slot_t *slot, const reset_job_t *
                 cr_write_integer(&out, reset->from);
                 cr_write_integer(&out, reset->to);
         }
-        cr_send_event(client, &out);
+        cr_tell_owner(client, &out);
 }
 
 static void reset_free(reset_job_t *reset) {

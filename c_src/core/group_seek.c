@@ -174,9 +174,9 @@ static void begin_anew(cr_client_t *client, cr_seek_t *seek) {
         if (client->group->options.commits == CR_COMMITS_ACKNOWLEDGED)
                 (void)rd_kafka_offsets_store(client->rk, seek->list);
         if (seek->slot)
-                ei_x_free(&out.x);
+                cr_writer_discard(&out);
         else
-                cr_send_event(client, &out);
+                cr_tell_owner(client, &out);
 }
 
 /* What was acknowledged meanwhile is committed with it. Each slot has a position

@@ -37,7 +37,9 @@ typedef struct cr_packet {
         uint64_t slot;            /* BATCH, SLOT_END; LEFT: the call */
         const unsigned char *tag; /* REPLY: external term of the tag, borrowed */
         size_t tag_size;
-        cr_buf_t *bytes;           /* borrowed: the host keeps it if it needs it longer */
+        /* Borrowed: the host keeps it if it needs it longer. REPLY, EVENT: NULL where there
+         * was no memory, which the host says in its place. REPORTS: NULL is the end. */
+        cr_buf_t *bytes;
         size_t size;               /* bytes of it in use; it may have been made larger */
         const unsigned char *mask; /* BATCH: bit set = already acknowledged */
         size_t mask_size;

@@ -225,13 +225,23 @@ static void gates_back(rd_kafka_topic_partition_list_t *list) {
         }
 }
 
+static bool any_must_be_told(const cr_group_t *group) {
+        const cr_slot_t *slot;
+        size_t at = 0;
+        while ((slot = cr_map_next(&group->slots, &at))) {
+                if (must_be_told(slot))
+                        return true;
+        }
+        return false;
+}
+
 /* What could not be told is told by the sweep. */
 static void tell(cr_client_t *client) {
         cr_group_t *group = client->group;
         gate_job_t *gate;
         cr_slot_t *slot;
         size_t at = 0;
-        if (group->gates_out || !(gate = cr_alloc(sizeof(*gate))))
+        if (group->gates_out || !any_must_be_told(group) || !(gate = cr_alloc(sizeof(*gate))))
                 return;
         if (group->pace < PACE)
                 group->pace = PACE;

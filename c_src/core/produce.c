@@ -218,20 +218,29 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         cr_caller_t *caller = heard ? hearer(delivery, produce, recipient) : NULL;
         bool idle = !delivery->messages;
         cr_call_t *call;
+        cr_tag_t tag = {0};
         if (heard && !caller)
                 return no_memory(error, produce);
         if (caller && produce->mode != CR_MODE_SEND && cr_map_get(&caller->calls, produce->call)) {
                 cr_error_own(error, "malformed_command", "the call's number is in use");
                 return false;
         }
+        if (produce->mode == CR_MODE_WAIT &&
+            !cr_tag_set(&tag, recipient, produce->tag, produce->tag_size))
+                return no_memory(error, produce);
+        if (caller && produce->mode == CR_MODE_SEND && !cr_delivery_promise(caller, produce->count))
+                return no_memory(error, produce);
         if (heard || has_values_behind(produce))
                 call = cr_call_new(delivery, caller, produce->mode, produce->call, produce->count);
         else
                 call = cr_call_unheard(delivery, produce->count);
-        if (!call)
+        if (!call) {
+                cr_tag_clear(&tag);
+                if (caller && produce->mode == CR_MODE_SEND)
+                        caller->promised -= produce->count;
                 return no_memory(error, produce);
-        if (produce->mode == CR_MODE_WAIT)
-                (void)cr_tag_set(&call->tag, recipient, produce->tag, produce->tag_size);
+        }
+        call->tag = tag;
         take_costs(delivery, call, produce);
         produce_all(client, call, produce->messages, produce->count);
         if (idle && delivery->messages)

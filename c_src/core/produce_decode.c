@@ -53,7 +53,8 @@ static bool copy_behind(behind_t *behind, unsigned char *to, size_t size) {
 
 /* By reference when the value is whole in one block and at least half of what
  * it keeps alive; else copied to a block of its own. */
-static bool take_behind(cr_client_t *client, behind_t *behind, cr_message_t *message) {
+static bool take_behind(cr_client_t *client, behind_t *behind, cr_message_t *message,
+                        cr_error_t *error) {
         const cr_segment_t *at = behind->segment;
         size_t size = message->value_size;
         if (size > behind->bytes)
@@ -73,8 +74,10 @@ static bool take_behind(cr_client_t *client, behind_t *behind, cr_message_t *mes
                 return true;
         }
         message->value_buf = client->ops->buf_new(size);
-        if (!message->value_buf)
+        if (!message->value_buf) {
+                cr_error_own(error, "no_memory", "no memory for a value of %zu bytes", size);
                 return false;
+        }
         message->value = client->ops->buf_bytes(message->value_buf);
         return copy_behind(behind, client->ops->buf_bytes(message->value_buf), size);
 }
@@ -96,13 +99,13 @@ static bool take_headers(cr_bytes_t *bytes, cr_message_t *message) {
 }
 
 static bool take_value(cr_client_t *client, cr_bytes_t *bytes, uint8_t flags, behind_t *behind,
-                       cr_message_t *message) {
+                       cr_message_t *message, cr_error_t *error) {
         if (!(flags & (CR_MESSAGE_VALUE | CR_MESSAGE_VALUE_BEHIND)))
                 return true;
         message->value_size = cr_take_u32(bytes);
         if (flags & CR_MESSAGE_VALUE_BEHIND)
                 return !bytes->failed && message->value_size &&
-                       take_behind(client, behind, message);
+                       take_behind(client, behind, message, error);
         message->value = cr_take(bytes, message->value_size);
         return message->value != NULL;
 }
@@ -169,8 +172,8 @@ static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produc
                 message->key_size = cr_take_u32(bytes);
                 message->key = cr_take(bytes, message->key_size);
         }
-        if (!take_value(client, bytes, flags, behind, message))
-                return malformed(error, index, "the value is cut short");
+        if (!take_value(client, bytes, flags, behind, message, error))
+                return !error->set && malformed(error, index, "the value is cut short");
         if (flags & CR_MESSAGE_HEADERS && !take_headers(bytes, message))
                 return malformed(error, index, "the headers are cut short");
         if (bytes->failed)
@@ -197,7 +200,8 @@ static bool may_hear(const cr_produce_t *produce) {
                (produce->to == CR_TO_REPORTER && produce->mode == CR_MODE_SEND);
 }
 
-static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
+/* As far as whom to tell; the policy with all its bits. */
+static uint8_t take_tag(cr_bytes_t *bytes, cr_produce_t *produce) {
         uint8_t policy;
         produce->mode = cr_take_u8(bytes);
         policy = cr_take_u8(bytes);
@@ -209,6 +213,19 @@ static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
         produce->tag = cr_take(bytes, produce->tag_size);
         if (!produce->tag)
                 produce->tag_size = 0; /* there is nobody to tell */
+        return policy;
+}
+
+const unsigned char *cr_produce_tag(const void *data, size_t *size) {
+        cr_bytes_t bytes = cr_bytes(data, *size);
+        cr_produce_t produce = {0};
+        (void)take_tag(&bytes, &produce);
+        *size = produce.tag_size;
+        return produce.tag;
+}
+
+static bool take_start(cr_bytes_t *bytes, cr_produce_t *produce) {
+        uint8_t policy = take_tag(bytes, produce);
         produce->count = cr_take_u32(bytes);
         return !bytes->failed && produce->mode <= CR_MODE_SEND && may_hear(produce) &&
                policy <= (CR_POLICY_WAIT | CR_POLICY_VIA) && produce->count > 0 &&

@@ -50,11 +50,11 @@ static void end_messages(cr_client_t *client) {
                 cr_source_mark(&client->news);
                 cr_client_drain(client);
         }
-        cr_delivery_send_grouped(client);
 }
 
 static void finish_producer(cr_client_t *client) {
         cr_tally_more(client);
+        cr_delivery_send_last(client);
         cr_reporter_end(client);
         cr_delivery_leave_kept(client);
         cr_delivery_destroy(client->delivery);

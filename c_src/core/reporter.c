@@ -20,21 +20,22 @@ static bool send_to(cr_client_t *client, const void *bytes, size_t size) {
         cr_packet_t packet = {.kind = CR_PACKET_REPORTS, .bytes = buf, .size = size};
         if (!buf)
                 return false;
-        if (size)
-                memcpy(client->ops->buf_bytes(buf), bytes, size);
+        memcpy(client->ops->buf_bytes(buf), bytes, size);
         client->ops->send(client->host, client->delivery->reporter.recipient, &packet);
         client->ops->buf_release(buf);
         return true;
 }
 
-void cr_reporter_send(cr_client_t *client) {
+bool cr_reporter_send(cr_client_t *client) {
         cr_delivery_t *delivery = client->delivery;
         const cr_caller_t *reporter = &delivery->reporter;
         size_t size = reporter->grouped_size - delivery->reporter_sent;
         if (!reporter->recipient || !size)
-                return;
-        if (send_to(client, reporter->grouped + delivery->reporter_sent, size))
-                delivery->reporter_sent = reporter->grouped_size;
+                return true;
+        if (!send_to(client, reporter->grouped + delivery->reporter_sent, size))
+                return false;
+        delivery->reporter_sent = reporter->grouped_size;
+        return true;
 }
 
 /* All that is not done with is for the next. */
@@ -46,8 +47,10 @@ void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone) {
 }
 
 void cr_reporter_end(cr_client_t *client) {
-        if (client->delivery->reporter.recipient)
-                (void)send_to(client, NULL, 0);
+        const cr_packet_t end = {.kind = CR_PACKET_REPORTS};
+        cr_recipient_t reporter = client->delivery->reporter.recipient;
+        if (reporter)
+                client->ops->send(client->host, reporter, &end);
 }
 
 /* Cuts off what is done with, now and then: each byte is moved once on average. */
@@ -69,7 +72,7 @@ void cr_do_REPORTER(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply
         (void)reply;
         cr_reporter_gone(delivery, delivery->reporter.recipient);
         delivery->reporter.recipient = in->caller;
-        cr_reporter_send(client);
+        cr_delivery_send_grouped(client);
 }
 
 /* Answers `idle` when no message has a report to come, nor waits for a place. */

@@ -86,11 +86,11 @@ static void clear(cr_tally_t *tally) {
         tally->topic = NULL;
 }
 
-void cr_tally_send(cr_client_t *client) {
+bool cr_tally_send(cr_client_t *client) {
         cr_tally_t *tally = client->delivery->tally;
         cr_writer_t out;
         if (tally->sent || (!tally->acknowledged && !tally->errors))
-                return;
+                return true;
         out = cr_writer();
         cr_write_tuple(&out, 5);
         cr_write_atom(&out, "reports");
@@ -105,16 +105,17 @@ void cr_tally_send(cr_client_t *client) {
         cr_write_integer(&out, (int64_t)tally->unlisted);
         cr_write_binary(&out, tally->list, tally->size);
         if (!cr_send_event(client, &out))
-                return; /* it stays for the next drain */
+                return false; /* it stays for the next drain */
         clear(tally);
         tally->sent = true;
+        return true;
 }
 
 void cr_tally_more(cr_client_t *client) {
         if (!client->delivery->tally)
                 return;
         client->delivery->tally->sent = false;
-        cr_tally_send(client);
+        cr_delivery_send_grouped(client);
 }
 
 void cr_do_TALLIED(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {

@@ -43,7 +43,7 @@ void cr_tally_destroy(cr_tally_t *tally);
 void cr_tally_add(cr_tally_t *tally, const rd_kafka_message_t *report, rd_kafka_resp_err_t error,
                   uint8_t status);
 /* Sends what there is, if the owner is ready for it: at the end of a drain. */
-void cr_tally_send(cr_client_t *client);
+bool cr_tally_send(cr_client_t *client);
 /* Sends it whether the owner is ready or not: it says so, or the client ends. */
 void cr_tally_more(cr_client_t *client);
 

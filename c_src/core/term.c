@@ -3,6 +3,11 @@
 #include <limits.h>
 #include <string.h>
 
+#include "mem.h"
+
+/* The buffer of a writer, at first: most answers fit. */
+#define SMALLEST 128
+
 static bool fail(cr_reader_t *in) {
         in->failed = true;
         return false;
@@ -117,49 +122,82 @@ bool cr_reader_done(const cr_reader_t *in) {
         return !in->failed && in->at == in->size;
 }
 
-cr_writer_t cr_writer(void) {
-        cr_writer_t out = {.failed = false};
-        out.failed = ei_x_new_with_version(&out.x) < 0;
-        return out;
+/* Room for so many bytes more. ei would make it by itself, but loses what it has
+ * when there is none. */
+static bool make_room(cr_writer_t *out, int size) {
+        ei_x_buff *x = &out->x;
+        char *grown;
+        int room;
+        if (size <= x->buffsz - x->index)
+                return true;
+        if (size > INT_MAX / 2 - x->index)
+                return false;
+        room = 2 * x->index + size > SMALLEST ? 2 * x->index + size : SMALLEST;
+        grown = cr_realloc(x->buff, (size_t)room);
+        if (!grown)
+                return false;
+        x->buff = grown;
+        x->buffsz = room;
+        return true;
 }
 
-#define WRITE(out, call)                                                                           \
+/* Without a buffer ei only tells the size. */
+#define WRITE(out, encode, ...)                                                                    \
         do {                                                                                       \
-                if (!(out)->failed && (call) < 0)                                                  \
+                int size_ = 0;                                                                     \
+                if (!(out)->failed &&                                                              \
+                    (encode(NULL, &size_, __VA_ARGS__) < 0 || !make_room(out, size_) ||            \
+                     encode((out)->x.buff, &(out)->x.index, __VA_ARGS__) < 0))                     \
                         (out)->failed = true;                                                      \
         } while (0)
 
+cr_writer_t cr_writer(void) {
+        cr_writer_t out = {.failed = false};
+        out.failed = !make_room(&out, 1) || ei_encode_version(out.x.buff, &out.x.index) < 0;
+        return out;
+}
+
+void cr_write_part(cr_writer_t *out, const cr_writer_t *part) {
+        if (out->failed || part->failed || !make_room(out, part->x.index)) {
+                out->failed = true;
+                return;
+        }
+        if (part->x.index)
+                memcpy(out->x.buff + out->x.index, part->x.buff, (size_t)part->x.index);
+        out->x.index += part->x.index;
+}
+
 void cr_write_tuple(cr_writer_t *out, int arity) {
-        WRITE(out, ei_x_encode_tuple_header(&out->x, arity));
+        WRITE(out, ei_encode_tuple_header, arity);
 }
 
 void cr_write_list(cr_writer_t *out, int elements) {
         if (elements > 0)
-                WRITE(out, ei_x_encode_list_header(&out->x, elements));
+                WRITE(out, ei_encode_list_header, elements);
 }
 
 void cr_write_list_end(cr_writer_t *out) {
-        WRITE(out, ei_x_encode_empty_list(&out->x));
+        WRITE(out, ei_encode_list_header, 0);
 }
 
 void cr_write_map(cr_writer_t *out, int pairs) {
-        WRITE(out, ei_x_encode_map_header(&out->x, pairs));
+        WRITE(out, ei_encode_map_header, pairs);
 }
 
 void cr_write_atom(cr_writer_t *out, const char *name) {
-        WRITE(out, ei_x_encode_atom(&out->x, name));
+        WRITE(out, ei_encode_atom, name);
 }
 
 void cr_write_bool(cr_writer_t *out, bool value) {
-        WRITE(out, ei_x_encode_boolean(&out->x, value));
+        WRITE(out, ei_encode_boolean, value);
 }
 
 void cr_write_integer(cr_writer_t *out, int64_t value) {
-        WRITE(out, ei_x_encode_longlong(&out->x, value));
+        WRITE(out, ei_encode_longlong, value);
 }
 
 void cr_write_double(cr_writer_t *out, double value) {
-        WRITE(out, ei_x_encode_double(&out->x, value));
+        WRITE(out, ei_encode_double, value);
 }
 
 void cr_write_text(cr_writer_t *out, const char *text) {
@@ -167,15 +205,14 @@ void cr_write_text(cr_writer_t *out, const char *text) {
 }
 
 void cr_write_binary(cr_writer_t *out, const void *bytes, size_t size) {
-        if (size > INT_MAX)
+        if (size > INT_MAX / 2)
                 out->failed = true;
-        WRITE(out, ei_x_encode_binary(&out->x, bytes, (int)size));
+        WRITE(out, ei_encode_binary, bytes, (long)size);
 }
 
 void cr_writer_discard(cr_writer_t *out) {
-        if (out->x.buff)
-                ei_x_free(&out->x);
-        out->x.buff = NULL;
+        cr_free(out->x.buff);
+        out->x = (ei_x_buff){0};
 }
 
 cr_buf_t *cr_writer_finish(cr_writer_t *out, const cr_host_ops_t *ops, size_t *size) {

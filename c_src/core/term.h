@@ -42,7 +42,8 @@ void cr_read_atom(cr_reader_t *in, char *name, size_t room);
 /* True when everything was as asked for and nothing is left over. */
 bool cr_reader_done(const cr_reader_t *in);
 
-/* The answer under construction. Running out of memory is remembered, and
+/* The answer under construction; x is used as bytes only, for ei's functions that make
+ * it grow lose it when there is no memory. Running out of memory is remembered, and
  * cr_writer_finish() then gives NULL. */
 typedef struct cr_writer {
         ei_x_buff x;
@@ -50,6 +51,9 @@ typedef struct cr_writer {
 } cr_writer_t;
 
 cr_writer_t cr_writer(void);
+/* Writes what another has written: terms, without the version that cr_writer() begins
+ * with, so that it is {0} at first. */
+void cr_write_part(cr_writer_t *out, const cr_writer_t *part);
 void cr_write_tuple(cr_writer_t *out, int arity);
 void cr_write_list(cr_writer_t *out, int elements);
 void cr_write_list_end(cr_writer_t *out);

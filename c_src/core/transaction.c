@@ -179,18 +179,14 @@ static bool submit(cr_client_t *client, transaction_job_t *asked) {
 }
 
 /* As librdkafka does when a message was sent and failed. */
-static void refuse_commit(cr_client_t *client, const cr_input_t *in, cr_text_t text,
-                          cr_reply_t *reply) {
+static void refuse_commit(cr_client_t *client, const cr_input_t *in, cr_text_t text) {
+        cr_writer_t out = cr_writer();
         cr_error_t error;
-        cr_tag_t tag;
-        if (!cr_tag_set(&tag, in->caller, text.bytes, text.size)) {
-                cr_answer_no_memory(client, reply);
-                return;
-        }
         cr_error_code(&error, RD_KAFKA_RESP_ERR__INCONSISTENT,
                       "a message of it was refused: the result of its call says why");
         error.abortable = true;
-        cr_reply_error(client, &tag, &error);
+        cr_write_error(&out, &error);
+        cr_reply_to(client, in->caller, text.bytes, text.size, &out);
 }
 
 /* ---- commands --------------------------------------------------------------- */
@@ -228,7 +224,7 @@ void cr_do_TRANSACT(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply
         }
         client->transaction->epoch = 0;
         if (what == CR_TRANSACT_COMMIT && client->transaction->refused) {
-                refuse_commit(client, in, tag, reply);
+                refuse_commit(client, in, tag);
                 return;
         }
         asked = job_new(in, what, tag);

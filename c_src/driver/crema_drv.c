@@ -52,6 +52,10 @@ static void buf_release(cr_buf_t *buf) {
 
 /* ---- packets become messages ------------------------------------------ */
 
+/* What is said where there was no memory to say anything else: of a command, and to the
+ * owner, whose client it ends. Made before any client. */
+static ErlDrvBinary *no_memory, *no_memory_fatal;
+
 static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event, atom_left;
 
 #define TERM_MOST 16
@@ -59,10 +63,15 @@ static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event, atom_
 /* Builds the term of a packet; returns its length. */
 static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvTermData to,
                       ErlDrvUInt64 *slot, ErlDrvTermData *term) {
+        ErlDrvBinary *instead = packet->kind == CR_PACKET_EVENT ? no_memory_fatal : no_memory;
+        ErlDrvBinary *bytes = packet->bytes ? (ErlDrvBinary *)packet->bytes : instead;
+        size_t size = packet->bytes ? packet->size : (size_t)instead->orig_size;
         int at = 0;
+        if (packet->kind == CR_PACKET_REPORTS && !packet->bytes)
+                size = 0; /* the end of them */
         *slot = packet->slot;
 #define PUT(value) (term[at++] = (ErlDrvTermData)(value))
-#define PUT_BYTES() (PUT(ERL_DRV_BINARY), PUT(packet->bytes), PUT(packet->size), PUT(0))
+#define PUT_BYTES() (PUT(ERL_DRV_BINARY), PUT(bytes), PUT(size), PUT(0))
         switch (packet->kind) {
         case CR_PACKET_REPLY:
                 PUT(ERL_DRV_EXT2TERM), PUT(packet->tag), PUT(packet->tag_size);
@@ -177,7 +186,18 @@ static void outlive_openssl(void) {
 #endif
 }
 
+static ErlDrvBinary *say_no_memory(bool fatal) {
+        cr_writer_t out = cr_writer();
+        size_t size;
+        cr_write_no_memory(&out, fatal);
+        return (ErlDrvBinary *)cr_writer_finish(&out, &host_ops, &size);
+}
+
 static int drv_init(void) {
+        no_memory = say_no_memory(false);
+        no_memory_fatal = say_no_memory(true);
+        if (!no_memory || !no_memory_fatal)
+                return -1;
         OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
         cr_mem_init();
         atom_reports = driver_mk_atom("crema_reports");
@@ -260,7 +280,10 @@ static void drv_process_exit(ErlDrvData data, ErlDrvMonitor *monitor) {
 
 static void command(host_t *host, unsigned number, cr_input_t *in, cr_reply_t *reply) {
         in->caller = recipients_number(&host->recipients, host->port, driver_caller(host->port));
-        cr_client_command(host->client, number, in, reply);
+        if (in->caller)
+                cr_client_command(host->client, number, in, reply);
+        else
+                *reply = (cr_reply_t){.failed = true};
         if (number == CR_CMD_OPEN && !reply->buf)
                 driver_set_timer(host->port, CR_SWEEP_MS);
 }
@@ -271,8 +294,13 @@ static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned number, char *bytes, E
         cr_reply_t reply;
         (void)room;
         command((host_t *)data, number, &in, &reply);
+        if (reply.failed) {
+                reply.buf = (cr_buf_t *)no_memory;
+                reply.size = (size_t)no_memory->orig_size;
+                buf_keep(reply.buf);
+        }
         *result = (char *)reply.buf;
-        return reply.failed ? -1 : (ErlDrvSSizeT)reply.size;
+        return (ErlDrvSSizeT)reply.size;
 }
 
 /* Copies `size` bytes from the front of a vector; false when it is shorter.
@@ -313,6 +341,24 @@ static size_t vector_rest(const ErlIOVec *vector, int at, size_t within, cr_segm
         return count;
 }
 
+/* Tells the caller of such a command, of which nothing was kept, that there was no
+ * memory for it. */
+static void refuse(const host_t *host, const ErlIOVec *vector, size_t size) {
+        unsigned char head[4 + CR_PRODUCE_HEAD];
+        cr_packet_t packet = {.kind = CR_PACKET_REPLY, .tag_size = size};
+        ErlDrvTermData term[TERM_MOST];
+        ErlDrvUInt64 slot;
+        int at = 0;
+        size_t within = 0;
+        if (packet.tag_size > CR_PRODUCE_HEAD)
+                packet.tag_size = CR_PRODUCE_HEAD;
+        (void)vector_read(vector, &at, &within, head, 4 + packet.tag_size);
+        packet.tag = cr_produce_tag(head + 4, &packet.tag_size);
+        if (packet.tag_size)
+                (void)erl_drv_send_term(host->term, driver_caller(host->port), term,
+                                        build_term(host, &packet, 0, &slot, term));
+}
+
 /*
  * A PRODUCE whose large values come behind it, by reference: Size:32, the
  * command, the values. A command of this kind has no result: the answer is a
@@ -340,9 +386,11 @@ static void drv_outputv(ErlDrvData data, ErlIOVec *vector) {
                 in.behind_count = vector_rest(vector, at, within, segments);
                 in.caller =
                         recipients_number(&host->recipients, host->port, driver_caller(host->port));
-                if (in.caller)
-                        cr_client_produce(host->client, &in);
         }
+        if (in.caller)
+                cr_client_produce(host->client, &in);
+        else
+                refuse(host, vector, in.size);
         cr_free(segments);
         cr_free(packed);
 }

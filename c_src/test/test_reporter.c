@@ -94,7 +94,7 @@ static void memory_runs_out(void **state) {
         assert_string_equal(produce_reported(host, 1, CR_POLICY_REFUSE, 100, 3), "");
         while (host->client->delivery->messages)
                 cr_client_drain(host->client);
-        assert_string_equal(reported(host, 7, 3), "");
+        assert_string_equal(reported(host, 7, 3), "no_memory");
         assert_int_equal(cr_reporter_holds(host->client->delivery), 3);
         test_blocks_run_out(false);
         cr_client_drain(host->client);

@@ -27,8 +27,10 @@ static int64_t later(void) {
 
 static const char *set_token(test_host_t *host, const char *token, int64_t expires_at,
                              const char *const *extensions, int count) {
-        cr_writer_t out = cr_writer();
+        cr_writer_t out;
         const char *answer;
+        memory_counts(false);
+        out = cr_writer();
         cr_write_tuple(&out, 4);
         cr_write_text(&out, token);
         cr_write_integer(&out, expires_at);
@@ -41,6 +43,7 @@ static const char *set_token(test_host_t *host, const char *token, int64_t expir
                 cr_write_text(&out, extensions[1]);
         }
         cr_write_list_end(&out);
+        memory_counts(true);
         answer = test_command(host, CR_CMD_SET_TOKEN, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
         return answer;

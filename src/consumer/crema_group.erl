@@ -257,6 +257,9 @@ of_client({ok, Client}, State) ->
 of_client({fatal, {unreleased_instance_id, _} = Reason, Client}, State) ->
     _ = erlang:send_after(?UNRELEASED_MS, self(), {crema_unreleased, Reason}),
     {noreply, State#state{client = Client}};
+%% The driver could not tell what the member goes by: its supervisor starts it again.
+of_client({fatal, {no_memory, _} = Reason, Client}, State) ->
+    {stop, Reason, State#state{client = Client}};
 of_client({fatal, {Code, _}, Client}, State) ->
     {stop, {shutdown, {fatal, Code}}, State#state{client = Client}};
 of_client({other, Event, Client}, State) ->
@@ -288,6 +291,8 @@ event({revoked, Ids, Lost}, #state{slots = Slots} = State) ->
     {noreply, State#state{slots = crema_slots:revoked(Ids, Lost, Slots)}};
 event({released, Result, _Offsets}, #state{slots = Slots} = State) ->
     {noreply, with_slots(crema_slots:released(Result, Slots), State)};
+event({assign_failed, {error, {no_memory, _} = Reason}}, State) ->
+    {stop, Reason, State};
 event({assign_failed, {error, Reason}}, State) ->
     beyond_use(Reason, State);
 %% Nothing failed: what is stored is committed after the rebalance.

@@ -10,7 +10,7 @@
 
 #include "memory.h"
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 30000
 
 struct cr_buf {
         atomic_uint references;
@@ -139,6 +139,7 @@ test_host_t *test_host_new(void) {
         pthread_cond_init(&host->changed, NULL);
         host->last = &host->first;
         host->client = cr_client_new(&ops, host);
+        host->gone = !host->client;
         return host;
 }
 
@@ -178,9 +179,7 @@ static long now_ms(void) {
         return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-typedef bool (*match_t)(const packet_t *, const void *);
-
-static packet_t *find(test_host_t *host, match_t match, const void *with) {
+packet_t *test_host_find(test_host_t *host, packet_match_t match, const void *with) {
         packet_t *found = NULL;
         pthread_mutex_lock(&host->lock);
         for (packet_t **at = &host->first; *at; at = &(*at)->next) {
@@ -204,10 +203,10 @@ static void wait_for_news(test_host_t *host) {
                 cr_client_drain(host->client);
 }
 
-static packet_t *await(test_host_t *host, match_t match, const void *with) {
+static packet_t *await(test_host_t *host, packet_match_t match, const void *with) {
         long until = now_ms() + DEADLINE_MS;
         packet_t *found;
-        while (!(found = find(host, match, with)) && now_ms() < until)
+        while (!(found = test_host_find(host, match, with)) && now_ms() < until)
                 wait_for_news(host);
         return found;
 }
@@ -223,7 +222,7 @@ static bool is_any(const packet_t *packet, const void *with) {
 }
 
 packet_t *test_host_next(test_host_t *host) {
-        return find(host, is_any, NULL);
+        return test_host_find(host, is_any, NULL);
 }
 
 packet_t *test_host_packet(test_host_t *host, cr_packet_kind_t kind) {
@@ -277,6 +276,8 @@ const char *test_command_as(test_host_t *host, cr_recipient_t caller, unsigned c
         cr_client_command(host->client, command, &in, &reply);
         answer_text[0] = '\0';
         answer_size = 0;
+        if (reply.failed)
+                return "no_memory"; /* which the host says */
         if (!reply.buf)
                 return answer_text;
         answer_size = reply.size < sizeof(answer_bytes) ? reply.size : sizeof(answer_bytes);
@@ -299,29 +300,51 @@ const unsigned char *test_answer(size_t *size) {
 }
 
 const char *test_open(test_host_t *host, const char *kind, const char *const *properties) {
-        cr_writer_t out = cr_writer();
+        static const test_option_t none[] = {{NULL, 0}};
+        return test_open_with(host, kind, properties, none);
+}
+
+const char *test_open_with(test_host_t *host, const char *kind, const char *const *properties,
+                           const test_option_t *options) {
+        cr_writer_t out;
+        const char *answer;
         packet_t *packet;
         int pairs = 0;
+        memory_counts(false);
+        out = cr_writer();
         cr_write_tuple(&out, 4);
         cr_write_text(&out, "open");
         cr_write_atom(&out, kind);
         while (properties && properties[2 * pairs])
                 pairs++;
         cr_write_list(&out, pairs);
-        for (int i = 0; i < pairs; i++) {
+        for (; pairs; pairs--, properties += 2) {
                 cr_write_tuple(&out, 2);
-                cr_write_text(&out, properties[2 * i]);
-                cr_write_text(&out, properties[2 * i + 1]);
+                cr_write_text(&out, properties[0]);
+                cr_write_text(&out, properties[1]);
         }
         cr_write_list_end(&out);
+        while (options[pairs].name)
+                pairs++;
+        cr_write_list(&out, pairs);
+        for (; options->name; options++) {
+                cr_write_tuple(&out, 2);
+                cr_write_text(&out, options->name);
+                cr_write_integer(&out, options->value);
+        }
         cr_write_list_end(&out);
-        test_command(host, CR_CMD_OPEN, out.x.buff, (size_t)out.x.index);
+        memory_counts(true);
+        answer = test_command(host, CR_CMD_OPEN, out.x.buff, (size_t)out.x.index);
         ei_x_free(&out.x);
-        if (answer_text[0])
-                return answer_text;
+        if (answer[0])
+                return answer;
         packet = test_host_reply(host, "open");
         if (!packet)
                 return "timeout";
+        if (!packet->size) {
+                packet_free(packet);
+                return "no_memory"; /* which the host says */
+        }
         read_answer(packet->bytes, packet->size);
         memcpy(answer_bytes, packet->bytes, packet->size);
         answer_size = packet->size;

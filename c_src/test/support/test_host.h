@@ -50,6 +50,9 @@ long test_blocks_alive(void);
 /* From now on there is no memory for a block, or again some. */
 void test_blocks_run_out(bool out);
 
+/* The first packet that matches, if there is one. */
+typedef bool (*packet_match_t)(const packet_t *packet, const void *with);
+packet_t *test_host_find(test_host_t *host, packet_match_t match, const void *with);
 /* The next packet, if there is one. */
 packet_t *test_host_next(test_host_t *host);
 /* The next packet of that kind, drained and waited for; NULL after 10 s. */
@@ -70,6 +73,13 @@ const unsigned char *test_answer(size_t *size);
 
 /* Opens a client of that kind with pairs of properties, NULL at the end. */
 const char *test_open(test_host_t *host, const char *kind, const char *const *properties);
+/* The same with options of its own, NULL at the end. */
+typedef struct test_option {
+        const char *name;
+        int64_t value;
+} test_option_t;
+const char *test_open_with(test_host_t *host, const char *kind, const char *const *properties,
+                           const test_option_t *options);
 
 /* A growing command. */
 typedef struct bytes {

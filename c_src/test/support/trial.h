@@ -1,0 +1,35 @@
+/*
+ * Trials: a life is led again and again, each time with another fault in it, and each
+ * time in a process of its own, which must end well: without a crash, without a leak, and
+ * in time.
+ *
+ *   PROGRAM [LIFE [FAULT]]
+ */
+#ifndef CREMA_TEST_TRIAL_H
+#define CREMA_TEST_TRIAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct trial {
+        const char *name;
+        void (*life)(void);
+        /* Orders the fault with that number, from 1 on, of the process's own; 0: none. */
+        void (*order)(long number);
+        /* Whether there was an occasion for it: the first that has none is the last. */
+        bool (*happened)(void);
+} trial_t;
+
+/* Leads the life without a fault, and with each; false, and told, when one ends badly. */
+bool trial_run(const trial_t *trial);
+/* Ends this process badly. */
+_Noreturn void trial_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Runs what a program's arguments name: all of them, one, or one with a single fault; the
+ * exit status. */
+int trial_main(const trial_t *trials, size_t count, int argc, char **argv);
+/* Called where a fault happens, so that it can be told where. */
+void trial_note_place(void);
+/* Whether this life has no fault in it. */
+bool trial_is_faultless(void);
+
+#endif
