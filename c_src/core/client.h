@@ -75,6 +75,7 @@ struct cr_client {
         cr_lane_t transaction_lane;
 
         cr_peer_t peer; /* its brokers' certificates */
+        int sticky_ms;  /* a producer's: how long messages without a key stay together */
 
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */

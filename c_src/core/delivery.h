@@ -28,6 +28,7 @@
 #include "confirmed.h"
 #include "map.h"
 #include "options.h"
+#include "sticky.h"
 
 typedef struct cr_call cr_call_t;
 typedef struct cr_caller cr_caller_t;
@@ -73,7 +74,8 @@ struct cr_caller {
 typedef struct cr_topic {
         struct cr_topic *next; /* with the same hash */
         rd_kafka_topic_t *rkt;
-        uint32_t variant; /* its configuration, from its first use on */
+        cr_sticky_t sticky; /* freed when no message waits for its topic */
+        uint32_t variant;   /* its configuration, from its first use on */
         size_t size;
         char name[];
 } cr_topic_t;

@@ -16,6 +16,7 @@
 #include "options.h"
 #include "pem.h"
 #include "rdkafka_compat.h"
+#include "sticky.h"
 #include "transaction.h"
 
 #define EVENTS                                                                                     \
@@ -64,6 +65,8 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
         if (open->faults.count)
                 return;
         cr_peer_watch(&client->peer, open->conf);
+        if (open->kind == CR_KIND_PRODUCER)
+                cr_sticky_switch_off(open->conf, &client->sticky_ms);
         open->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, open->conf, text,
                                 sizeof(text));
         if (open->rk)

@@ -1,9 +1,9 @@
 /*
  * Accepts messages: from here on each of them gets exactly one report.
  *
- * Runs of messages for one topic go to librdkafka in a call a partition where that
- * takes all they carry (rd_kafka_produce_batch() knows neither headers nor
- * timestamps); the rest one by one.
+ * Runs of messages for one topic, also of one message, go to librdkafka in a call a
+ * partition where that takes all they carry (rd_kafka_produce_batch() knows neither
+ * headers nor timestamps); the rest one by one.
  */
 #include "produce.h"
 
@@ -52,6 +52,29 @@ static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
         return true;
 }
 
+/* The messages at `first` and behind it that have the same partition, or none; how many
+ * there are. All of them stick, or *stick is set to false. */
+static uint32_t gather(cr_client_t *client, cr_call_t *call, uint32_t at,
+                       const cr_message_t *messages, uint32_t first, uint32_t count, bool *stick) {
+        rd_kafka_message_t *batch = client->delivery->batch;
+        const cr_sticky_t *sticky = &messages->topic->sticky;
+        int32_t partition = messages[first].partition;
+        uint32_t gathered = 0;
+        *stick = partition == RD_KAFKA_PARTITION_UA;
+        for (uint32_t i = first; i < count; i++) {
+                const cr_message_t *message = &messages[i];
+                if (message->partition != partition)
+                        continue;
+                *stick = *stick && cr_sticky_takes(sticky, message->key, message->key_size);
+                batch[gathered++] = (rd_kafka_message_t){.payload = unconst(message->value),
+                                                         .len = message->value_size,
+                                                         .key = unconst(message->key),
+                                                         .key_len = message->key_size,
+                                                         ._private = cr_call_opaque(call, at + i)};
+        }
+        return gathered;
+}
+
 /*
  * Those of the run that have the partition of the one at `first`, which comes first.
  * All of one call have one partition: with a partition of its own for each, librdkafka
@@ -61,23 +84,21 @@ static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
 static void produce_partition(cr_client_t *client, cr_call_t *call, uint32_t at,
                               const cr_message_t *messages, uint32_t first, uint32_t count) {
         rd_kafka_message_t *batch = client->delivery->batch;
+        cr_topic_t *topic = messages->topic;
+        bool stick;
+        int gathered = (int)gather(client, call, at, messages, first, count, &stick);
         int32_t partition = messages[first].partition;
-        uint32_t gathered = 0;
-        for (uint32_t i = first; i < count; i++) {
-                if (messages[i].partition == partition)
-                        batch[gathered++] =
-                                (rd_kafka_message_t){.payload = unconst(messages[i].value),
-                                                     .len = messages[i].value_size,
-                                                     .key = unconst(messages[i].key),
-                                                     .key_len = messages[i].key_size,
-                                                     ._private = cr_call_opaque(call, at + i)};
+        int32_t to = stick ? cr_sticky_partition(&topic->sticky) : partition;
+        rd_kafka_produce_batch(topic->rkt, to, RD_KAFKA_MSG_F_COPY, batch, gathered);
+        if (to != partition && batch->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
+                /* The topic has fewer now; nothing of this was taken. */
+                cr_sticky_forget(&topic->sticky);
+                rd_kafka_produce_batch(topic->rkt, partition, RD_KAFKA_MSG_F_COPY, batch, gathered);
         }
-        rd_kafka_produce_batch(messages->topic->rkt, partition, RD_KAFKA_MSG_F_COPY, batch,
-                               (int)gathered);
-        for (uint32_t i = 0; i < gathered; i++) {
+        for (int i = 0; i < gathered; i++) {
                 if (batch[i].err)
-                        cr_delivery_refuse(client, messages->topic->rkt, batch[i]._private,
-                                           batch[i].err, partition);
+                        cr_delivery_refuse(client, topic->rkt, batch[i]._private, batch[i].err,
+                                           partition);
         }
 }
 
@@ -162,7 +183,7 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
         uint32_t at = 0;
         while (at < count) {
                 uint32_t run = run_length(&messages[at], count - at);
-                if (run > 1 && batch_room(client->delivery, run)) {
+                if (run && batch_room(client->delivery, run)) {
                         produce_run(client, call, at, &messages[at], run);
                         at += run;
                 } else {

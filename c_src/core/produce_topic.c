@@ -14,15 +14,18 @@ static uint64_t hash_of(const char *name, size_t size) {
         return hash ? hash : 1;
 }
 
-/* NULL for the client's own configuration. librdkafka frees the copy. */
-static rd_kafka_topic_t *handle(cr_client_t *client, const char *name, const cr_variant_t *variant,
-                                cr_error_t *error) {
-        rd_kafka_topic_conf_t *conf = variant ? rd_kafka_topic_conf_dup(variant->conf) : NULL;
-        rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, name, conf);
-        if (!rkt)
-                cr_error_own(error, "invalid_topic", "not a topic name: %s",
-                             rd_kafka_err2str(rd_kafka_last_error()));
-        return rkt;
+/* By the client's own configuration unless there is a variant. librdkafka frees the copy. */
+static bool make_handle(cr_client_t *client, cr_topic_t *topic, const cr_variant_t *variant,
+                        cr_error_t *error) {
+        rd_kafka_topic_conf_t *conf = variant ? rd_kafka_topic_conf_dup(variant->conf)
+                                              : rd_kafka_default_topic_conf_dup(client->rk);
+        cr_sticky_init(&topic->sticky, conf, client->sticky_ms);
+        topic->rkt = rd_kafka_topic_new(client->rk, topic->name, conf);
+        if (topic->rkt)
+                return true;
+        cr_error_own(error, "invalid_topic", "not a topic name: %s",
+                     rd_kafka_err2str(rd_kafka_last_error()));
+        return false;
 }
 
 static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, uint32_t number,
@@ -40,7 +43,7 @@ static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, uint
                 cr_error_own(error, "malformed_command", "there is no such variant");
         else if (memchr(name, 0, size))
                 cr_error_own(error, "invalid_topic", "a topic's name has no zero bytes");
-        else if ((topic->rkt = handle(client, topic->name, variant, error)))
+        else if (make_handle(client, topic, variant, error))
                 return topic;
         cr_free(topic);
         return NULL;
