@@ -107,7 +107,9 @@
     %% The end of waiting for lag 0: no fields.
     | drained
     %% ---- what was seen ----------------------------------------------------------------
-    %% By a watcher, when it differs from before: group, topic, partition, offset.
+    %% A commit of a group: group, topic, partition, offset, *time: when it was made, in
+    %% microseconds (`at' otherwise). All of a partition are written in their order. Who
+    %% polls writes one that differs from the last.
     | commit_seen
     %% At the end, the log as it is read: topic, partition, isolation, entries:
     %% [{Offset, message()}]; several entries for one partition follow each other.

@@ -1,0 +1,228 @@
+%% A history put in order by what it is about: what the judges of chaos look at.
+-module(crema_chaos_story).
+
+-export([new/0, entry/2, places/1, log/3, killed/3, gone/2]).
+-export_type([story/0, place/0, time/0, note/0]).
+
+-type time() :: integer().
+-type place() :: {Topic :: binary(), Partition :: non_neg_integer()}.
+-type message() :: crema_chaos_history:message().
+
+%% What was done with an offset in a slot; messages are known of those begun.
+-type note() :: {time(), began | acked | refused | failed | crashed, Offset :: integer() | all}.
+
+-type story() :: #{
+    bounds := #{atom() => term()},
+    topics := #{binary() => map()},
+    groups := #{binary() => map()},
+    clients := #{term() => map()},
+    processes := #{integer() => Node :: term()},
+    members := #{term() => map()},
+    %% A call is shared by its messages.
+    messages := #{
+        message() => {
+            Call :: {binary(), Client :: term(), Transaction :: term(), time()},
+            Accepted :: none | refused | time(),
+            Reports :: [{time(), crema_chaos_history:outcome()}]
+        }
+    },
+    transactions := #{term() => {Asked :: none | commit | abort, Outcome :: atom(), time()}},
+    slots := #{{Member :: term(), Slot :: term()} => {place(), Begun :: time(), [note()]}},
+    %% What handlers were given, by group and place: the last first.
+    given := #{{binary(), place()} => [{Offset :: integer(), message()}]},
+    commits := #{{binary(), place()} => [{time(), Offset :: integer()}]},
+    sought := #{{binary(), place()} => [{time(), seek | reset, Offset :: integer()}]},
+    %% Members, and slots, that could not commit or lost what they had.
+    troubled := #{term() => true},
+    killed := #{{Kind :: atom(), Who :: term()} => time()},
+    faults := [{time(), on | off, Fault :: term()}],
+    logs := #{{place(), committed | uncommitted} => [[{integer(), message()}]]},
+    ends := #{place() => integer()},
+    samples := #{Node :: term() => #{'before' | 'after' => #{atom() => integer()}}},
+    marks := #{run | calm | drained | last => time()}
+}.
+
+-spec new() -> story().
+new() ->
+    Empty = [
+        bounds, topics, groups, clients, processes, members, messages, transactions, slots, given,
+        commits, sought, troubled, killed, logs, ends, samples, marks
+    ],
+    (maps:from_keys(Empty, #{}))#{faults => []}.
+
+%% @doc Takes the entries of a history one after another.
+-spec entry(crema_chaos_history:entry(), story()) -> story().
+entry(#{what := What, at := At} = Entry, #{marks := Marks} = Story) ->
+    part(What, Entry, Story#{marks := Marks#{last => At}}).
+
+part(run, #{at := At} = Entry, Story) ->
+    (mark(run, At, Story))#{bounds := maps:get(bounds, Entry, #{})};
+part(topic, #{topic := Topic} = Entry, Story) ->
+    put_in(topics, Topic, Entry, Story);
+part(group, #{group := Group} = Entry, Story) ->
+    put_in(groups, Group, Entry, Story);
+part(client, #{client := Client} = Entry, Story) ->
+    put_in(clients, Client, Entry, Story);
+part(process, #{process := Process, node := Node}, Story) ->
+    put_in(processes, Process, Node, Story);
+part(member, #{member := Member} = Entry, Story) ->
+    put_in(members, Member, Entry, Story);
+part(What, Entry, Story) when What =:= produce; What =:= accepted; What =:= refused ->
+    lists:foldl(
+        fun(Number, Acc) -> message({process(Entry), Number}, What, Entry, Acc) end,
+        Story,
+        maps:get(numbers, Entry)
+    );
+part(reported, #{reports := Reports} = Entry, Story) ->
+    lists:foldl(
+        fun({Number, Outcome}, Acc) -> message({process(Entry), Number}, Outcome, Entry, Acc) end,
+        Story,
+        Reports
+    );
+part(What, #{transaction := Name, at := At} = Entry, #{transactions := All} = Story) ->
+    {Asked, Outcome, _} = maps:get(Name, All, {none, none, At}),
+    New =
+        case What of
+            begun -> {Asked, Outcome, At};
+            commit_asked -> {commit, Outcome, At};
+            abort_asked -> {abort, Outcome, At};
+            ended -> {Asked, maps:get(outcome, Entry), At}
+        end,
+    put_in(transactions, Name, New, Story);
+part(What, #{slot := _} = Entry, Story) ->
+    slot(What, Entry, Story);
+part(commit_failed, #{member := Member}, Story) ->
+    put_in(troubled, Member, true, Story);
+part(What, #{at := At, offset := Offset} = Entry, Story) when What =:= seek; What =:= reset ->
+    add_to(sought, in_group(Entry), {At, What, Offset}, Story);
+part(killed, #{kind := slot, who := {Member, Slot}, at := At}, Story) ->
+    noted([{At, crashed, all}], #{member => Member, slot => Slot, at => At}, Story);
+part(killed, #{kind := Kind, who := Who, at := At}, Story) ->
+    put_in(killed, {Kind, Who}, At, Story);
+part(fault, #{at := At, fault := Fault}, #{faults := Faults} = Story) ->
+    Story#{faults := [{At, on, Fault} | Faults]};
+part(fault_over, #{at := At, fault := Fault}, #{faults := Faults} = Story) ->
+    Story#{faults := [{At, off, Fault} | Faults]};
+part(What, #{at := At}, Story) when What =:= calm; What =:= drained ->
+    mark(What, At, Story);
+part(commit_seen, #{at := At, offset := Offset} = Entry, Story) ->
+    add_to(commits, in_group(Entry), {maps:get(time, Entry, At), Offset}, Story);
+part(log, #{isolation := Isolation, entries := Entries} = Entry, Story) ->
+    add_to(logs, {place(Entry), Isolation}, Entries, Story);
+part(end_position, #{offset := Offset} = Entry, Story) ->
+    put_in(ends, place(Entry), Offset, Story);
+part(sample, #{node := Node, 'when' := When, values := Values}, #{samples := All} = Story) ->
+    put_in(samples, Node, (maps:get(Node, All, #{}))#{When => Values}, Story).
+
+message(Message, What, #{at := At} = Entry, #{messages := All} = Story) ->
+    Unknown = {{none, none, none, At}, none, []},
+    {Call, Accepted, Reports} = maps:get(Message, All, Unknown),
+    New =
+        case What of
+            produce -> {call(Entry), Accepted, Reports};
+            accepted -> {Call, At, Reports};
+            refused -> {Call, refused, Reports};
+            Outcome -> {Call, Accepted, [{At, Outcome} | Reports]}
+        end,
+    Story#{messages := All#{Message => New}}.
+
+call(#{topic := Topic, client := Client, transaction := Transaction, at := At}) ->
+    {Topic, Client, Transaction, At}.
+
+%% ---- slots -------------------------------------------------------------------------
+
+slot(assigned, #{at := At} = Entry, Story) ->
+    with_slot(Entry, fun(_, Begun, Notes) -> {place(Entry), min(At, Begun), Notes} end, Story);
+slot(unassigned, #{why := lost} = Entry, Story) ->
+    put_in(troubled, name(Entry), true, Story);
+slot(unassigned, _Entry, Story) ->
+    Story;
+slot(handling, #{at := At, messages := Messages} = Entry, Story) ->
+    Began = [{At, began, Offset} || {Offset, _} <- Messages],
+    Noted = with_slot(
+        Entry,
+        fun(_, Begun, Notes) -> {place(Entry), Begun, lists:reverse(Began, Notes)} end,
+        Story
+    ),
+    given(Entry, Noted);
+slot(crashed, #{at := At} = Entry, Story) ->
+    noted([{At, crashed, all}], Entry, Story);
+slot(What, #{at := At, offsets := Offsets} = Entry, Story) ->
+    Kind =
+        case What of
+            acknowledged -> acked;
+            ack_refused -> refused;
+            failed -> failed
+        end,
+    noted([{At, Kind, Offset} || Offset <- Offsets], Entry, Story).
+
+noted(New, Entry, Story) ->
+    with_slot(
+        Entry, fun(Place, Begun, Notes) -> {Place, Begun, lists:reverse(New, Notes)} end, Story
+    ).
+
+with_slot(#{at := At} = Entry, Change, #{slots := Slots} = Story) ->
+    {Place, Begun, Notes} = maps:get(name(Entry), Slots, {none, At, []}),
+    put_in(slots, name(Entry), Change(Place, Begun, Notes), Story).
+
+given(#{member := Member, messages := Messages} = Entry, #{members := Members} = Story) ->
+    #{Member := #{group := Group}} = Members,
+    lists:foldl(
+        fun(Message, Acc) -> add_to(given, {Group, place(Entry)}, Message, Acc) end,
+        Story,
+        Messages
+    ).
+
+name(#{member := Member, slot := Slot}) -> {Member, Slot}.
+
+%% ---- what is asked of it ---------------------------------------------------------------
+
+%% @doc All partitions of the run's topics.
+-spec places(story()) -> [place()].
+places(#{topics := Topics}) ->
+    [
+        {Topic, Partition}
+     || {Topic, #{partitions := Count}} <- lists:sort(maps:to_list(Topics)),
+        Partition <- lists:seq(0, Count - 1)
+    ].
+
+%% @doc A partition as a reader of that isolation finds it, by offset.
+-spec log(place(), committed | uncommitted, story()) -> [{Offset :: integer(), message()}].
+log(Place, Isolation, #{logs := Logs}) ->
+    lists:append(lists:reverse(maps:get({Place, Isolation}, Logs, []))).
+
+%% @doc When it was killed, or its node; `infinity' if it was not.
+-spec killed(atom(), term(), story()) -> time() | infinity.
+killed(Kind, Who, #{killed := Killed} = Story) ->
+    min(maps:get({Kind, Who}, Killed, infinity), node_killed(node_of(Kind, Who, Story), Killed)).
+
+node_killed(Node, Killed) -> maps:get({node, Node}, Killed, infinity).
+
+node_of(process, Process, #{processes := Processes}) -> maps:get(Process, Processes, none);
+node_of(client, Client, #{clients := Clients}) -> node_in(Client, Clients);
+node_of(member, Member, #{members := Members}) -> node_in(Member, Members).
+
+node_in(Name, All) -> maps:get(node, maps:get(Name, All, #{}), none).
+
+%% @doc That a slot has ended without having committed all that it could.
+-spec gone({Member :: term(), Slot :: term()}, story()) -> boolean().
+gone({Member, _} = Slot, #{troubled := Troubled} = Story) ->
+    is_map_key(Member, Troubled) orelse is_map_key(Slot, Troubled) orelse
+        killed(member, Member, Story) =/= infinity.
+
+%% ---- fields ------------------------------------------------------------------------------
+
+process(#{process := Process}) -> Process.
+
+place(#{topic := Topic, partition := Partition}) -> {Topic, Partition}.
+
+in_group(#{group := Group} = Entry) -> {Group, place(Entry)}.
+
+mark(What, At, #{marks := Marks} = Story) -> Story#{marks := Marks#{What => At}}.
+
+put_in(Part, Key, Value, Story) ->
+    Story#{Part := (maps:get(Part, Story))#{Key => Value}}.
+
+add_to(Part, Key, Value, Story) ->
+    All = maps:get(Part, Story),
+    Story#{Part := All#{Key => [Value | maps:get(Key, All, [])]}}.
