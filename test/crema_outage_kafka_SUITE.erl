@@ -72,21 +72,13 @@ outage(Config, MessageTimeout, Disturb) ->
     ],
     Outcomes = lists:append([outcomes(Caller) || Caller <- Callers]),
     ct:pal("disturbed for ~w ms", [Times]),
-    Counted =
-        case lists:all(fun({_, Outcome}) -> is_tuple(Outcome) end, Outcomes) of
-            true -> fun(Entries) -> Entries end;
-            false -> fun crema_ct_accounts:last_copies/1
-        end,
-    judge(Config, Topic, Outcomes, Counted).
+    judge(Config, Topic, Outcomes).
 
 judge(Config, Topic, Told) ->
-    judge(Config, Topic, Told, fun(Entries) -> Entries end).
-
-judge(Config, Topic, Told, Counted) ->
     Outcomes = maps:from_list(Told),
     ?assertEqual(length(Told), map_size(Outcomes)),
     Log = [
-        {Partition, Counted([{Offset, message(Value)} || {Offset, Value} <- Entries])}
+        {Partition, [{Offset, message(Value)} || {Offset, Value} <- Entries]}
      || {Partition, Entries} <- crema_ct_kafka:log(proplists:get_value(priv_dir, Config), Topic)
     ],
     Counts = crema_ct_accounts:count(Outcomes),
@@ -227,4 +219,4 @@ reports(Left) ->
     end.
 
 outcome({ok, #{partition := Partition, offset := Offset}}) -> {delivered, Partition, Offset};
-outcome({error, {_, #{status := Status}}}) -> Status.
+outcome({error, {Code, #{status := Status}}}) -> {failed, Status, Code}.

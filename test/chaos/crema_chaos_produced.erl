@@ -50,7 +50,8 @@ copies(Places, Story) ->
         [{Place, Entry} || Place <- Places, Entry <- crema_chaos_story:log(Place, uncommitted, Story)]
     ).
 
-%% Since when messages of a client have been in doubt.
+%% Since when messages of a client have been in doubt: not those that it was not to
+%% send again.
 doubtful(Messages) ->
     maps:fold(
         fun(_, {{_, Client, _, _}, _, Reports}, Found) ->
@@ -64,7 +65,7 @@ doubtful(Messages) ->
         Messages
     ).
 
-is_doubt(possibly_persisted, _) -> true;
+is_doubt(possibly_persisted, Code) -> not lists:member(Code, [purge_inflight, unconfirmed]);
 is_doubt(not_persisted, Code) -> Code =:= msg_timed_out.
 
 message(Message, {Call, Accepted, Reports}, Copies, Doubtful, Story) ->
