@@ -4,7 +4,7 @@
 -behaviour(application).
 -behaviour(supervisor).
 
--export([start/2, stop/1, init/1]).
+-export([start/2, prep_stop/1, stop/1, init/1]).
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
@@ -12,6 +12,12 @@ start(_Type, _Args) ->
         {ok, _} = Started -> Started;
         {error, _} = Error -> Error
     end.
+
+%% Called while all of it still runs.
+-spec prep_stop(State) -> State.
+prep_stop(State) ->
+    ok = crema_shutdown:clients(),
+    State.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

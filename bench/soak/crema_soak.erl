@@ -33,7 +33,7 @@ main() ->
 %% A line for each sample: milliseconds since the first, then each figure.
 sample(File, Seconds) ->
     {ok, Device} = file:open(File, [write, raw]),
-    Names = [Name || {Name, _} <- crema_soak_sample:take()],
+    Names = [Name || {Name, _} <- crema_ct_resources:take()],
     ok = file:write(Device, row([ms | Names])),
     Began = now_ms(),
     ok = sample_until(Device, Began, Began + Seconds * 1000),
@@ -44,7 +44,7 @@ sample_until(Device, Began, End) ->
         Now when Now > End ->
             ok;
         Now ->
-            Values = [Value || {_, Value} <- crema_soak_sample:take()],
+            Values = [Value || {_, Value} <- crema_ct_resources:take()],
             ok = file:write(Device, row([Now - Began | Values])),
             receive
             after ?SAMPLE_MS -> sample_until(Device, Began, End)

@@ -51,7 +51,8 @@ layer_ct() {
 # them. Each compiles into a folder of its own: rebar3 moves its files into place, and
 # two of them in one folder take away each other's.
 readonly PARTS=(0 1 2 3)
-readonly LONGEST=(control group offsets lifecycle consumer renewal ack handler transaction_faults accounting)
+readonly LONGEST=(restart control group offsets lifecycle consumer renewal ack handler
+    transaction_faults accounting)
 
 in_parts() { # SUITES: a,b,c
     local part status=0 names pids=() passed=() failed=()

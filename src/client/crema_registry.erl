@@ -9,7 +9,7 @@
 -export([set_port/1, set_settings/1, status/1, set_status/2, own/2, owns/1, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
 -export([watch/1, note/3, noted/3, forget/2]).
--export([claim/2]).
+-export([claim/2, all/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([kind/0, ref/0]).
@@ -247,6 +247,11 @@ forget(Owner, Key) ->
 -spec claim(Key :: term(), pid()) -> ok | {taken, By :: pid()}.
 claim(Key, Pid) ->
     gen_server:call(?MODULE, {claim, Key, Pid}).
+
+%% @doc The processes of that kind: a consumer is known by its supervisor, an alias.
+-spec all(alias | pool | kind()) -> [pid()].
+all(pool) -> [Pid || [Pid] <- ets:match(?TABLE, {{pool, '$1'}, '_', '_'})];
+all(Kind) -> [Pid || [Pid] <- ets:match(?TABLE, {'$1', Kind, '_', '_'})].
 
 -spec init([]) -> {ok, no_state}.
 init([]) ->

@@ -1,5 +1,5 @@
-%% What a VM takes at one moment: all that could grow.
--module(crema_soak_sample).
+%% What a VM takes at one moment: all that could grow. Of the soak and of suites.
+-module(crema_ct_resources).
 
 -export([take/0]).
 
