@@ -45,7 +45,7 @@ fuzz: ## the fuzzers, 10 minutes each; TARGET=name for one, SECONDS=n
 	@scripts/setup fuzz
 	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)
 
-bench: ## crema and raw C on a real broker, into bench/results
+bench: ## crema and raw C on a real broker, into bench/results; ONLY=produce, FULL=1
 	@scripts/setup test
 	@bench/run
 

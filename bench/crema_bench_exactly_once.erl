@@ -12,6 +12,7 @@
 -define(HANDLED_MS, 10).
 -define(DEADLINE_MS, 300000).
 
+-spec main() -> no_return().
 main() ->
     try
         [Count, Kills] = [list_to_integer(A) || A <- init:get_plain_arguments()],
@@ -163,6 +164,7 @@ told(Line) ->
     io:format(standard_error, "~ts~n", [Line]),
     {0, 0}.
 
+-spec copier() -> no_return().
 copier() ->
     [Topic] = init:get_plain_arguments(),
     {ok, _} = application:ensure_all_started(crema),
@@ -187,9 +189,11 @@ copier() ->
         {'DOWN', Monitor, _, _, Reason} -> error(Reason)
     end.
 
+-spec init(map(), Args) -> {ok, Args}.
 init(_Info, Args) ->
     {ok, Args}.
 
+-spec handle_messages([map()], State) -> {produce, [map()], State}.
 handle_messages(Messages, {Flying, To} = State) ->
     Now = atomics:add_get(Flying, 1, 1),
     Now > atomics:get(Flying, 2) andalso atomics:put(Flying, 2, Now),

@@ -101,9 +101,11 @@ rate(Kind, Options, #{bootstrap := Bootstrap, topic := Topic, messages := Messag
     io:format(standard_error, "~s: ~b/s, ~b failures~n", [Kind, round(Rate), counters:get(Failed, 1)]),
     Rate.
 
+-spec init(map(), term()) -> {ok, tuple()}.
 init(#{partition := Partition}, Args) ->
     {ok, {Partition, 0, none, Args}}.
 
+-spec handle_message(map(), State) -> {ack, State} when State :: tuple().
 handle_message(_, {0, _, _, {Kind, _, _, Failed}} = State) ->
     Kind =/= calm andalso counters:add(Failed, 1, 1),
     case Kind of

@@ -29,11 +29,11 @@
 new_gaps() -> atomics:new(2, [{signed, true}]).
 
 %% Nothing if gaps were not recorded.
--spec max_gap(atomics:atomics_ref()) -> #{atom() => float()}.
+-spec max_gap(atomics:atomics_ref()) -> crema_bench_result:fields().
 max_gap(Gaps) ->
     case atomics:get(Gaps, ?MAX_GAP) of
-        0 -> #{};
-        Ns -> #{max_gap_ms => Ns / 1.0e6}
+        0 -> [];
+        Ns -> [{max_gap_ms, Ns / 1.0e6}]
     end.
 
 -spec init(map(), map()) -> {ok, #state{}}.

@@ -24,7 +24,7 @@ init(#{partition := Partition}, #{main := Main, last := Last}) ->
 
 -spec handle_message(map(), State) -> {ack, State} when State :: #counting{} | #aging{}.
 handle_message(#{value := <<Sent:64/signed, _/binary>>}, #aging{ages_to = Pid} = State) ->
-    Pid ! {age, erlang:monotonic_time(nanosecond) - Sent},
+    Pid ! {ages, [erlang:monotonic_time(nanosecond) - Sent]},
     {ack, State};
 handle_message(#{offset := Offset}, #counting{handled = Before, last = Last} = State) when
     Before > 0, Offset < Last

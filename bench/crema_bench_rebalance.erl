@@ -176,9 +176,11 @@ feed(Producer, Topic) ->
     after ?PACE_MS -> feed(Producer, Topic)
     end.
 
+-spec init(map(), Label) -> {ok, {Label, integer(), none, none}}.
 init(#{partition := Partition}, Label) ->
     {ok, {Label, Partition, none, none}}.
 
+-spec handle_message(map(), State) -> {ack, State} when State :: tuple().
 handle_message(#{offset := Offset}, {Label, Partition, Last, Before}) ->
     stuck(Label, Partition),
     Now = now_ms(),

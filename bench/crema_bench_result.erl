@@ -3,15 +3,19 @@
 
 -export([moment/0]).
 -export([rate/5]).
--export([latency/2]).
--export([idle/3]).
+-export([print/4]).
+-export([percentiles/1]).
+-export([seconds/2, cpu_percent/2, resident_mb/1]).
 -export([judge/1]).
 
--export_type([moment/0, target/0]).
+-export_type([moment/0, target/0, fields/0]).
 
 %% Wall time on the monotonic clock in ns, CPU time of the whole VM (all its
 %% threads, librdkafka's among them) in ms.
 -type moment() :: {Ns :: integer(), CpuMs :: non_neg_integer()}.
+
+%% More of a result.
+-type fields() :: [{atom(), float()}].
 
 %% A figure, and what it has to be.
 -type target() ::
@@ -23,35 +27,27 @@ moment() ->
     {erlang:monotonic_time(nanosecond), CpuMs}.
 
 %% Throughput between two moments, with more fields.
--spec rate(crema_bench:options(), pos_integer(), moment(), moment(), #{atom() => float()}) -> ok.
+-spec rate(crema_bench:options(), pos_integer(), moment(), moment(), fields()) -> ok.
 rate(O, Messages, From, To, More) ->
     Seconds = seconds(From, To),
     print(O, Messages, Seconds, [
         {rate, Messages / Seconds},
         {cpu_seconds_per_million, cpu_seconds(From, To) * 1.0e6 / Messages}
-        | maps:to_list(More)
+        | More
     ]).
 
 %% Percentiles of latencies in ns.
--spec latency(crema_bench:options(), [integer()]) -> ok.
-latency(O, Ages) ->
-    Count = length(Ages),
-    Sorted = lists:sort(Ages),
-    At = fun(Index) -> lists:nth(Index + 1, Sorted) / 1.0e6 end,
-    print(O, Count, lists:sum(Ages) / 1.0e9, [
-        {median_ms, At(Count div 2)},
-        {p90_ms, At(Count * 9 div 10)},
-        {p99_ms, At(Count * 99 div 100)},
+-spec percentiles([integer(), ...]) -> fields().
+percentiles(Latencies) ->
+    Sorted = list_to_tuple(lists:sort(Latencies)),
+    Count = tuple_size(Sorted),
+    At = fun(Index) -> element(Index + 1, Sorted) / 1.0e6 end,
+    [
+        {p50_ms, At(Count * 500 div 1000)},
+        {p99_ms, At(Count * 990 div 1000)},
+        {p999_ms, At(Count * 999 div 1000)},
         {max_ms, At(Count - 1)}
-    ]).
-
-%% CPU between the moments of each pair: the VM alone, and with the consumer.
--spec idle(crema_bench:options(), {moment(), moment()}, {moment(), moment()}) -> ok.
-idle(O, {VmFrom, VmTo}, {From, To}) ->
-    print(O, 0, seconds(From, To), [
-        {cpu_percent, cpu_percent(From, To)},
-        {vm_percent, cpu_percent(VmFrom, VmTo)}
-    ]).
+    ].
 
 %% Prints a line for each; returns the exit status: 0 if all are met.
 -spec judge([target(), ...]) -> 0 | 1.
@@ -77,16 +73,29 @@ judge_one({What, Figure, Order, Bound, Unit}) ->
 number(Integer) when is_integer(Integer) -> integer_to_list(Integer);
 number(Float) -> io_lib:format("~.3f", [Float]).
 
+-spec seconds(moment(), moment()) -> float().
 seconds({From, _}, {To, _}) -> (To - From) / 1.0e9.
 
 cpu_seconds({_, From}, {_, To}) -> (To - From) / 1000.
 
+%% What share of a core was used.
+-spec cpu_percent(moment(), moment()) -> float().
 cpu_percent(From, To) -> cpu_seconds(From, To) * 100 / seconds(From, To).
 
+%% The process's resident memory, as it is (VmRSS) or was at most (VmHWM).
+-spec resident_mb(string()) -> float().
+resident_mb(Field) ->
+    {ok, Status} = file:read_file("/proc/self/status"),
+    {match, [Kb]} = re:run(Status, Field ++ ":\\s+(\\d+)", [{capture, all_but_first, list}]),
+    list_to_integer(Kb) / 1024.
+
+%% The line, with more fields.
+-spec print(crema_bench:options(), non_neg_integer(), float(), fields()) -> ok.
 print(#{workload := Workload, client := Client, size := Size}, Messages, Seconds, Fields) ->
+    All = [{peak_mb, resident_mb("VmHWM")} | Fields],
     io:format(
         "{\"workload\":\"~ts\",\"client\":\"~ts\",\"messages\":~b,\"size\":~b,\"seconds\":~.4f~ts}~n",
-        [Workload, Client, Messages, Size, Seconds, [field(Field) || Field <- Fields]]
+        [Workload, Client, Messages, Size, Seconds, [field(Field) || Field <- All]]
     ).
 
 field({Name, Value}) -> io_lib:format(",\"~ts\":~.4f", [Name, float(Value)]).

@@ -101,6 +101,14 @@ rd_kafka_t *consumer_new(rd_kafka_conf_t *conf) {
         return client_new(RD_KAFKA_CONSUMER, conf);
 }
 
+void subscribe(rd_kafka_t *rk, const char *topic) {
+        rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+
+        rd_kafka_topic_partition_list_add(topics, topic, RD_KAFKA_PARTITION_UA);
+        check(rd_kafka_subscribe(rk, topics), "subscribe");
+        rd_kafka_topic_partition_list_destroy(topics);
+}
+
 rd_kafka_topic_partition_list_t *all_partitions(const struct options *o) {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(o->partitions);
 
@@ -108,4 +116,24 @@ rd_kafka_topic_partition_list_t *all_partitions(const struct options *o) {
                 rd_kafka_topic_partition_list_add(list, o->topic, p)->offset =
                         RD_KAFKA_OFFSET_BEGINNING;
         return list;
+}
+
+char *value_new(size_t size) {
+        char *value = malloc(size);
+
+        if (!value)
+                fail("out of memory");
+        return memset(value, 'x', size);
+}
+
+int keep_refused(rd_kafka_message_t *batch, int count) {
+        int kept = 0;
+
+        for (int i = 0; i < count; i++) {
+                if (batch[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                        batch[kept++] = batch[i];
+                else
+                        check(batch[i].err, "produce");
+        }
+        return kept;
 }

@@ -14,11 +14,15 @@ void topic_fill(const struct options *o);
 void produce_one(const struct options *o);
 void produce_batch(const struct options *o);
 
+/* produce_threads.c */
+void produce_threads(const struct options *o);
+
 /* produce_sync.c */
 void produce_sync(const struct options *o);
 
 /* consume.c */
 void consume_batch(const struct options *o);
+void consume_copy(const struct options *o);
 void consume_poll(const struct options *o);
 
 /* latency.c */
@@ -26,5 +30,12 @@ void latency(const struct options *o);
 
 /* idle.c */
 void idle(const struct options *o);
+void idle_both(const struct options *o);
+
+/* start.c */
+void start(const struct options *o);
+
+/* rebalance.c */
+void rebalance(const struct options *o);
 
 #endif

@@ -15,6 +15,7 @@ struct properties {
 struct options {
         const char *command;        /* the sub-command */
         const char *workload;       /* the name printed in the result */
+        const char *client;         /* -c: who it is in the result */
         const char *bootstrap;      /* -b */
         const char *topic;          /* -t */
         const char *settings;       /* -d: where producer.conf and consumer.conf are */
@@ -26,7 +27,9 @@ struct options {
         int threads;                /* -T */
         int batch;                  /* -B: messages a call */
         int seconds;                /* -S */
-        int interval_ms;            /* -i */
+        int interval_ms;            /* -i; 0: as fast as the queue takes them */
+        int each_tick;              /* -K: messages each interval */
+        int clients;                /* -N */
 };
 
 /* Fills *o from the command line; on a mistake prints the usage and exits. */

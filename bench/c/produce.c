@@ -8,7 +8,6 @@
 #include "result.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define POLL_EVERY 1000
 
@@ -41,14 +40,6 @@ static void produce(rd_kafka_t *rk, const char *topic, int32_t partition, const 
                                         RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
                 rd_kafka_poll(rk, 1000);
         check(err, "produce");
-}
-
-static char *value_new(size_t size) {
-        char *value = malloc(size);
-
-        if (!value)
-                fail("out of memory");
-        return memset(value, 'x', size);
 }
 
 /* Produces one message and awaits it: connection, metadata and producer id
@@ -107,21 +98,9 @@ void produce_one(const struct options *o) {
                         rd_kafka_poll(run.rk, 0);
         }
         await_reports(run.rk, &run.tally, o->messages);
-        result_rate(o, o->messages, from, moment_now(), -1);
+        result_rate(o, o->messages, from, moment_now());
+        result_end();
         run_close(&run);
-}
-
-/* Moves what was not accepted to the front; returns how many that are. */
-static int keep_refused(rd_kafka_message_t *batch, int count) {
-        int kept = 0;
-
-        for (int i = 0; i < count; i++) {
-                if (batch[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-                        batch[kept++] = batch[i];
-                else
-                        check(batch[i].err, "produce");
-        }
-        return kept;
 }
 
 static void produce_all(struct run *run, rd_kafka_topic_t *topic, rd_kafka_message_t *batch,
@@ -162,7 +141,8 @@ void produce_batch(const struct options *o) {
                 }
         }
         await_reports(run.rk, &run.tally, o->messages);
-        result_rate(o, o->messages, from, moment_now(), -1);
+        result_rate(o, o->messages, from, moment_now());
+        result_end();
         rd_kafka_topic_destroy(topic);
         run_close(&run);
         free(batch);

@@ -11,13 +11,13 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct shared {
         const struct options *o;
         rd_kafka_t *rk;
         char *value;
         _Atomic int64_t left; /* messages nobody has taken yet */
+        int64_t *ns;          /* how long each took */
         _Atomic int done;     /* tells the report thread to end */
 };
 
@@ -48,11 +48,15 @@ static void produce_and_wait(struct shared *shared, sem_t *reported) {
 
 static void *caller(void *arg) {
         struct shared *shared = arg;
+        int64_t left, began;
         sem_t reported;
 
         sem_init(&reported, 0, 0);
-        while (atomic_fetch_sub(&shared->left, 1) > 0)
+        while ((left = atomic_fetch_sub(&shared->left, 1)) > 0) {
+                began = clock_ns();
                 produce_and_wait(shared, &reported);
+                shared->ns[left - 1] = clock_ns() - began;
+        }
         sem_destroy(&reported);
         return NULL;
 }
@@ -84,19 +88,22 @@ void produce_sync(const struct options *o) {
         struct moment from;
         pthread_t reports;
 
-        shared.value = malloc(o->value_size);
-        if (!shared.value)
+        shared.value = value_new(o->value_size);
+        shared.ns = calloc((size_t)o->messages, sizeof *shared.ns);
+        if (!shared.ns)
                 fail("out of memory");
-        memset(shared.value, 'x', o->value_size);
         shared.rk = producer_new(client_conf(o, RD_KAFKA_PRODUCER), on_report, NULL);
         if (pthread_create(&reports, NULL, serve_reports, &shared))
                 fail("cannot start a thread");
         warm_up(&shared);
         from = moment_now();
         run_callers(&shared);
-        result_rate(o, o->messages, from, moment_now(), -1);
+        result_rate(o, o->messages, from, moment_now());
+        result_percentiles(shared.ns, (size_t)o->messages);
+        result_end();
         atomic_store(&shared.done, 1);
         pthread_join(reports, NULL);
         rd_kafka_destroy(shared.rk);
+        free(shared.ns);
         free(shared.value);
 }

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "commands.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -18,16 +19,25 @@ static const struct {
         {"fill", topic_fill},
         {"produce", produce_one},
         {"produce-batch", produce_batch},
+        {"produce-threads", produce_threads},
         {"produce-sync", produce_sync},
         {"consume-batch", consume_batch},
+        {"consume-copy", consume_copy},
         {"consume-poll", consume_poll},
         {"latency", latency},
+        {"start", start},
+        {"rebalance", rebalance},
         {"idle", idle},
+        {"idle-both", idle_both},
 };
 
 int main(int argc, char **argv) {
         struct options o;
 
+        if (argc == 2 && !strcmp(argv[1], "version")) {
+                puts(rd_kafka_version_str());
+                return 0;
+        }
         options_parse(&o, argc, argv);
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
                 if (!strcmp(o.command, commands[i].name)) {

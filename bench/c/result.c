@@ -1,9 +1,11 @@
 #include "result.h"
+#include "client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 int64_t clock_ns(void) {
         struct timespec t;
@@ -23,27 +25,48 @@ struct moment moment_now(void) {
         return (struct moment){clock_ns(), seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime)};
 }
 
-static double elapsed(struct moment from, struct moment to) {
+double elapsed(struct moment from, struct moment to) {
         return (double)(to.ns - from.ns) / 1e9;
 }
 
-/* Opens the object with what all results have in common. */
-static void print_head(const struct options *o, int64_t messages, double seconds) {
-        printf("{\"workload\":\"%s\",\"client\":\"c\",\"messages\":%lld,"
-               "\"size\":%zu,\"seconds\":%.4f",
-               o->workload, (long long)messages, o->value_size, seconds);
+double cpu_percent(struct moment from, struct moment to) {
+        return (to.cpu - from.cpu) * 100 / elapsed(from, to);
 }
 
-void result_rate(const struct options *o, int64_t messages, struct moment from, struct moment to,
-                 int64_t max_gap_ns) {
+static double peak_mb(void) {
+        struct rusage usage;
+
+        getrusage(RUSAGE_SELF, &usage);
+        return (double)usage.ru_maxrss / 1024;
+}
+
+double resident_mb(void) {
+        long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+
+        if (!file || fscanf(file, "%*s %ld", &pages) != 1)
+                fail("cannot read /proc/self/statm");
+        fclose(file);
+        return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1024 * 1024);
+}
+
+void result_begin(const struct options *o, int64_t messages, double seconds) {
+        printf("{\"workload\":\"%s\",\"client\":\"%s\",\"messages\":%lld,"
+               "\"size\":%zu,\"seconds\":%.4f",
+               o->workload, o->client, (long long)messages, o->value_size, seconds);
+        result_field("peak_mb", peak_mb());
+}
+
+void result_rate(const struct options *o, int64_t messages, struct moment from, struct moment to) {
         double seconds = elapsed(from, to);
 
-        print_head(o, messages, seconds);
-        printf(",\"rate\":%.0f,\"cpu_seconds_per_million\":%.4f", (double)messages / seconds,
-               (to.cpu - from.cpu) * 1e6 / (double)messages);
-        if (max_gap_ns >= 0)
-                printf(",\"max_gap_ms\":%.3f", (double)max_gap_ns / 1e6);
-        printf("}\n");
+        result_begin(o, messages, seconds);
+        result_field("rate", (double)messages / seconds);
+        result_field("cpu_seconds_per_million", (to.cpu - from.cpu) * 1e6 / (double)messages);
+}
+
+void result_field(const char *name, double value) {
+        printf(",\"%s\":%.4f", name, value);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -52,22 +75,18 @@ static int by_size(const void *a, const void *b) {
         return (x > y) - (x < y);
 }
 
-void result_latency(const struct options *o, int64_t *ns, size_t count) {
-        int64_t sum = 0;
+void result_percentiles(int64_t *ns, size_t count) {
+        static const struct {
+                const char *name;
+                size_t permille;
+        } all[] = {{"p50_ms", 500}, {"p99_ms", 990}, {"p999_ms", 999}};
 
         qsort(ns, count, sizeof *ns, by_size);
-        for (size_t i = 0; i < count; i++)
-                sum += ns[i];
-        print_head(o, (int64_t)count, (double)sum / 1e9);
-        printf(",\"median_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,"
-               "\"max_ms\":%.3f}\n",
-               (double)ns[count / 2] / 1e6, (double)ns[count * 9 / 10] / 1e6,
-               (double)ns[count * 99 / 100] / 1e6, (double)ns[count - 1] / 1e6);
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+                result_field(all[i].name, (double)ns[count * all[i].permille / 1000] / 1e6);
+        result_field("max_ms", (double)ns[count - 1] / 1e6);
 }
 
-void result_idle(const struct options *o, struct moment from, struct moment to) {
-        double seconds = elapsed(from, to);
-
-        print_head(o, 0, seconds);
-        printf(",\"cpu_percent\":%.3f}\n", (to.cpu - from.cpu) * 100 / seconds);
+void result_end(void) {
+        printf("}\n");
 }
