@@ -13,6 +13,20 @@
 
 static const char *const kinds[] = {"", "producer", "producer", "consumer", "reader", "cluster"};
 
+/* So small that they are met. */
+static const test_option_t producing[] = {
+        {"max_messages", 5}, {"max_unclaimed", 3}, {"tally", 1}, {NULL, 0}};
+static const test_option_t reading[] = {
+        {"batch_messages", 7}, {"batch_bytes", 100}, {"max_in_flight", 20}, {NULL, 0}};
+
+static const test_option_t none[] = {{NULL, 0}};
+
+static const test_option_t *const options[] = {[FUZZ_PRODUCER] = producing,
+                                               [FUZZ_TRANSACTIONAL] = producing,
+                                               [FUZZ_CONSUMER] = reading,
+                                               [FUZZ_READER] = reading,
+                                               [FUZZ_CLUSTER] = none};
+
 static void make_topic(void) {
         cr_writer_t out = cr_writer();
         cr_write_tuple(&out, 3);
@@ -25,7 +39,7 @@ static void make_topic(void) {
 }
 
 static void fill_topic(void) {
-        test_host_t *producer = fuzz_client(FUZZ_PRODUCER);
+        test_host_t *producer = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         put_produce(&command, CR_MODE_WAIT, CR_POLICY_WAIT, 1, "filled", MESSAGES);
         test_command(producer, CR_CMD_PRODUCE, command.data, command.size);
@@ -93,7 +107,8 @@ test_host_t *fuzz_client(fuzz_kind_t kind) {
                 *more++ = "false";
         }
         if (kind != FUZZ_NEW)
-                FUZZ_CHECK(!strcmp(test_open(host, kinds[kind], properties), "ok"));
+                FUZZ_CHECK(!strcmp(test_open_with(host, kinds[kind], properties, options[kind]),
+                                   "ok"));
         if (kind == FUZZ_READER)
                 assign(host);
         return host;
