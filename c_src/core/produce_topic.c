@@ -14,60 +14,68 @@ static uint64_t hash_of(const char *name, size_t size) {
         return hash ? hash : 1;
 }
 
-/* By the client's own configuration unless there is a variant. librdkafka frees the copy. */
-static bool make_handle(cr_client_t *client, cr_topic_t *topic, const cr_variant_t *variant,
-                        cr_error_t *error) {
-        rd_kafka_topic_conf_t *conf = variant ? rd_kafka_topic_conf_dup(variant->conf)
-                                              : rd_kafka_default_topic_conf_dup(client->rk);
-        cr_sticky_init(&topic->sticky, conf, client->sticky_ms);
-        topic->rkt = rd_kafka_topic_new(client->rk, topic->name, conf);
-        if (topic->rkt)
-                return true;
-        cr_error_own(error, "invalid_topic", "not a topic name: %s",
-                     rd_kafka_err2str(rd_kafka_last_error()));
-        return false;
-}
-
-static cr_topic_t *make(cr_client_t *client, const char *name, size_t size, uint32_t number,
-                        cr_error_t *error) {
-        const cr_variant_t *variant = cr_variant_find(client->delivery, number);
+/* Without a handle. */
+static cr_topic_t *new_topic(const char *name, size_t size, uint32_t variant) {
         cr_topic_t *topic = cr_alloc(sizeof(*topic) + size + 1);
-        if (!topic) {
-                cr_error_own(error, "no_memory", "no memory for a topic handle");
+        if (!topic)
                 return NULL;
-        }
         memcpy(topic->name, name, size);
         topic->size = size;
-        topic->variant = number;
-        if (number && !variant)
-                cr_error_own(error, "malformed_command", "there is no such variant");
-        else if (memchr(name, 0, size))
-                cr_error_own(error, "invalid_topic", "a topic's name has no zero bytes");
-        else if (make_handle(client, topic, variant, error))
-                return topic;
-        cr_free(topic);
-        return NULL;
+        topic->variant = variant;
+        return topic;
 }
 
+/* By the client's own configuration unless there is a variant. librdkafka frees the copy. */
+static bool make_handle(cr_client_t *client, cr_topic_t *topic, cr_error_t *error) {
+        const cr_variant_t *variant = cr_variant_find(client->delivery, topic->variant);
+        rd_kafka_topic_conf_t *conf;
+        if (topic->variant && !variant) {
+                cr_error_own(error, "malformed_command", "there is no such variant");
+                return false;
+        }
+        if (memchr(topic->name, 0, topic->size)) {
+                cr_error_own(error, "invalid_topic", "a topic's name has no zero bytes");
+                return false;
+        }
+        conf = variant ? rd_kafka_topic_conf_dup(variant->conf)
+                       : rd_kafka_default_topic_conf_dup(client->rk);
+        cr_sticky_init(&topic->sticky, conf, client->sticky_ms);
+        topic->rkt = rd_kafka_topic_new(client->rk, topic->name, conf);
+        if (!topic->rkt)
+                cr_error_own(error, "invalid_topic", "not a topic name: %s",
+                             rd_kafka_err2str(rd_kafka_last_error()));
+        return topic->rkt != NULL;
+}
+
+static cr_topic_t *find(cr_topic_t *topic, const char *name, size_t size) {
+        while (topic && (topic->size != size || memcmp(topic->name, name, size) != 0))
+                topic = topic->next;
+        return topic;
+}
+
+/* In the map before it has a handle: librdkafka keeps its own topic, and in that the
+ * address of ours, also when the handle is given up again. */
 cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uint32_t variant,
                          cr_error_t *error) {
         cr_map_t *topics = &client->delivery->topics;
         uint64_t hash = hash_of(name, size);
         cr_topic_t *first = cr_map_get(topics, hash);
-        cr_topic_t *topic;
-        for (topic = first; topic; topic = topic->next) {
-                if (topic->size == size && memcmp(topic->name, name, size) == 0)
-                        return topic;
-        }
-        topic = make(client, name, size, variant, error);
-        if (!topic)
-                return NULL;
-        topic->next = first;
-        if (cr_map_put(topics, hash, topic))
+        cr_topic_t *topic = find(first, name, size);
+        if (topic)
                 return topic;
-        rd_kafka_topic_destroy(topic->rkt);
+        topic = new_topic(name, size, variant);
+        if (!topic || (!first && !cr_map_put(topics, hash, topic))) {
+                cr_error_own(error, "no_memory", "no memory for a topic handle");
+        } else if (make_handle(client, topic, error)) {
+                if (first) {
+                        topic->next = first->next;
+                        first->next = topic;
+                }
+                return topic;
+        } else if (!first) {
+                (void)cr_map_remove(topics, hash);
+        }
         cr_free(topic);
-        cr_error_own(error, "no_memory", "no memory for a topic handle");
         return NULL;
 }
 
