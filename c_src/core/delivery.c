@@ -21,6 +21,7 @@ cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options) {
         LIST_INIT(&delivery->flushes);
         atomic_init(&delivery->flush_stop, false);
         atomic_init(&delivery->nudge_wanted, false);
+        cr_flush_init(delivery);
         cr_nudge_init(delivery, rk);
         return delivery;
 }
@@ -485,21 +486,4 @@ void cr_do_CANCEL(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) 
                                         : cr_admission_cancel(client, in, tag, size);
         if (!found)
                 cr_answer_own(client, reply, "not_waiting", "it has been answered");
-}
-
-void cr_do_PURGE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
-        rd_kafka_resp_err_t err;
-        cr_error_t error;
-        (void)in;
-        if (client->transaction && client->transaction->epoch) {
-                cr_answer_own(client, reply, "in_transaction",
-                              "a transaction's messages are not given up one by one");
-                return;
-        }
-        err = rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
-        if (!err)
-                return;
-        cr_error_code(&error, err, NULL);
-        cr_answer_error(client, reply, &error);
 }

@@ -120,7 +120,7 @@ typedef struct cr_delivery {
         struct cr_waiters waiters; /* for a place, in the order of arrival */
         uint64_t waiting;
         LIST_HEAD(, cr_flush_waiter) flushes;
-        cr_job_t flush_job;
+        cr_job_t flush_job; /* set once: the lane may be at it */
         bool flush_running;
         atomic_bool flush_stop; /* read by the flush lane */
         bool draining;          /* nothing more is taken: retire.c */
@@ -212,6 +212,7 @@ void cr_reporter_gone(cr_delivery_t *delivery, cr_recipient_t gone);
 /* Tells it that nothing follows. */
 void cr_reporter_end(cr_client_t *client);
 /* flush.c */
+void cr_flush_init(cr_delivery_t *delivery);
 void cr_flush_serve(cr_client_t *client);
 void cr_flush_drop(cr_client_t *client, cr_recipient_t gone);
 void cr_flush_refuse_all(cr_client_t *client);

@@ -28,6 +28,10 @@ static void done_flush(cr_client_t *client, cr_job_t *job) {
         start(client);
 }
 
+void cr_flush_init(cr_delivery_t *delivery) {
+        delivery->flush_job = (cr_job_t){.run = run_flush, .done = done_flush};
+}
+
 static void answer(cr_client_t *client, cr_flush_waiter_t *waiter) {
         LIST_REMOVE(waiter, link);
         cr_reply_ok(client, &waiter->tag);
@@ -101,8 +105,6 @@ void cr_do_FLUSH(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         }
         waiter->sequence = delivery->sequence;
         LIST_INSERT_HEAD(&delivery->flushes, waiter, link);
-        delivery->flush_job.run = run_flush;
-        delivery->flush_job.done = done_flush;
         start(client);
         cr_flush_serve(client);
 }

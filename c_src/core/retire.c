@@ -3,6 +3,8 @@
  * nothing left to report. Under the client's lock, so that no message can be
  * accepted in between and purged by the close that follows.
  *
+ * PURGE: what it has is given up, and it goes on.
+ *
  * DRAIN: it takes nothing more either, and goes on with what it has: another client
  * takes its place.
  */
@@ -40,4 +42,21 @@ void cr_do_DRAIN(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
         }
         client->delivery->draining = true;
         cr_admission_refuse_all(client);
+}
+
+void cr_do_PURGE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        rd_kafka_resp_err_t err;
+        cr_error_t error;
+        (void)in;
+        if (client->transaction && client->transaction->epoch) {
+                cr_answer_own(client, reply, "in_transaction",
+                              "a transaction's messages are not given up one by one");
+                return;
+        }
+        err = rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
+        if (!err)
+                return;
+        cr_error_code(&error, err, NULL);
+        cr_answer_error(client, reply, &error);
 }
