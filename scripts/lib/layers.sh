@@ -9,7 +9,7 @@ layer_check() { scripts/check; }
 
 layer_c() { native_tests test; }
 
-layer_tsan() { native_tests tsan; }
+layer_tsan() { native_tests "$1"; } # tsan, or tsan-core: of those that need no client
 
 # Beside each other and beside other layers, which go first.
 layer_fuzz() { nice scripts/fuzz together 30; }
