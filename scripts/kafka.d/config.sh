@@ -2,8 +2,9 @@
 # the env file that tells others where it is.
 # shellcheck shell=bash
 
-# In the order of their ports within a node's share of the block.
-readonly LISTENERS=(PLAINTEXT CONTROLLER TLS SASL OAUTH SASLTLS MTLS HEROKU)
+# In the order of their ports within a node's share of the block. PROXIED is listened
+# on, and PROXY is what it is advertised as: nobody listens there, but who wants to.
+readonly LISTENERS=(PLAINTEXT CONTROLLER TLS SASL OAUTH SASLTLS MTLS HEROKU PROXIED PROXY)
 
 host_of() { # LISTENER; the certificate is for localhost, the rest avoids look-ups
     case $1 in
@@ -87,8 +88,10 @@ write_properties() { # DIR FIRST NODES NODE
         voters+=${voters:+,}$n@127.0.0.1:$(port_of "$first" "$n" CONTROLLER)
     done
     for listener in "${LISTENERS[@]}"; do
+        [ "$listener" != PROXY ] || continue
         address=$(port_of "$first" "$node" "$listener")
         listeners+=${listeners:+,}$listener://127.0.0.1:$address
+        [ "$listener" != PROXIED ] || address=$(port_of "$first" "$node" PROXY)
         [ "$listener" = CONTROLLER ] ||
             advertised+=${advertised:+,}$listener://$(host_of "$listener"):$address
     done

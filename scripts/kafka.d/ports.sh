@@ -1,7 +1,7 @@
 # Free ports of 127.0.0.1 for a cluster.
 # shellcheck shell=bash
 
-readonly PORTS_PER_CLUSTER=24 FIRST_PORT=12000
+readonly PORTS_PER_CLUSTER=32 FIRST_PORT=12000
 
 # A cluster owns an aligned block of ports below those that the system gives to
 # outgoing connections. The block is its own while its folder has an env file,
