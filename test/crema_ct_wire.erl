@@ -2,7 +2,8 @@
 %% and librdkafka: the judge of what a consumer commits is not the consumer.
 -module(crema_ct_wire).
 
--export([connect/1, close/1, create_topic/3, evict/2, committed/3, ends/2, hold_group/4]).
+-export([connect/1, close/1, create_topic/3, create_topic/4, evict/2, committed/3, ends/2]).
+-export([hold_group/4, grow_topic/3, controller/1]).
 
 -define(LIST_OFFSETS, 2).
 -define(OFFSET_FETCH, 9).
@@ -10,6 +11,8 @@
 -define(LEAVE_GROUP, 13).
 -define(DESCRIBE_GROUPS, 15).
 -define(CREATE_TOPICS, 19).
+-define(CREATE_PARTITIONS, 37).
+-define(DESCRIBE_QUORUM, 55).
 -define(TIMEOUT, 10000).
 
 %% @doc Connects to the first of the addresses: with one broker it is the
@@ -28,11 +31,36 @@ close(Socket) ->
 
 %% @doc Creates a topic with so many partitions, each on one broker.
 create_topic(Socket, Topic, Partitions) ->
-    New = [string(Topic), <<Partitions:32, 1:16>>, array([]), array([])],
+    create_topic(Socket, Topic, Partitions, 1).
+
+create_topic(Socket, Topic, Partitions, Replicas) ->
+    New = [string(Topic), <<Partitions:32, Replicas:16>>, array([]), array([])],
     Answer = ask(Socket, ?CREATE_TOPICS, 2, [array([New]), <<?TIMEOUT:32, 0>>]),
     Size = byte_size(Topic),
     <<_Throttled:32, 1:32, Size:16, Topic:Size/binary, 0:16, _/binary>> = Answer,
     ok.
+
+%% @doc From now on the topic has so many partitions.
+grow_topic(Socket, Topic, Partitions) ->
+    New = [string(Topic), <<Partitions:32, -1:32>>],
+    Answer = ask(Socket, ?CREATE_PARTITIONS, 0, [array([New]), <<?TIMEOUT:32, 0>>]),
+    Size = byte_size(Topic),
+    <<_Throttled:32, 1:32, Size:16, Topic:Size/binary, 0:16, _/binary>> = Answer,
+    ok.
+
+%% @doc The number of the node that leads the quorum of controllers, or none.
+controller(Socket) ->
+    %% A newer form than the others: lengths are one more than they are, and there are
+    %% tags, none here, in the header of the request as well.
+    Name = <<"__cluster_metadata">>,
+    Topic = [byte_size(Name) + 1, Name, 2, <<0:32>>, 0, 0],
+    Size = byte_size(Name),
+    case ask(Socket, ?DESCRIBE_QUORUM, 0, [0, 2, Topic, 0]) of
+        <<0, 0:16, 2, _, Name:Size/binary, 2, 0:32, 0:16, Leader:32/signed, _/binary>> when Leader >= 0 ->
+            Leader;
+        _ ->
+            none
+    end.
 
 %% @doc Puts all members out of a group of real brokers: to them they have left.
 evict(Socket, Group) ->
