@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build cli demo check-connection test test-fast fuzz bench soak docs fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast fuzz chaos bench soak docs fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ test-fast: ## those that need no JVM
 fuzz: ## the fuzzers, 10 minutes each; TARGET=name for one, SECONDS=n
 	@scripts/setup fuzz
 	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)
+
+chaos: ## brokers, connections and applications that fail; SEED=number SECONDS=180
+	@scripts/setup test
+	@scripts/chaos "$(SEED)" "$(SECONDS)"
 
 bench: ## crema and raw C on a real broker, into bench/results; ONLY=produce, FULL=1
 	@scripts/setup test

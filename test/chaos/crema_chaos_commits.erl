@@ -6,6 +6,9 @@
 
 %% How far the times of brokers and of handlers may be apart, in microseconds.
 -define(SLACK, 5000).
+%% How long after a disturbance librdkafka may send a commit again: it finds the brokers
+%% again within so many microseconds.
+-define(SENT_AGAIN, 15000000).
 
 -spec violations(crema_chaos_story:story()) -> [crema_chaos_checker:violation()].
 violations(Story) ->
@@ -13,7 +16,7 @@ violations(Story) ->
         {Kind, About#{group => Name, place => Place}}
      || #{group := #{group := Name}, place := Place} = Part <- crema_chaos_part:all(Story),
         {Kind, About} <-
-            acknowledged(Part) ++ backwards(Part) ++ early(Part, Story) ++ lag(Part, Story)
+            acknowledged(Part) ++ backwards(Part, Story) ++ early(Part, Story) ++ lag(Part)
     ].
 
 %% Everything is acknowledged in the end, and before it was committed.
@@ -33,17 +36,24 @@ too_far([{Commit, At} | Commits], Offsets, Acks, {Latest, Of}) ->
 too_far([], _Offsets, _Acks, _Latest) ->
     [].
 
-backwards(#{commits := Commits, sought := Sought}) -> backwards(Commits, Sought).
+%% A seek or a reset explains one step back, to where it leads or behind. And librdkafka
+%% sends a commit again that has failed or whose answer was lost, also behind newer ones,
+%% which is made good by the next.
+backwards(#{commits := Commits, sought := Sought}, Story) ->
+    [
+        {committed_back, #{from => One, to => Next, at => At}}
+     || {One, Next, At} <- steps_back(Commits, Sought),
+        not crema_chaos_story:is_disturbed(At - ?SENT_AGAIN, At, Story)
+    ].
 
-%% A seek or a reset explains one step back, to where it leads or behind.
-backwards([{_, One} | [{At, Next} | _] = Rest], Sought) when Next < One ->
+steps_back([{_, One} | [{At, Next} | _] = Rest], Sought) when Next < One ->
     case [Move || {When, _, To} = Move <- Sought, When =< At + ?SLACK, To =< Next] of
-        [] -> [{committed_back, #{from => One, to => Next, at => At}} | backwards(Rest, Sought)];
-        Explaining -> backwards(Rest, Sought -- [lists:last(Explaining)])
+        [] -> [{One, Next, At} | steps_back(Rest, Sought)];
+        Explaining -> steps_back(Rest, Sought -- [lists:last(Explaining)])
     end;
-backwards([_ | Rest], Sought) ->
-    backwards(Rest, Sought);
-backwards([], _Sought) ->
+steps_back([_ | Rest], Sought) ->
+    steps_back(Rest, Sought);
+steps_back([], _Sought) ->
     [].
 
 %% Whoever takes over begins at what was committed, or where a seek leads.
@@ -64,10 +74,10 @@ early({Name, Begun, Notes}, Since, #{commits := Commits} = Part, Story) ->
         not crema_chaos_story:gone(Name, Story)
     ].
 
-lag(#{commits := Commits, place := Place}, #{ends := Ends}) ->
+%% What lies behind the last message that the group may read is nobody's.
+lag(#{log := Log, commits := Commits}) ->
     Committed = lists:last([none | [Offset || {_, Offset} <- Commits]]),
-    case Ends of
-        #{Place := 0} when Committed =:= none -> [];
-        #{Place := Committed} -> [];
-        #{} -> [{lag, #{committed => Committed, 'end' => maps:get(Place, Ends, unknown)}}]
-    end.
+    [
+        {lag, #{committed => Committed, last => Last}}
+     || Log =/= [], {Last, _} <- [lists:last(Log)], Committed =:= none orelse Committed =< Last
+    ].

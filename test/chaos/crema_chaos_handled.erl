@@ -45,7 +45,7 @@ repeats(#{slots := Slots} = Part, Story) ->
                 Offset
              || {Offset, At} <- maps:to_list(Firsts),
                 is_map_key(Offset, Before),
-                not is_explained(Offset, At, maps:get(Offset, Before), Part, Story)
+                not is_explained(Offset, {Name, At}, maps:get(Offset, Before), Part, Story)
             ],
             New = [
                 {repeated_handling, #{offset => Offset, slot => Name}}
@@ -63,9 +63,11 @@ repeats(#{slots := Slots} = Part, Story) ->
 firsts(Notes) ->
     maps:from_list(lists:reverse([{Offset, At} || {At, began, Offset} <- Notes])).
 
-%% In another slot, when the one before had not committed it.
-is_explained(Offset, At, {Slot, Begun, Open}, Part, Story) ->
+%% In another slot, when the one before had not committed it; or when its own member was put
+%% out of the group and did not know it yet.
+is_explained(Offset, {Name, At}, {Slot, Begun, Open}, Part, Story) ->
     Offset >= Open orelse crema_chaos_story:gone(Slot, Story) orelse
+        crema_chaos_story:gone(Name, Story) orelse
         crema_chaos_part:is_sought(Offset, Begun, At, Part).
 
 %% The first message that a slot has left unacknowledged: what a crash may have undone

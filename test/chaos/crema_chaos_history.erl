@@ -114,8 +114,6 @@
     %% At the end, the log as it is read: topic, partition, isolation, entries:
     %% [{Offset, message()}]; several entries for one partition follow each other.
     | log
-    %% At the end: topic, partition, offset: after the last message.
-    | end_position
     %% Before and after all: node, when: before | after, values: #{Name => integer()}
     %% of processes, ports, clients, reapers, atoms, memory, descriptors, ...
     | sample.

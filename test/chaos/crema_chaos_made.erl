@@ -79,13 +79,12 @@ ended(Run) ->
         Drained
     ).
 
-read({Topic, Partition}, {End, Entries}) ->
+read({Topic, Partition}, {_End, Entries}) ->
     Of = #{topic => Topic, partition => Partition},
     All = lists:reverse(Entries),
     [
         Of#{what => log, isolation => uncommitted, entries => [{O, M} || {O, M, _} <- All]},
-        Of#{what => log, isolation => committed, entries => [{O, M} || {O, M, true} <- All]},
-        Of#{what => end_position, offset => End}
+        Of#{what => log, isolation => committed, entries => [{O, M} || {O, M, true} <- All]}
     ].
 
 %% ---- steps -----------------------------------------------------------------------------

@@ -164,14 +164,15 @@ planted(committed_too_far, Entries, #{messages := Messages} = Story) ->
         {{_, _, _, At}, _, _} <- [maps:get(Message, Messages)]
     ]),
     inserted(committed(Topic, Partition, Offset + 1, At - 100000), Entries);
-planted(committed_back, Entries, #{commits := Commits} = Story) ->
-    {{Topic, Partition}, At, Offset} = any([
-        {Place, At, Offset}
+planted(committed_back, Entries, #{commits := Commits, marks := #{last := Last}} = Story) ->
+    {{Topic, Partition}, Offset} = any([
+        {Place, Offset}
      || Place <- quiet(<<"main">>, Story),
-        {At, Offset} <- maps:get({<<"main">>, Place}, Commits, []),
+        {_, Offset} <- maps:get({<<"main">>, Place}, Commits, []),
         Offset > 0
     ]),
-    inserted(committed(Topic, Partition, Offset - 1, At + 1), Entries);
+    %% Long after all that could explain it.
+    inserted(committed(Topic, Partition, Offset - 1, Last + 60000000), Entries);
 planted(began_early, Entries, #{slots := Slots, commits := Commits} = Story) ->
     {{Member, Slot}, {Topic, Partition}, Message, Begun} = any([
         {{Member, Slot}, Place, Message, Begun}
@@ -191,19 +192,22 @@ planted(began_early, Entries, #{slots := Slots, commits := Commits} = Story) ->
         },
         Entries
     );
-planted(lag, Entries, _Story) ->
-    #{topic := T, partition := P} = any([E || #{what := end_position, topic := <<"plain">>} = E <- Entries]),
-    changed(
-        fun
-            (#{what := end_position, topic := Topic, partition := Partition, offset := Offset} = Entry) when
-                Topic =:= T, Partition =:= P
-            ->
-                Entry#{offset := Offset + 1};
-            (Entry) ->
-                Entry
-        end,
-        Entries
-    );
+planted(lag, Entries, #{commits := Commits} = Story) ->
+    {{Topic, Partition}, Last} = any([
+        {Place, Last}
+     || Place <- quiet(<<"main">>, Story),
+        [_ | _] = Of <- [maps:get({<<"main">>, Place}, Commits, [])],
+        Last <- [lists:max([Offset || {_, Offset} <- Of])]
+    ]),
+    [
+        Entry
+     || Entry <- Entries,
+        not is_map_key(offset, Entry) orelse
+            Entry =/= Entry#{
+                what := commit_seen, group => <<"main">>, topic => Topic, partition => Partition,
+                offset := Last
+            }
+    ];
 %% ---- and the rest ---------------------------------------------------------------------------
 
 %% Time passes while a message waits and nothing is disturbed.
@@ -360,9 +364,9 @@ without(Message, Isolations, Entries) ->
     ).
 
 %% At the end of a partition.
-with(Place, Message, Isolations, Entries, #{ends := Ends}) ->
-    #{Place := End} = Ends,
-    in_log(Place, Isolations, fun(Log) -> Log ++ [{End, Message}] end, Entries).
+with(Place, Message, Isolations, Entries, Story) ->
+    {Last, _} = lists:last(crema_chaos_story:log(Place, uncommitted, Story)),
+    in_log(Place, Isolations, fun(Log) -> Log ++ [{Last + 1, Message}] end, Entries).
 
 shown(Message, Entries, Story) ->
     {Place, Entry} = hd([

@@ -1,8 +1,11 @@
 %% A history put in order by what it is about: what the judges of chaos look at.
 -module(crema_chaos_story).
 
--export([new/0, entry/2, places/1, log/3, killed/3, gone/2]).
+-export([new/0, entry/2, places/1, log/3, killed/3, gone/2, is_disturbed/3]).
 -export_type([story/0, place/0, time/0, note/0]).
+
+%% crema's, in microseconds.
+-define(STOP_TIMEOUT, 10000000).
 
 -type time() :: integer().
 -type place() :: {Topic :: binary(), Partition :: non_neg_integer()}.
@@ -34,10 +37,11 @@
     sought := #{{binary(), place()} => [{time(), seek | reset, Offset :: integer()}]},
     %% Members, and slots, that could not commit or lost what they had.
     troubled := #{term() => true},
+    %% Slots whose member was stopped.
+    stopped := #{term() => time()},
     killed := #{{Kind :: atom(), Who :: term()} => time()},
     faults := [{time(), on | off, Fault :: term()}],
     logs := #{{place(), committed | uncommitted} => [[{integer(), message()}]]},
-    ends := #{place() => integer()},
     samples := #{Node :: term() => #{'before' | 'after' => #{atom() => integer()}}},
     marks := #{run | calm | drained | last => time()}
 }.
@@ -46,7 +50,7 @@
 new() ->
     Empty = [
         bounds, topics, groups, clients, processes, members, messages, transactions, slots, given,
-        commits, sought, troubled, killed, logs, ends, samples, marks
+        commits, sought, troubled, stopped, killed, logs, samples, marks
     ],
     (maps:from_keys(Empty, #{}))#{faults => []}.
 
@@ -109,8 +113,6 @@ part(commit_seen, #{at := At, offset := Offset} = Entry, Story) ->
     add_to(commits, in_group(Entry), {maps:get(time, Entry, At), Offset}, Story);
 part(log, #{isolation := Isolation, entries := Entries} = Entry, Story) ->
     add_to(logs, {place(Entry), Isolation}, Entries, Story);
-part(end_position, #{offset := Offset} = Entry, Story) ->
-    put_in(ends, place(Entry), Offset, Story);
 part(sample, #{node := Node, 'when' := When, values := Values}, #{samples := All} = Story) ->
     put_in(samples, Node, (maps:get(Node, All, #{}))#{When => Values}, Story).
 
@@ -135,6 +137,8 @@ slot(assigned, #{at := At} = Entry, Story) ->
     with_slot(Entry, fun(_, Begun, Notes) -> {place(Entry), min(At, Begun), Notes} end, Story);
 slot(unassigned, #{why := lost} = Entry, Story) ->
     put_in(troubled, name(Entry), true, Story);
+slot(unassigned, #{why := stopped, at := At} = Entry, Story) ->
+    put_in(stopped, name(Entry), At, Story);
 slot(unassigned, _Entry, Story) ->
     Story;
 slot(handling, #{at := At, messages := Messages} = Entry, Story) ->
@@ -204,11 +208,25 @@ node_of(member, Member, #{members := Members}) -> node_in(Member, Members).
 
 node_in(Name, All) -> maps:get(node, maps:get(Name, All, #{}), none).
 
-%% @doc That a slot has ended without having committed all that it could.
+%% @doc That a slot has ended without having committed all that it could. A member that
+%% stops has so long for it, whether brokers answer or not.
 -spec gone({Member :: term(), Slot :: term()}, story()) -> boolean().
-gone({Member, _} = Slot, #{troubled := Troubled} = Story) ->
+gone({Member, _} = Slot, #{troubled := Troubled, stopped := Stopped} = Story) ->
     is_map_key(Member, Troubled) orelse is_map_key(Slot, Troubled) orelse
-        killed(member, Member, Story) =/= infinity.
+        killed(member, Member, Story) =/= infinity orelse
+        case Stopped of
+            #{Slot := At} -> is_disturbed(At, At + ?STOP_TIMEOUT, Story);
+            #{} -> false
+        end.
+
+%% @doc Whether anything was disturbed at some time between these.
+-spec is_disturbed(time(), time(), story()) -> boolean().
+is_disturbed(From, To, #{faults := Faults}) ->
+    Over = maps:from_list([{Fault, At} || {At, off, Fault} <- Faults]),
+    lists:any(
+        fun({At, _, Fault}) -> At =< To andalso maps:get(Fault, Over, At) >= From end,
+        [On || {_, on, _} = On <- Faults]
+    ).
 
 %% ---- fields ------------------------------------------------------------------------------
 
