@@ -9,7 +9,7 @@
 sound_test_() ->
     %% A run with rebalances, kills, crashes, seeks, resets, time-outs and transactions
     %% in which all is as it should be has no violation.
-    {timeout, 60, [{lists:concat([seed, Seed]), fun() -> sound(Seed) end} || Seed <- ?SEEDS]}.
+    {timeout, 600, [{lists:concat([seed, Seed]), fun() -> sound(Seed) end} || Seed <- ?SEEDS]}.
 
 sound(Seed) ->
     Found = crema_chaos_checker:judge(crema_chaos_made:history(Seed)),
@@ -17,7 +17,7 @@ sound(Seed) ->
 
 planted_test_() ->
     %% A fault of each kind, at a random place, is found and told as what it is.
-    {timeout, 120, [
+    {timeout, 600, [
         {lists:concat([Kind, " seed ", Seed]), fun() -> planted(Kind, Seed) end}
      || Kind <- crema_chaos_planted:kinds(), Seed <- lists:seq(1, 5)
     ]}.
