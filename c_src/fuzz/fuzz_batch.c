@@ -25,6 +25,7 @@ static int64_t timestamp_of_made(const rd_kafka_message_t *message,
 
 typedef struct made {
         rd_kafka_message_t message; /* first: it is cast */
+        uint8_t *record;            /* in which its value lies */
         rd_kafka_headers_t *headers;
         int64_t timestamp;
         rd_kafka_timestamp_type_t type;
@@ -79,6 +80,28 @@ static rd_kafka_headers_t *make_headers(feed_t *feed) {
         return headers;
 }
 
+/* As it was received, since core/record.c looks at what is around the value: in format 2
+ * a varint of its size before it and the number of headers behind it, in an older one its
+ * size in four bytes and, maybe, nothing behind it. */
+static void lay_record(made_t *made, bool older) {
+        rd_kafka_message_t *message = &made->message;
+        uint8_t *value = message->payload, *to;
+        to = made->record = malloc(message->len + (older ? 4 : 8));
+        if (older) {
+                cr_put_uint(&to, message->len, 4);
+        } else {
+                size_t rest = message->len << 1;
+                for (; rest > 0x7f; rest >>= 7)
+                        *to++ = (uint8_t)(rest | 0x80);
+                *to++ = (uint8_t)rest;
+        }
+        message->payload = to;
+        cr_put_bytes(&to, value, message->len);
+        if (!older)
+                *to = made->headers ? 2 : 0;
+        free(value);
+}
+
 static made_t make(feed_t *feed, int64_t offset) {
         uint8_t flags = feed_u8(feed);
         made_t made = {.message = {.offset = offset},
@@ -91,6 +114,8 @@ static made_t make(feed_t *feed, int64_t offset) {
                 made.message.payload = block(feed, &made.message.len);
         if (flags & CR_MESSAGE_HEADERS)
                 made.headers = make_headers(feed);
+        if (made.message.payload)
+                lay_record(&made, !made.headers && flags & 8);
         return made;
 }
 
@@ -167,7 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         for (uint32_t i = 0; i < count; i++) {
                 free(made[i].message.key);
-                free(made[i].message.payload);
+                free(made[i].record);
                 if (made[i].headers)
                         rd_kafka_headers_destroy(made[i].headers);
         }
