@@ -136,6 +136,38 @@ batches_are_counted_test() ->
         Messages
     ).
 
+numbers_and_nulls_are_read_test() ->
+    %% A timestamp may be negative, offsets and timestamps have 63 bits, and what is null is
+    %% told from what is empty, with a key or without.
+    Most = (1 bsl 63) - 1,
+    Numbers = [{0, -1}, {1 bsl 32, -Most}, {1 bsl 59, 1 bsl 59}, {Most, Most}, {7, (1 bsl 59) - 1}],
+    Parts = [
+        {Flags, <<Key/binary, Value/binary>>, byte_size(Key), byte_size(Value), headers(Flags)}
+     || Flags <- lists:seq(0, 7), Key <- [<<>>, <<"k">>], Value <- [<<>>, <<"vv">>],
+        Flags band 1 =/= 0 orelse Key =:= <<>>, Flags band 2 =/= 0 orelse Value =:= <<>>
+    ],
+    Cases = [{Part, Number, Type} || Part <- Parts, Number <- Numbers, Type <- [0, 1, 2]],
+    Batch = [
+        <<(Flags bor (Type bsl 4)), Offset:64, Time:64, Key:32, Value:32, Bytes/binary, Headers/binary>>
+     || {{Flags, Bytes, Key, Value, Headers}, {Offset, Time}, Type} <- Cases
+    ],
+    Packed = iolist_to_binary([<<(length(Batch)):32>> | Batch]),
+    Messages = crema_packet:messages(Packed, <<>>, none, {<<"t">>, 3, nil}),
+    ?assertEqual([expected(Case) || Case <- Cases], Messages).
+
+headers(Flags) when Flags band 4 =/= 0 -> <<1:16, 1:16, "h", 2:32, "xy">>;
+headers(_) -> <<>>.
+
+expected({{Flags, Bytes, KeySize, _, Headers}, {Offset, Time}, Type}) ->
+    <<Key:KeySize/binary, Value/binary>> = Bytes,
+    #{
+        topic => <<"t">>, partition => 3, offset => Offset, timestamp => Time,
+        timestamp_type => element(Type + 1, {undefined, create, append}),
+        key => case Flags band 1 of 0 -> nil; 1 -> Key end,
+        value => case Flags band 2 of 0 -> nil; 2 -> Value end,
+        headers => [{<<"h">>, <<"xy">>} || Headers =/= <<>>]
+    }.
+
 acknowledged_messages_are_left_out_test() ->
     %% A batch that comes again has a bit for each message that was acknowledged.
     Message = fun(Offset) -> <<0, Offset:64, 0:64, 0:32, 0:32>> end,
