@@ -88,14 +88,11 @@ planted(aborted_visible, Entries, Story) ->
 planted(reader, Entries, Story) ->
     without(any([M || {M, none, _} <- delivered(Story)]), [uncommitted], Entries);
 planted(copy_missing, Entries, Story) ->
-    {Place, {Offset, _}} = any(copies(Story)),
+    {Place, {Offset, _}} = any(copied_once(Story)),
     in_log(Place, [committed], fun(Log) -> lists:keydelete(Offset, 1, Log) end, Entries);
 planted(copy_repeated, Entries, Story) ->
-    Quiet = quiet(<<"copier">>, Story),
-    {Message, Partition} = any([
-        {M, P} || {{_, P}, {_, M}} <- copies(Story), lists:member({<<"booked">>, P}, Quiet)
-    ]),
-    with({<<"copies">>, Partition}, Message, [committed, uncommitted], Entries, Story);
+    {Place, {_, Message}} = any(copied_once(Story)),
+    with(Place, Message, [committed, uncommitted], Entries, Story);
 planted(copy_unknown, Entries, Story) ->
     with({<<"copies">>, 0}, {-1, 0}, [committed, uncommitted], Entries, Story);
 %% ---- handled ------------------------------------------------------------------------------
@@ -302,10 +299,13 @@ booked(Outcome, #{messages := Messages, transactions := Transactions}) ->
 produced(Story) ->
     [Place || {Topic, _} = Place <- crema_chaos_story:places(Story), Topic =/= <<"copies">>].
 
-copies(Story) ->
+%% A seek has the copier copy again.
+copied_once(Story) ->
+    Quiet = quiet(<<"copier">>, Story),
     [
         {Place, Entry}
-     || {<<"copies">>, _} = Place <- crema_chaos_story:places(Story),
+     || {<<"copies">>, Partition} = Place <- crema_chaos_story:places(Story),
+        lists:member({<<"booked">>, Partition}, Quiet),
         Entry <- crema_chaos_story:log(Place, committed, Story)
     ].
 
