@@ -17,7 +17,7 @@
 %% are so many kinds. What malloc has is uneven.
 -define(MOST_BYTES, [{total, 512}, {binary, 512}, {ets, 512}, {processes, 512}, {resident, 4096}]).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 8}}].
 
 all() -> [again_and_again, at_work].
 
