@@ -246,7 +246,7 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
                 cr_error_own(error, "malformed_command", "the call's number is in use");
                 return false;
         }
-        if (produce->mode == CR_MODE_WAIT &&
+        if (caller && produce->mode == CR_MODE_WAIT &&
             !cr_tag_set(&tag, recipient, produce->tag, produce->tag_size))
                 return no_memory(error, produce);
         if (caller && produce->mode == CR_MODE_SEND && !cr_delivery_promise(caller, produce->count))

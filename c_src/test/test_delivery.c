@@ -286,6 +286,20 @@ static bool nudges_with(const char *linger) {
         return nudged;
 }
 
+/* Proves that whoever died before its call was carried out leaves nothing, not the
+ * tag that it would have waited with. */
+static void nobody_waits(void **state) {
+        test_host_t *host = plain_producer(bootstrap);
+        bytes_t command = {.size = 0};
+        (void)state;
+        put_produce(&command, CR_MODE_WAIT, CR_POLICY_REFUSE, 1, "wait", 1);
+        for (int i = 0; i < 3; i++)
+                assert_string_equal(
+                        test_command_as(host, 0, CR_CMD_PRODUCE, command.data, command.size), "");
+        assert_int_equal(host->client->delivery->messages, 3);
+        test_host_free(host);
+}
+
 /* Proves that the first message is flushed only under a short linger. */
 static void only_a_short_linger_is_nudged(void **state) {
         (void)state;
@@ -385,6 +399,7 @@ int main(void) {
                                            cmocka_unit_test(hashed_keys_choose),
                                            cmocka_unit_test(skipped_messages_are_reported),
                                            cmocka_unit_test(death_forgets),
+                                           cmocka_unit_test(nobody_waits),
                                            cmocka_unit_test(partitions_that_are_none_leave_nothing),
                                            cmocka_unit_test(only_a_short_linger_is_nudged),
                                            cmocka_unit_test(unheard_messages_share_a_call)};
