@@ -8,13 +8,10 @@
 
 #include "rdkafka_compat.h"
 
-/* That librdkafka takes for the time of a request. */
-#define MOST_MS 3600000
-
 typedef rd_kafka_AdminOptions_t options_t;
 
-/* Has one question asked by its queue, and gives what came to `take`. Each broker has less
- * time for it than there is: what others have answered is told. */
+/* Has one question asked by its queue, and gives what came to `take`. Where all brokers
+ * are asked each has less time for it than there is: what others have answered is told. */
 static void ask_admin(cr_client_t *client, cr_job_t *job, rd_kafka_admin_op_t what,
                       void (*send)(cr_client_t *, const cr_inspect_t *, const options_t *,
                                    rd_kafka_queue_t *),
@@ -25,8 +22,10 @@ static void ask_admin(cr_client_t *client, cr_job_t *job, rd_kafka_admin_op_t wh
         rd_kafka_event_t *event = NULL;
         char text[128];
         int left = cr_inspect_left(ask), millis = left - left / 4;
-        rd_kafka_resp_err_t err = rd_kafka_AdminOptions_set_request_timeout(
-                options, millis < MOST_MS ? millis : MOST_MS, text, sizeof(text));
+        rd_kafka_resp_err_t err;
+        if (what != RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS || millis > CR_ADMIN_MS)
+                millis = CR_ADMIN_MS; /* see there */
+        err = rd_kafka_AdminOptions_set_request_timeout(options, millis, text, sizeof(text));
         if (err) {
                 cr_error_code(&ask->error, err, text);
         } else {

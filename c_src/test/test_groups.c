@@ -57,6 +57,23 @@ static void nobody_answers(void **state) {
         test_host_free(host);
 }
 
+/* Proves that a coordinator that is found too late ends the question, and not the process
+ * (librdkafka's assertion on eonce->refcnt). */
+static void coordinator_is_slow(void **state) {
+        member_t *member = *state;
+        member->host = reader(rd_kafka_mock_cluster_bootstraps(member->mock));
+        assert_string_equal(ask(member->host, CR_CMD_METADATA, "t", 10000), "");
+        packet_free(test_host_reply(member->host, "asked"));
+        rd_kafka_mock_broker_set_rtt(member->mock, 1, 1500);
+        for (int i = 0; i < 3; i++) {
+                packet_t *packet;
+                assert_string_equal(ask(member->host, CR_CMD_GROUP_OFFSETS, "g", 1000), "");
+                packet = test_host_reply(member->host, "asked");
+                assert_true(answered(packet).failed);
+                packet_free(packet);
+        }
+}
+
 /* Proves that a question without a group's name, or of another form, is refused. */
 static void malformed_is_refused(void **state) {
         test_host_t *host = reader("127.0.0.1:1");
@@ -84,6 +101,8 @@ static void close_is_quick(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(offsets_are_asked, set_up_member, tear_down_member),
+                cmocka_unit_test_setup_teardown(coordinator_is_slow, set_up_member,
+                                                tear_down_member),
                 cmocka_unit_test(nobody_answers), cmocka_unit_test(malformed_is_refused),
                 cmocka_unit_test(close_is_quick)};
         return cmocka_run_group_tests(tests, NULL, NULL);
