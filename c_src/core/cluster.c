@@ -235,6 +235,8 @@ void cr_do_MOCK_ERRORS(cr_client_t *client, const cr_input_t *in, cr_reply_t *re
         cr_reader_t term = cr_reader(in->data, in->size);
         const cr_cluster_t *cluster = client->cluster;
         fault_t faults[MOST_FAULTS];
+        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        cr_error_t error;
         int64_t api = cr_read_tuple(&term, 2) ? cr_read_integer(&term) : -1;
         int count = term.failed ? -1 : cr_read_list(&term);
         bool good = !term.failed && api >= 0 && api <= INT16_MAX && count <= MOST_FAULTS;
@@ -246,10 +248,14 @@ void cr_do_MOCK_ERRORS(cr_client_t *client, const cr_input_t *in, cr_reply_t *re
                 cr_answer_malformed(client, reply);
                 return;
         }
-        for (int broker = 1; broker <= cluster->brokers; broker++) {
-                for (int i = 0; i < count; i++)
-                        rd_kafka_mock_broker_push_request_error_rtts(cluster->mock, broker,
-                                                                     (int16_t)api, 1, faults[i].err,
-                                                                     faults[i].millis);
+        for (int broker = 1; broker <= cluster->brokers && !err; broker++) {
+                for (int i = 0; i < count && !err; i++)
+                        err = rd_kafka_mock_broker_push_request_error_rtts(
+                                cluster->mock, broker, (int16_t)api, 1, faults[i].err,
+                                faults[i].millis);
         }
+        if (!err)
+                return;
+        cr_error_code(&error, err, NULL);
+        cr_answer_error(client, reply, &error);
 }

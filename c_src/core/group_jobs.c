@@ -7,6 +7,9 @@
 #include "mem.h"
 #include "rdkafka_compat.h"
 
+/* Times that an answer to librdkafka is tried which it refuses. */
+#define ANSWERS 3
+
 bool cr_group_goes_on(cr_client_t *client) {
         return !cr_client_closing(client) && !rd_kafka_assignment_lost(client->rk);
 }
@@ -84,13 +87,19 @@ void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *par
                 cr_error_code(error, err, NULL);
 }
 
+/* librdkafka waits for it, a close as well. */
 void cr_answer_revoke(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
                       cr_error_t *error) {
-        rd_kafka_resp_err_t err;
-        if (cooperative(rk))
-                cr_error_take(error, rd_kafka_incremental_unassign(rk, partitions));
-        else if ((err = rd_kafka_assign(rk, NULL)))
-                cr_error_code(error, err, NULL);
+        for (int i = 0; i < ANSWERS; i++) {
+                rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+                *error = (cr_error_t){0};
+                if (cooperative(rk))
+                        cr_error_take(error, rd_kafka_incremental_unassign(rk, partitions));
+                else if ((err = rd_kafka_assign(rk, NULL)))
+                        cr_error_code(error, err, NULL);
+                if (!error->set)
+                        return;
+        }
 }
 
 typedef struct ask_job {

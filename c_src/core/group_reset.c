@@ -112,14 +112,15 @@ void cr_group_start_again(cr_client_t *client, const cr_slot_t *slot, int64_t of
                           cr_error_t *error) {
         const char *protocol = rd_kafka_rebalance_protocol(client->rk);
         rd_kafka_topic_partition_list_t *list;
+        cr_error_t ignored = {0};
         if (!protocol || strcmp(protocol, "COOPERATIVE") != 0) {
                 assign_all(client, slot, offset, error);
                 return;
         }
         list = one(slot->topic, slot->partition, offset);
-        cr_error_take(error, rd_kafka_incremental_unassign(client->rk, list));
-        if (!error->set)
-                cr_error_take(error, rd_kafka_incremental_assign(client->rk, list));
+        /* It is not assigned where the second of them failed the last time. */
+        cr_error_take(&ignored, rd_kafka_incremental_unassign(client->rk, list));
+        cr_error_take(error, rd_kafka_incremental_assign(client->rk, list));
         rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -156,8 +157,10 @@ static void done_reset(cr_client_t *client, cr_job_t *job) {
                 reset_free(reset);
                 return;
         }
-        if (!reset->error.set)
+        if (!reset->error.set) {
                 cr_group_start_again(client, slot, reset->to, &reset->error);
+                slot->wants_reset = reset->error.set; /* the sweep tries again */
+        }
         if (!reset->error.set)
                 cr_group_renew(client, slot, reset->to);
         tell(client, slot, reset);

@@ -72,12 +72,6 @@ static void answer(cr_client_t *client, cr_seek_t *seek) {
 
 /* ---- on the lanes ------------------------------------------------------------ */
 
-static void move(cr_client_t *client, cr_seek_t *seek) {
-        rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, seek->list, MOVE_MS);
-        if (error) /* those without an answer say so */
-                rd_kafka_error_destroy(error);
-}
-
 static void commit(cr_client_t *client, cr_seek_t *seek) {
         int64_t left = seek->deadline - cr_now_ms();
         rd_kafka_topic_partition_list_t *list;
@@ -98,7 +92,7 @@ static void run_seek(cr_client_t *client, cr_job_t *job) {
                 seek->err = cr_ask_positions(client, seek->list, seek->which, seek->deadline);
                 break;
         case STAGE_MOVE:
-                move(client, seek);
+                cr_seek(client->rk, seek->list, MOVE_MS);
                 commit(client, seek);
                 break;
         case STAGE_COMMIT:

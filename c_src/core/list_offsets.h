@@ -29,5 +29,8 @@ rd_kafka_resp_err_t cr_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t
  * `millis`. librdkafka forgets what it has asked when a try ends, so a broker
  * slower than all tries would never be heard. */
 int cr_longer(int millis);
+/* Moves fetching to the offsets; each partition that is not known to have moved has an
+ * error. @locality a lane */
+void cr_seek(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, int millis);
 
 #endif

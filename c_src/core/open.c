@@ -30,6 +30,7 @@ typedef struct open_job {
         cr_options_t options;
         rd_kafka_conf_t *conf; /* until rd_kafka_new() takes it */
         rd_kafka_t *rk;
+        rd_kafka_queue_t *queue; /* of rk, until the client takes it */
         int log_level;
         cr_error_t error;
         cr_faults_t faults, warnings;
@@ -46,11 +47,9 @@ static void open_job_free(open_job_t *open) {
 
 /* Without a group there is no consumer queue, and nothing of ours works. */
 static void demand_group(open_job_t *open) {
-        rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(open->rk);
-        if (queue) {
-                rd_kafka_queue_destroy(queue);
+        open->queue = rd_kafka_queue_get_consumer(open->rk);
+        if (open->queue)
                 return;
-        }
         rd_kafka_destroy(open->rk);
         open->rk = NULL;
         cr_error_own(&open->error, "malformed_command", "a consumer needs group.id");
@@ -114,7 +113,7 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
         client->log_level = open->log_level;
         if (client->kind == CR_KIND_CONSUMER) {
                 rd_kafka_poll_set_consumer(client->rk);
-                client->queue = rd_kafka_queue_get_consumer(client->rk);
+                client->queue = open->queue;
         } else {
                 client->queue = rd_kafka_queue_get_main(client->rk);
         }

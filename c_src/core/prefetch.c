@@ -1,5 +1,6 @@
 #include "prefetch.h"
 
+#include "list_offsets.h"
 #include "mem.h"
 
 #define SEEK_MS 1000
@@ -114,7 +115,7 @@ static void run_open(cr_client_t *client, rd_kafka_topic_partition_list_t *list)
         if (!list->cnt)
                 return;
         (void)rd_kafka_resume_partitions(client->rk, list);
-        rd_kafka_error_destroy(rd_kafka_seek_partitions(client->rk, list, SEEK_MS));
+        cr_seek(client->rk, list, SEEK_MS);
         pause_failed(client->rk, list);
 }
 

@@ -17,13 +17,13 @@ static bool happened(void) {
 
 int main(int argc, char **argv) {
         static const trial_t trials[] = {
-                {"producer", life_of_producer, order, happened},
-                {"transactions", life_of_transactions, order, happened},
-                {"consumer", life_of_consumer, order, happened},
-                {"reader", life_of_reader, order, happened},
-                {"asker", life_of_asker, order, happened},
-                {"cluster", life_of_cluster, order, happened},
-                {"secrets", life_of_secrets, order, happened},
+                {"producer", life_of_producer, order, happened, NULL},
+                {"transactions", life_of_transactions, order, happened, NULL},
+                {"consumer", life_of_consumer, order, happened, NULL},
+                {"reader", life_of_reader, order, happened, NULL},
+                {"asker", life_of_asker, order, happened, NULL},
+                {"cluster", life_of_cluster, order, happened, NULL},
+                {"secrets", life_of_secrets, order, happened, NULL},
         };
         return trial_main(trials, sizeof(trials) / sizeof(trials[0]), argc, argv);
 }

@@ -93,7 +93,8 @@ static bool judge(const trial_t *trial, process_t *process, int status, bool *la
         bool well = exited && (WEXITSTATUS(status) == 0 || none);
         *last |= none;
         if (!well) {
-                fprintf(stderr, "%s, fault %ld: ", trial->name, process->number);
+                fprintf(stderr, "%s, fault %ld (%s): ", trial->name, process->number,
+                        trial->tell ? trial->tell(process->number) : "");
                 if (exited)
                         fprintf(stderr, "exit status %d\n", WEXITSTATUS(status));
                 else
@@ -134,29 +135,34 @@ static process_t *free_place(process_t *processes) {
 
 bool trial_run(const trial_t *trial) {
         process_t processes[BESIDE] = {{0}}, *place;
-        bool last = false, well = start(trial, &processes[0], 0);
+        bool last = false, well;
         long next = 1;
-        int running = 1;
-        well = well && await_one(trial, processes, &last); /* a life that can be led */
-        running = 0;
-        while (well && (running || !last)) {
+        int running = 0;
+        /* A life that cannot be led at all is not tried any further. */
+        well = start(trial, &processes[0], 0) && await_one(trial, processes, &last);
+        last |= !well;
+        while (running || !last) {
                 if (!last && (place = free_place(processes))) {
-                        well = start(trial, place, next++);
+                        if (!start(trial, place, next++))
+                                trial_fail("there is no process");
                         running++;
                         continue;
                 }
-                well = await_one(trial, processes, &last);
+                well = await_one(trial, processes, &last) && well;
                 running--;
         }
-        for (; running; running--)
-                well = await_one(trial, processes, &last) && well;
-        printf("[  %s ] %s, %ld faults\n", well ? "     OK" : "FAILED", trial->name, next - 2);
+        printf("[  %s ] %s, %ld faults\n", well ? "     OK" : "FAILED", trial->name, next - 1);
         return well;
 }
 
 /* In this process, so that a debugger can follow. */
 static int lead_alone(const trial_t *trial, const char *number) {
         ordered = strtol(number, NULL, 10);
+        if (trial->tell) { /* it must be known what there is */
+                trial->order(0);
+                if (ordered)
+                        trial->life();
+        }
         trial->order(ordered);
         trial->life();
         tell_place();

@@ -18,6 +18,7 @@ typedef struct trial {
         void (*order)(long number);
         /* Whether there was an occasion for it: the first that has none is the last. */
         bool (*happened)(void);
+        const char *(*tell)(long number); /* the fault's name; NULL: it has none */
 } trial_t;
 
 /* Leads the life without a fault, and with each; false, and told, when one ends badly. */
