@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build cli demo check-connection test test-fast fuzz chaos bench soak docs fmt fmt-check tidy clean
+.PHONY: help build cli demo check-connection test test-fast fuzz chaos bench bench-peers soak docs fmt fmt-check tidy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,10 @@ fuzz: ## the fuzzers, 10 minutes each; TARGET=name for one, SECONDS=n
 chaos: ## brokers, connections and applications that fail; SEED=number SECONDS=180
 	@scripts/setup test
 	@scripts/chaos "$(SEED)" "$(SECONDS)"
+
+bench-peers: ## crema, raw C, franz-go, Java's tools and Python's client on one broker
+	@scripts/setup test
+	@PEERS=1 bench/run
 
 bench: ## crema and raw C on a real broker, into bench/results; ONLY=produce, FULL=1
 	@scripts/setup test
