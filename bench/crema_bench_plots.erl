@@ -176,22 +176,23 @@ value(_, Client, #{values := Values}) -> maps:get(Client, Values).
 %% Of costs only the median is kept.
 alike(Value) -> {Value, Value, Value}.
 
-name("c") -> "C";
-name("alone") -> "crema with one process";
-name("crema-one") -> "crema, 1 a call";
-name("c-batch") -> "C, batches";
-name("java") -> "Java";
-name("python") -> "Python";
-name(Client) -> Client.
+name(Client) -> element(1, look(Client)).
+
+%% How a client is called, and its colour.
+look("crema") -> {"crema", 0};
+look("crema-one") -> {"crema, 1 a call", 6};
+look("c") -> {"C", 1};
+look("c-batch") -> {"C, batches", 2};
+look("alone") -> {"crema with one process", 1};
+look("franz-go") -> {"franz-go", 3};
+look("java") -> {"Java", 4};
+look("python") -> {"Python", 5}.
 
 %% Of many clients each is a label of its own.
 split([{"", Bars}]) -> [{Name, [Bar]} || {Name, _} = Bar <- Bars];
 split(Groups) -> Groups.
 
-%% In the order in which they come.
+%% In the order of the clients in the table.
 series(Panels) ->
-    lists:foldl(
-        fun(Name, Seen) -> case lists:member(Name, Seen) of true -> Seen; false -> Seen ++ [Name] end end,
-        [],
-        [Name || #{groups := Groups} <- Panels, {_, Bars} <- Groups, {Name, _} <- Bars]
-    ).
+    Names = [Name || #{groups := Groups} <- Panels, {_, Bars} <- Groups, {Name, _} <- Bars],
+    [Look || {Name, _} = Look <- [look(C) || C <- crema_bench_table:clients()], lists:member(Name, Names)].

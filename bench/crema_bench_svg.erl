@@ -24,8 +24,9 @@
 -define(PANEL_FOOT, 34).
 -define(HEAD, 84).
 
-%% The names of the series are the legend, in their order.
--spec chart(string(), [string(), ...], [panel(), ...]) -> iodata().
+%% Each series has a name and one of the colours. They are the legend, in their order, but
+%% where each bar has a label of its own.
+-spec chart(string(), [{Series :: string(), Colour :: 0..6}, ...], [panel(), ...]) -> iodata().
 chart(Title, Series, Panels) ->
     {Drawn, Height} = lists:mapfoldl(fun(P, Y) -> panel(P, Series, Y) end, ?HEAD, Panels),
     [
@@ -34,7 +35,7 @@ chart(Title, Series, Panels) ->
         ["<title>", escape(Title), "</title>\n", style()],
         format("<rect class=\"ground\" width=\"~b\" height=\"~b\" rx=\"10\"/>~n", [?WIDTH, Height]),
         text(?MARGIN, 38, "title", Title),
-        legend(Series, ?MARGIN),
+        [legend(Series, ?MARGIN) || #{groups := [{_, [_, _ | _]} | _]} <- [hd(Panels)]],
         Drawn,
         "</svg>\n"
     ].
@@ -61,20 +62,18 @@ style() ->
 
 legend(Series, Left) ->
     {Drawn, _} = lists:mapfoldl(
-        fun({Index, Name}, X) ->
+        fun({Name, Colour}, X) ->
             Entry = [
-                format("<rect class=\"s~b\" x=\"~b\" y=\"55\" width=\"14\" height=\"14\"/>~n", [Index, X]),
+                format("<rect class=\"s~b\" x=\"~b\" y=\"55\" width=\"14\" height=\"14\"/>~n", [Colour, X]),
                 text(X + 20, 67, "", Name)
             ],
             %% A letter takes about so much.
             {Entry, X + 46 + 7 * length(Name)}
         end,
         Left,
-        numbered(Series)
+        Series
     ),
     Drawn.
-
-numbered(Series) -> lists:zip(lists:seq(0, length(Series) - 1), Series).
 
 %% A panel from Y on; with where it ends.
 panel(#{title := Title, unit := Unit, groups := Groups}, Series, Y) ->
@@ -119,19 +118,17 @@ group({Label, Bars}, Series, Unit, Scale, Y) ->
     [
         text(?LEFT - 10, Middle, "label", Label),
         [
-            bar(index(Name, Series), Summary, Unit, Scale, Y + ?BAR * N)
-         || {N, {Name, Summary}} <- numbered(Bars)
+            bar(proplists:get_value(Name, Series), Summary, Unit, Scale, Y + ?BAR * N)
+         || {N, {Name, Summary}} <- lists:zip(lists:seq(0, length(Bars) - 1), Bars)
         ]
     ].
 
-index(Name, Series) -> length(lists:takewhile(fun(S) -> S =/= Name end, Series)).
-
-bar(Index, {Median, Min, Max}, Unit, Scale, Y) ->
+bar(Colour, {Median, Min, Max}, Unit, Scale, Y) ->
     At = fun(Value) -> ?LEFT + Value * Scale end,
     Centre = Y + (?BAR - 2) / 2,
     [
         format("<rect class=\"s~b\" x=\"~b\" y=\"~b\" width=\"~.1f\" height=\"~b\"/>~n", [
-            Index, ?LEFT, round(Y), Median * Scale, ?BAR - 2
+            Colour, ?LEFT, round(Y), Median * Scale, ?BAR - 2
         ]),
         [whisker(At(Min), At(Max), Centre) || Max > Min],
         text(At(Max) + 8, Centre + 4.5, "figure", crema_bench_table:figure(Median, Unit))

@@ -2,7 +2,7 @@
 -module(crema_bench_table).
 
 -export([parse/1]).
--export([rows/1]).
+-export([rows/1, clients/0]).
 -export([find/2]).
 -export([text/1]).
 -export([figure/2, tick/2]).
@@ -49,8 +49,9 @@ figures() ->
     ].
 
 %% What crema is compared with comes first, then the others as they are here.
+-spec clients() -> [string()].
 clients() ->
-    ["crema", "c", "alone", "crema-one", "c-batch", "franz-go", "java", "python"].
+    ["crema", "crema-one", "c", "c-batch", "alone", "franz-go", "java", "python"].
 
 %% One flat JSON object, as the runs print it.
 -spec parse(string()) -> line().
@@ -143,7 +144,7 @@ text(Rows) ->
     ].
 
 line(Columns) ->
-    string:trim(io_lib:format("~-28ts~12ts  ~-8ts~12ts~8ts  ~-13ts~-12ts~-10ts~ts", Columns), trailing) ++
+    string:trim(io_lib:format("~-28ts~12ts  ~-10ts~11ts~8ts  ~-13ts~-12ts~-10ts~ts", Columns), trailing) ++
         "\n".
 
 columns(#{subject := Subject, values := Values, unit := Unit} = Row, Client) ->
@@ -171,7 +172,11 @@ name(#{workload := Workload, figure := Figure}) ->
     Workload ++ Suffix.
 
 both(Decimals, Values, Subject, Client) ->
-    lists:join("/", [float_to_list(maps:get(C, Values), [{decimals, Decimals}]) || C <- [Subject, Client]]).
+    lists:join("/", [known(maps:get(C, Values), Decimals) || C <- [Subject, Client]]).
+
+%% Java's tools do not tell their memory.
+known(Value, _Decimals) when Value == 0 -> "-";
+known(Value, Decimals) -> float_to_list(Value, [{decimals, Decimals}]).
 
 verdict({Text, true}) -> [Text, " met"];
 verdict({Text, false}) -> [Text, " MISSED"].
