@@ -166,7 +166,9 @@ static void ack(life_t *life) {
 
 static void start_at(life_t *life) {
         static const char *const places[] = {"offset", "beginning", "end", "timestamp", "nowhere"};
-        cr_writer_t out = cr_writer();
+        cr_writer_t out;
+        memory_counts(false);
+        out = cr_writer();
         cr_write_tuple(&out, 4);
         cr_write_text(&out, "s");
         cr_write_integer(&out, (int64_t)fuzz_slot(life->host, feed_u8(&life->feed)));
@@ -175,6 +177,7 @@ static void start_at(life_t *life) {
         memcpy(life->bytes, out.x.buff, (size_t)out.x.index);
         life->size = (size_t)out.x.index;
         cr_writer_discard(&out);
+        memory_counts(true);
         command(life, CR_CMD_START_AT);
 }
 
