@@ -7,10 +7,11 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([flow/1, misuse/1, delegated/1, large_dead_letter/1, crash_in_commit/1, metadata/1]).
+-export([given_up/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> [flow, misuse, delegated, large_dead_letter, crash_in_commit, metadata].
+all() -> [flow, misuse, delegated, large_dead_letter, crash_in_commit, metadata, given_up].
 
 init_per_suite(Config) -> crema_ct:start(Config).
 
@@ -214,3 +215,29 @@ metadata(Config) ->
         ?assertMatch({error, {stale_assignment, _}}, Ask(Slots))
      || Slots <- [[Slot, Slot + 1000], [0]]
     ].
+
+given_up(Config) ->
+    %% What was handed over when its partition was another's already is not taken, though
+    %% what the member is in its group has been asked anew meanwhile, for others.
+    Topic = crema_ct:topic(Config, 2),
+    [ok = crema_ct:fill(Config, Topic, P, [1]) || P <- [0, 1]],
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{commit => transaction}),
+    Slots = #{0 := Gone, 1 := Kept} = maps:from_list([
+        {P, Slot}
+     || {_, #{partition := P, token := {_, _, Slot, _}}} <- crema_ct:handled(2)
+    ]),
+    {ok, consumer, Port, _, _} = crema_registry:lookup(C),
+    Producer = crema_ct:producer(Config, #{
+        kafka => #{'transactional.id' => crema_ct:unique(<<"id">>)}
+    }),
+    {ok, Server} = crema_exactly_once:start_link(C, Producer, #{
+        group => <<"group">>, name => undefined, backoff => {1, 20},
+        transaction_interval => 60000, transaction_bytes => 1 bsl 20
+    }),
+    [ok = crema_exactly_once:enter(Server, S, {Topic, P}, Port) || {P, S} <- maps:to_list(Slots)],
+    {ok, _} = crema:seek(C, {Topic, 0}, earliest),
+    Copy = [#{topic => Topic, partition => 1, value => <<"copy">>}],
+    ?assertEqual(ok, crema_exactly_once:add(Server, Kept, {0, 0}, Copy)),
+    ?assertEqual(aborted, crema_exactly_once:add(Server, Gone, {0, 0}, Copy)),
+    true = unlink(Server),
+    ok = gen_statem:stop(Server).

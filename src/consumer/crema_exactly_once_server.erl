@@ -25,6 +25,8 @@
     port = none :: none | port(),
     %% what the consumer is in its group, as far as is known
     metadata = none :: none | crema_transaction:metadata(),
+    %% the slots that it was asked for, and no other may be committed with it
+    covered = #{} :: #{crema_slots:id() => true},
     workers = #{} :: #{crema_slots:id() => {pid(), crema_group_events:place()}},
     open = none :: none | crema_gathering:gathering(),
     %% what is to be added alone
@@ -58,14 +60,15 @@ member({call, From}, {enter, Pid, Id, Place, Port}, Data) ->
     end;
 member({call, From}, {add, Pid, Id, Range, Messages} = Event, #data{workers = Workers} = Data) ->
     case Workers of
-        #{Id := {Pid, _}} when Data#data.metadata =:= none ->
+        #{Id := {Pid, Place}} when is_map_key(Id, Data#data.covered) ->
+            add(From, {Id, Place}, Range, Messages, Data);
+        %% It may have waited while its partition was given up.
+        #{Id := {Pid, _}} ->
             case refreshed([Id], Data) of
                 {ok, New} -> member({call, From}, Event, New);
                 {stale_assignment, New} -> {keep_state, New, [{reply, From, aborted}]};
                 Other -> later(Other)
             end;
-        #{Id := {Pid, Place}} ->
-            add(From, {Id, Place}, Range, Messages, Data);
         #{} ->
             {keep_state_and_data, [{reply, From, aborted}]}
     end;
@@ -87,7 +90,7 @@ member(cast, {rebalanced, Staying}, #data{workers = Workers, open = Open} = Data
             renewed(refreshed([], Known));
         false ->
             {Ended, New} = conclude(Known),
-            next(Ended, New#data{metadata = none}, [])
+            next(Ended, New#data{metadata = none, covered = #{}}, [])
     end;
 member({timeout, commit}, now, Data) ->
     {Ended, New} = conclude(Data),
@@ -119,7 +122,7 @@ delay(#data{failures = Failures, options = #{backoff := {Min, Max}}}) ->
 %% What is asked now waits for better times.
 -spec later({aborted | crema_error:code(), data()}) -> result().
 later({unknown_member_id, Data}) ->
-    {next_state, outside, Data#data{metadata = none}, [postpone]};
+    {next_state, outside, Data#data{metadata = none, covered = #{}}, [postpone]};
 later({aborted, Data}) ->
     next(aborted, Data, [postpone]);
 later({_Code, #data{failures = Failures} = Data}) ->
@@ -164,9 +167,10 @@ last(Id, #data{open = Open} = Data) ->
 %% brokers to judge.
 -spec refreshed([crema_slots:id()], data()) -> {ok | aborted | crema_error:code(), data()}.
 refreshed(Ids, #data{port = Port, open = Open} = Data) ->
-    case crema_transaction:group_metadata(Port, Ids ++ slots(Open)) of
+    All = Ids ++ slots(Open),
+    case crema_transaction:group_metadata(Port, All) of
         {ok, Metadata} ->
-            {ok, Data#data{metadata = Metadata}};
+            {ok, Data#data{metadata = Metadata, covered = maps:from_keys(All, true)}};
         {error, {Code, _}} when Open =:= none ->
             {Code, Data};
         {error, _} ->
@@ -315,6 +319,7 @@ aborted(Reason, #data{open = Open, workers = Workers, suspects = Suspects} = Dat
     _ = [Pid ! {crema_aborted, Id} || {Id, {Pid, _}} <- maps:to_list(maps:with(Slots, Workers))],
     (failed(Reason, Data))#data{
         metadata = none,
+        covered = #{},
         workers = maps:without(Slots, Workers),
         suspects = maps:merge(Suspects, maps:from_list([{P, Range} || {P, Range, _} <- Culprits]))
     }.
