@@ -61,15 +61,18 @@ static void end(void) {
         test_await_threads(threads);
 }
 
+/* What librdkafka has OpenSSL do at the exit comes after this end: its threads have
+ * something of OpenSSL's until they end. */
 static void begin(void) {
         threads = test_threads();
+        open_producer();
         FUZZ_CHECK(!atexit(end));
 }
 
 static test_host_t *producer(void) {
         if (!runs)
                 begin();
-        if (runs++ % FRESH == 0)
+        if (++runs % FRESH == 0)
                 close_producer();
         if (!host)
                 open_producer();
