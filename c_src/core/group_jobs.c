@@ -28,8 +28,7 @@ bool cr_is_of_rebalance(rd_kafka_resp_err_t err) {
 
 static void take_results(rd_kafka_topic_partition_list_t *offsets,
                          const rd_kafka_topic_partition_list_t *from, rd_kafka_resp_err_t err) {
-        for (int i = 0; i < offsets->cnt; i++)
-                offsets->elems[i].err = err;
+        cr_set_err(offsets, err);
         for (int i = 0; from && i < from->cnt; i++) {
                 rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_find(
                         offsets, from->elems[i].topic, from->elems[i].partition);

@@ -51,12 +51,17 @@ rd_kafka_resp_err_t cr_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t
         return err;
 }
 
+void cr_set_err(rd_kafka_topic_partition_list_t *list, rd_kafka_resp_err_t err) {
+        for (int i = 0; i < list->cnt; i++)
+                list->elems[i].err = err;
+}
+
 void cr_seek(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, int millis) {
         rd_kafka_error_t *error = rd_kafka_seek_partitions(rk, partitions, millis);
         rd_kafka_resp_err_t err = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
         if (error)
                 rd_kafka_error_destroy(error);
         /* After the time those say so that have not answered. */
-        for (int i = 0; err && err != RD_KAFKA_RESP_ERR__TIMED_OUT && i < partitions->cnt; i++)
-                partitions->elems[i].err = err;
+        if (err && err != RD_KAFKA_RESP_ERR__TIMED_OUT)
+                cr_set_err(partitions, err);
 }

@@ -21,6 +21,9 @@ rd_kafka_resp_err_t cr_list_positions(rd_kafka_t *rk, rd_kafka_topic_partition_l
 void cr_take_offsets(rd_kafka_topic_partition_list_t *list,
                      const rd_kafka_topic_partition_list_t *from);
 
+/* Sets the error of all partitions in the list. */
+void cr_set_err(rd_kafka_topic_partition_list_t *list, rd_kafka_resp_err_t err);
+
 /* What the group has committed, below 0 where it has nothing. */
 rd_kafka_resp_err_t cr_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                                  int millis);

@@ -112,10 +112,14 @@ static void pause_failed(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *
 }
 
 static void run_open(cr_client_t *client, rd_kafka_topic_partition_list_t *list) {
+        rd_kafka_resp_err_t err;
         if (!list->cnt)
                 return;
-        (void)rd_kafka_resume_partitions(client->rk, list);
-        cr_seek(client->rk, list, SEEK_MS);
+        err = rd_kafka_resume_partitions(client->rk, list);
+        if (err)
+                cr_set_err(list, err);
+        else
+                cr_seek(client->rk, list, SEEK_MS);
         pause_failed(client->rk, list);
 }
 
