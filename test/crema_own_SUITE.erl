@@ -134,11 +134,12 @@ own_client_keeps_ending(Config) ->
     %% A client of its own that ends again and again ends its producer as well, for
     %% their supervisor to judge; what that has accepted is still delivered.
     P = loose(Config, #{kafka => #{'linger.ms' => 300}}),
-    V = variant(P, #{client => own, topic_config => #{acks => 1}}),
+    _ = variant(P, #{client => own, topic_config => #{acks => 1}}),
     Monitor = erlang:monitor(process, P),
     ok = crema:produce_async(P, #{topic => crema_ct:topic(Config, 1)}, #{report => message}),
     Kill = fun Kill() ->
-        exit(crema_registry:whereis_name(V), kill),
+        %% While it is started again, the variant's process is the producer itself.
+        _ = [exit(Own, kill) || {_, Own} <- crema_registry:owns(P)],
         receive
             {'DOWN', Monitor, _, _, Reason} -> Reason
         after 20 -> Kill()
