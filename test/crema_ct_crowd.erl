@@ -1,19 +1,19 @@
 %% Many processes that produce at once to one producer, each of which measures
 %% how late its calls are.
 %%
-%% A slow machine is late by itself: processes that only wait tell how late
-%% whoever waits is at the time, and callers may be as late as that and a tenth
-%% of a second more.
+%% A slow machine is late by itself: a call may be as late as whoever looks on was held up
+%% during it, and a tenth of a second more. At its deadline it does what they do: it has
+%% waited, and commands the port.
 -module(crema_ct_crowd).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../src/port/crema_commands.hrl").
 
 -export([keeps_deadlines/3]).
 
 -define(WAITING, 64).
 -define(GOING_ON, 32).
--define(ONLOOKERS, 8).
-%% What the callers may be later than the onlookers, in milliseconds.
+%% What a call may be later, in milliseconds.
 -define(MARGIN, 100).
 
 %% @doc Runs the crowd for as long as the function runs. Calls are answered in
@@ -22,32 +22,35 @@
 %% should be small. Returns how many calls ended how.
 keeps_deadlines(P, Topic, During) ->
     Done = atomics:new(1, []),
-    Start = fun(Fun) -> spawn_monitor(fun() -> exit({was, Fun(Done, 0, #{})}) end) end,
+    Start = fun(Calls) -> spawn_monitor(fun() -> exit({was, calls(Calls, Done, [], #{})}) end) end,
     Waiting = [Start(waiting(P, Topic, N)) || N <- lists:seq(1, ?WAITING)],
     GoingOn = [Start(going_on(P, Topic, N)) || N <- lists:seq(1, ?GOING_ON)],
-    Onlookers = [Start(fun look_on/3) || _ <- lists:seq(1, ?ONLOOKERS)],
+    {ok, producer, Port, _, _} = crema_registry:lookup(P),
+    Onlookers = crema_ct_onlookers:start(fun() ->
+        crema_port:command(Port, ?CMD_LOOK, <<0:64>>)
+    end),
     During(),
     ok = atomics:put(Done, 1, 1),
-    {Late, Ended} = all(Waiting ++ GoingOn),
-    {Slow, _} = all(Onlookers),
-    ct:pal("callers late by ~b ms, onlookers by ~b ms; calls: ~p", [Late, Slow, Ended]),
-    ?assert(Late =< Slow + ?MARGIN, {Late, Slow}),
-    Ended.
+    {Calls, Ended} = lists:unzip([end_of(Caller) || Caller <- Waiting ++ GoingOn]),
+    Noted = crema_ct_onlookers:stop(Onlookers),
+    Late = [
+        {Late, Late - crema_ct_onlookers:held_up(From, To, Noted)}
+     || {From, To, Late} <- lists:append(Calls)
+    ],
+    Counts = lists:foldl(fun add_all/2, #{}, Ended),
+    ct:pal("late calls, and how much later than onlookers (ms): ~0p~ncalls: ~p", [Late, Counts]),
+    ?assertEqual([], [Call || {_, Later} = Call <- Late, Later > ?MARGIN]),
+    Counts.
 
-all(Processes) ->
-    lists:foldl(
-        fun({Pid, Monitor}, {Latest, Counts}) ->
-            receive
-                {'DOWN', Monitor, process, Pid, {was, {Late, Ended}}} ->
-                    {max(Late, Latest), maps:fold(fun add/3, Counts, Ended)};
-                {'DOWN', Monitor, process, Pid, Reason} ->
-                    error(Reason)
-            after 60000 -> error({unfinished, erlang:process_info(Pid, current_stacktrace)})
-            end
-        end,
-        {0, #{}},
-        Processes
-    ).
+end_of({Pid, Monitor}) ->
+    receive
+        {'DOWN', Monitor, process, Pid, {was, Ended}} -> Ended;
+        {'DOWN', Monitor, process, Pid, Reason} -> error(Reason)
+    after 60000 -> error({unfinished, erlang:process_info(Pid, current_stacktrace)})
+    end.
+
+add_all(Counts, Sums) ->
+    maps:fold(fun add/3, Sums, Counts).
 
 add(Key, Count, Counts) ->
     maps:update_with(Key, fun(N) -> N + Count end, Count, Counts).
@@ -59,7 +62,7 @@ waiting(P, Topic, N) ->
     Produce = fun() -> crema:produce(P, Message, #{timeout => Timeout}) end,
     Many = fun() -> crema:produce_many(P, [Message, Message], #{timeout => Timeout}) end,
     Call = lists:nth(1 + N rem 2, [Produce, Many]),
-    fun(Done, Late, Ended) -> calls({Timeout, Call}, fun wait_on/2, Done, Late, Ended) end.
+    {Timeout, Call, fun(Result) -> wait_on(Result, Timeout) end}.
 
 %% One that has its messages accepted only.
 going_on(P, Topic, N) ->
@@ -68,29 +71,34 @@ going_on(P, Topic, N) ->
     Report = lists:nth(1 + N rem 2, [none, message]),
     Options = #{report => Report, full_timeout => Timeout},
     Call = fun() -> crema:produce_async(P, Message, Options) end,
-    fun(Done, Late, Ended) -> calls({Timeout, Call}, fun(_, _) -> 0 end, Done, Late, Ended) end.
+    {Timeout, Call, fun(_) -> [] end}.
 
 value_size(N) when N rem 8 =:= 0 -> 20000;
 value_size(_) -> 100.
 
-calls({Timeout, Call}, Then, Done, Late, Ended) ->
+calls({Timeout, Call, Then} = Calls, Done, Late, Ended) ->
     case atomics:get(Done, 1) of
         1 ->
             reports_only(),
             {Late, Ended};
         0 ->
-            {Time, Result} = crema_ct:timed(Call),
-            After = Then(Result, Timeout),
-            Next = add(code(Result), 1, Ended),
-            calls({Timeout, Call}, Then, Done, lists:max([Late, Time - Timeout, After]), Next)
+            {Result, Itself} = timed(Timeout, Call),
+            calls(Calls, Done, Itself ++ Then(Result) ++ Late, add(code(Result), 1, Ended))
     end.
+
+%% What a call returns; and when it was made, if it is late.
+timed(Timeout, Call) ->
+    From = crema_ct:now_ms(),
+    Result = Call(),
+    To = crema_ct:now_ms(),
+    {Result, [{From, To, Late} || Late <- [To - From - Timeout], Late > ?MARGIN]}.
 
 %% Waiting again keeps its deadline as well.
 wait_on({error, {timeout, #{ref := Ref}}}, Timeout) ->
-    {Time, _} = crema_ct:timed(fun() -> crema:await(Ref, Timeout) end),
-    Time - Timeout;
+    {_, Late} = timed(Timeout, fun() -> crema:await(Ref, Timeout) end),
+    Late;
 wait_on(_, _) ->
-    0.
+    [].
 
 code({error, {Code, _}}) -> Code;
 code(_) -> ok.
@@ -101,18 +109,4 @@ reports_only() ->
         {crema_reports, _, _} -> reports_only();
         Message -> error({stray_message, Message})
     after 0 -> ok
-    end.
-
-look_on(Done, Late, Ended) ->
-    Wait = fun() ->
-        receive
-        after 10 -> ok
-        end
-    end,
-    case atomics:get(Done, 1) of
-        1 ->
-            {Late, Ended};
-        0 ->
-            {Time, ok} = crema_ct:timed(Wait),
-            look_on(Done, max(Late, Time - 10), Ended)
     end.

@@ -342,7 +342,8 @@ stopped_broker(Config) ->
         crema_ct:await(fun() -> lists:all(fun({Pid, _}) -> is_waiting(Pid) end, Asked) end),
         [
             begin
-                {Time, ok} = crema_ct:timed(fun() -> Module:stop(Client, 1000) end),
+                Stop = fun() -> Module:stop(Client, 1000) end,
+                {{Time, _}, ok} = crema_ct_onlookers:timed(Stop),
                 ?assert(Time =< 1200, {Module, Time})
             end
          || {Module, Client} <- [{crema_producer, P}, {crema_consumer, C}]
