@@ -311,13 +311,13 @@ too_late(Config) ->
     %% often as it takes; other messages do not.
     Topic = filled(Config, 6),
     Failed = listen(Topic, [crema, consumer, handler_error]),
-    C = later(Config, Topic, (quick())#{ack_timeout => 200}),
+    C = later(Config, Topic, (quick())#{ack_timeout => 1000}),
     Began = crema_ct:now_ms(),
     All = messages(6),
     Kept = lists:nth(3, All),
     ok = crema:ack(lists:delete(Kept, All)),
     ?assertEqual([Kept], messages(1)),
-    ?assert(crema_ct:now_ms() - Began >= 200),
+    ?assert(crema_ct:now_ms() - Began >= 1000),
     ?assertEqual([Kept], messages(1)),
     ?assertMatch({#{attempt := 1}, #{offset := 2, reason := ack_timeout}}, heard(Failed)),
     ?assertMatch({#{attempt := 2}, #{offset := 2}}, heard(Failed)),
@@ -326,23 +326,23 @@ too_late(Config) ->
 
 in_time(Config) ->
     %% With several workers no message comes again that its handler is still at.
-    Topic = filled(Config, 40),
+    Topic = filled(Config, 24),
     Test = self(),
     Handle = fun(Message, State) ->
         Test ! {handled, self(), Message},
         case number(Message) of
             N when N rem 4 =:= 0 ->
-                receive after 250 -> {ack, State} end;
+                receive after 2000 -> {ack, State} end;
             _ ->
                 Test ! {ack, Message},
                 {noack, State}
         end
     end,
-    Options = (quick())#{ack_timeout => 100, concurrency => {any, 3}},
+    Options = (quick())#{ack_timeout => 1000, concurrency => {any, 3}},
     C = crema_ct:consumer(Config, Topic, #{to => self(), handle => Handle}, Options),
-    acknowledge(30),
-    Numbers = [number(M) || M <- messages(40)],
-    ?assertEqual(lists:seq(1, 40), lists:usort(Numbers)),
+    acknowledge(18),
+    Numbers = [number(M) || M <- messages(24)],
+    ?assertEqual(lists:seq(1, 24), lists:usort(Numbers)),
     true = all_acknowledged(C),
     ?assertEqual([], [N || N <- Numbers -- lists:usort(Numbers), N rem 4 =:= 0]).
 

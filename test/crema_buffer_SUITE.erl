@@ -241,7 +241,7 @@ full_keeps_deadline(_Config) ->
 
 purged(Config) ->
     %% A purge drops what is there; the producer's own messages stay.
-    {P, Topic} = start(Config, #{buffer_age => 50}),
+    {P, Topic} = start(Config, #{buffer_age => 1000}),
     Test = self(),
     Added = fun(_, Measured, #{client := Client}, _) -> Test ! {added, Client, Measured} end,
     ok = crema_events:attach(added, [crema, buffer, added], Added, none),

@@ -195,11 +195,11 @@ idle(Config) ->
 used_is_not_idle(_Config) ->
     %% Outstanding messages keep it connected, however long they take.
     crema_ct_life:told([[crema, producer, disconnecting]]),
-    P = idling([{bootstrap, <<"127.0.0.1:1">>}], 50),
+    P = idling([{bootstrap, <<"127.0.0.1:1">>}], 500),
     ok = crema:produce_async(P, #{topic => t}, #{report => message}),
     receive
         {event, _, _} -> error(disconnected)
-    after 500 -> ok
+    after 2000 -> ok
     end,
     ok = crema:purge(P),
     [{0, {error, _}}] = crema_ct:reports(1),

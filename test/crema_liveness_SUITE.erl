@@ -166,10 +166,10 @@ waiting_is_no_hanging(Config) ->
     end,
     Killed = listen(Topic, [crema, consumer, handler_timeout]),
     _ = crema_ct:consumer(Config, Topic, #{handle => Handle, to => self()}, #{
-        handler_timeout => 100, backoff => {1000, 1000}
+        handler_timeout => 600, backoff => {1800, 1800}
     }),
     [{Worker, _}, {Worker, _}] = crema_ct:handled(2),
-    crema_ct:none_handled(300),
+    crema_ct:none_handled(1200),
     crema_ct:fill(Config, Topic, 0, [2]),
     ?assertMatch([{Worker, _}], crema_ct:handled(1)),
     receive

@@ -110,7 +110,7 @@ acknowledged_from_afar(Config) ->
 too_late_from_afar(Config) ->
     %% What a process of another node does not acknowledge within its time has
     %% failed.
-    {_, Keeper, Reasons} = start(Config, #{remote_ack_timeout => 300}),
+    {_, Keeper, Reasons} = start(Config, #{remote_ack_timeout => 2000}),
     [One | Others] = kept(there(Config), Keeper, 5),
     ?assertEqual(ok, peer:call(there(Config), crema, ack, [Others])),
     ?assertEqual([One], lists:nthtail(5, kept(there(Config), Keeper, 6))),

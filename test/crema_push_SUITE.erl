@@ -119,12 +119,12 @@ crashing_encoder(Config) ->
 full_pipeline(Config) ->
     %% As many as the batches hold are in the pipeline at once; then a push
     %% waits up to its deadline, or is refused at once.
-    {P, Topic} = start(Config, #{full_timeout => 200}),
+    {P, Topic} = start(Config, #{full_timeout => 1000}),
     Options = gated(#{pipeline => 1, batch => {fixed, 1}, max_batches => 2}),
     {ok, Handle} = crema:topic(P, Topic, Options),
     Refs = [pushed(Handle, N) || N <- [0, 1]],
     {Time, {error, {queue_full, _}}} = crema_ct:timed(fun() -> crema:push(Handle, #{value => 2}) end),
-    ?assert(Time >= 200 andalso Time < 3000),
+    ?assert(Time >= 1000 andalso Time < 3000, Time),
     Waiting = async(fun() -> crema:await(pushed(Handle, 3), 10000) end),
     [release(element(2, encoding())) || _ <- Refs],
     ?assertEqual([0, 1], offsets(Refs)),
@@ -192,7 +192,7 @@ places_in_batches(_Config) ->
     %% With max_batches without their reports callers wait, in turn, as long as
     %% they may; a report makes room for a batch. An adaptive handle has a bound
     %% as well.
-    P = crema_ct:unreachable(#{full_timeout => 300}),
+    P = crema_ct:unreachable(#{full_timeout => 1000}),
     {ok, Handle} = crema:topic(P, <<"t">>, #{batch => {fixed, 2}, max_batches => 2}),
     Refs = [pushed(Handle, N) || N <- [1, 2, 3, 4]],
     crema_ct:await(fun() -> maps:get(accepted, crema:info(P)) =:= 4 end),

@@ -72,7 +72,7 @@ refused_synchronous(_Config) ->
     %% A synchronous call that was admitted late still has its own time for the
     %% report.
     P = full(1, #{full_timeout => 10000}),
-    Waiter = call(fun() -> crema:produce(P, message(0), #{timeout => 100}) end),
+    Waiter = call(fun() -> crema:produce(P, message(0), #{timeout => 2000}) end),
     waiting(P, 1),
     ok = crema:purge(P),
     accepted(P, 2),
@@ -170,7 +170,7 @@ nobody_overtakes(_Config) ->
     P = full(3, #{max_queue_messages => 4}),
     Large = call(fun() ->
         Messages = [message(N) || N <- [1, 2]],
-        crema:produce_many_async(P, Messages, #{report => none, full_timeout => 300})
+        crema:produce_many_async(P, Messages, #{report => none, full_timeout => 2000})
     end),
     waiting(P, 1),
     ?assertMatch({error, {queue_full, _}}, put_one(P, #{on_full => error})),
@@ -182,7 +182,7 @@ nobody_overtakes(_Config) ->
 deadline_of_the_first(_Config) ->
     %% A deadline concerns only its own call: the others keep their turn.
     P = full(1, #{}),
-    First = call(fun() -> put_one(P, #{full_timeout => 100}) end),
+    First = call(fun() -> put_one(P, #{full_timeout => 2000}) end),
     waiting(P, 1),
     Second = call(fun() -> put_one(P, #{}) end),
     waiting(P, 2),
