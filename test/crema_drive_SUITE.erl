@@ -11,7 +11,7 @@
 ]).
 -export([init/2, handle_assigned/2, handle_messages/2, silent/1]).
 
-suite() -> [{timetrap, {seconds, 30}}].
+suite() -> [{timetrap, {seconds, 120}}].
 
 all() -> [{group, parallel}].
 

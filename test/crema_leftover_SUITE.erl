@@ -14,7 +14,7 @@
     wrong_times/1, longest_times/1, wrong_secrets/1, options_that_are_no_map/1
 ]).
 
-suite() -> [{timetrap, {seconds, 30}}].
+suite() -> [{timetrap, {seconds, 120}}].
 
 all() ->
     [

@@ -15,7 +15,7 @@
     crowd/1, crowd_and_slow_broker/1, crowd_and_stop/1
 ]).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -6,7 +6,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([sizes/1, partitioners/1, refused_in_transaction/1, failed_in_transaction/1]).
 
-suite() -> [{timetrap, {seconds, 30}}].
+suite() -> [{timetrap, {seconds, 120}}].
 
 all() -> [{group, side_by_side}].
 

@@ -12,7 +12,7 @@
     running_clients/1, dying_clients/1, crashing_handlers/1, crashing_transactions/1,
     refused_by_the_broker/1, token_functions/1, tokens/1, without_the_application/1, dumped/1
 ]).
--export([init/1]).
+-export([dumped/0, init/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -401,6 +401,9 @@ without_the_application(Config) ->
     ],
     {ok, _} = application:ensure_all_started(crema).
 
+%% A node is booted, and each step of it has a deadline of its own.
+dumped() -> [{timetrap, {minutes, 5}}].
+
 dumped(Config) ->
     %% Nor is it in the crash dump of a VM, whether options were given or variables read. The
     %% identifier of a child is found there, as text in any process would be.
@@ -410,6 +413,7 @@ dumped(Config) ->
     Env = #{env => {prefix, "K"}},
     {ok, Peer, _} = peer:start(#{
         connection => standard_io,
+        wait_boot => 60000,
         args => ["-pa" | code:get_path()],
         env => [
             {"ERL_CRASH_DUMP", File},

@@ -11,7 +11,7 @@
     variants/1, events/1, says_why/1, reconnected/1
 ]).
 
-suite() -> [{timetrap, {seconds, 30}}].
+suite() -> [{timetrap, {seconds, 120}}].
 
 all() -> [{group, parallel}].
 
