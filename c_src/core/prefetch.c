@@ -277,7 +277,8 @@ void cr_prefetch_serve(cr_slot_t *slot) {
                 tell(slot->client);
 }
 
-/* One block may be more than what a slot that lends has kept. */
+/* One block may be more than what a slot that lends has kept. What came last into a
+ * half that was not full yet stays, however large: it would only be fetched again. */
 static void settle(cr_client_t *client, const cr_slot_t *but) {
         cr_slot_t *slot;
         size_t at = 0;
@@ -288,7 +289,7 @@ static void settle(cr_client_t *client, const cr_slot_t *but) {
         at = 0;
         while ((slot = cr_map_next(&client->group->slots, &at))) {
                 size_t most = half(slot);
-                if (slot == but || slot->ready.bytes <= most)
+                if (slot == but || !cr_ready_is_over(&slot->ready, most))
                         continue;
                 cr_ready_trim(&slot->ready, most);
                 cr_prefetch_shut(slot);

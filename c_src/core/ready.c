@@ -45,6 +45,11 @@ void cr_ready_clear(cr_ready_t *ready) {
         cr_ready_trim(ready, 0);
 }
 
+bool cr_ready_is_over(const cr_ready_t *ready, size_t bytes) {
+        const cr_block_t *last = TAILQ_LAST(&ready->blocks, cr_blocks);
+        return last && ready->bytes - cost_of(last) >= bytes;
+}
+
 void cr_ready_trim(cr_ready_t *ready, size_t bytes) {
         cr_block_t *block;
         while (ready->bytes > bytes && (block = TAILQ_LAST(&ready->blocks, cr_blocks))) {

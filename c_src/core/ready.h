@@ -62,6 +62,8 @@ cr_buf_t *cr_ready_take(cr_ready_t *ready, const cr_measure_t *most, size_t *siz
 int64_t cr_ready_next(const cr_ready_t *ready);
 /* Behind the last message, or what it is without one. */
 int64_t cr_ready_position(const cr_ready_t *ready, int64_t without);
+/* Whether it would cost that much without what came last. */
+bool cr_ready_is_over(const cr_ready_t *ready, size_t bytes);
 /* Lets go of what came last until the rest costs no more than that. */
 void cr_ready_trim(cr_ready_t *ready, size_t bytes);
 static inline bool cr_ready_is_empty(const cr_ready_t *ready) {

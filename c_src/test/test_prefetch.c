@@ -42,9 +42,10 @@ static void fill(member_t *member, const char *topic, int32_t partition) {
         fill_with(member, topic, partition, MESSAGES, SIZE);
 }
 
+/* Shut with what it has, and not as one that librdkafka does not open yet. */
 static bool is_quiet(const cr_group_t *group) {
         const cr_slot_t *slot = first_slot(group);
-        return slot && slot->shut && slot->paused && !group->gates_out;
+        return slot && slot->shut && slot->paused && !group->gates_out && slot->ready.bytes;
 }
 
 static bool has_four(const cr_group_t *group) {
@@ -145,6 +146,22 @@ static void is_shut_and_opened(void **state) {
         expect_all(member, 0);
 }
 
+/* Proves that what has come into its half stays there, sweep after sweep: the last of
+ * it does not go, to be fetched once more, because it does not fit in whole. */
+static void swept(void **state) {
+        member_t *member = *state;
+        const cr_slot_t *slot;
+        size_t bytes;
+        assert_true(serve_until(member, is_quiet));
+        slot = first_slot(group_of(member));
+        bytes = slot->ready.bytes;
+        for (int i = 0; i < 3; i++)
+                cr_client_sweep(member->host->client);
+        assert_int_equal(slot->ready.bytes, bytes);
+        take_and_demand(member, MESSAGES);
+        expect_all(member, 0);
+}
+
 /* Proves that messages for which there is no memory are fetched again. */
 static void without_memory(void **state) {
         member_t *member = *state;
@@ -218,7 +235,7 @@ static void opened_in_vain(void **state) {
         cr_ready_clear(&slot->ready);
         cr_prefetch_serve(slot);
         assert_true(serve_until(member, has_error));
-        group->options.prefetch = 16;
+        group->options.prefetch = 0;
         cr_prefetch_settle(member->host->client);
         group->options.prefetch = LIMIT;
         assert_false(has_error(group));
@@ -310,6 +327,20 @@ static void large_one_is_claimed_for(void **state) {
         }
 }
 
+static bool has_large_one(const cr_group_t *group) {
+        return slot_of(group, 0)->ready.bytes > 2 * EQUAL;
+}
+
+/* Proves the same of a message that alone is more than all that may wait. */
+static void large_one_is_swept(void **state) {
+        member_t *member = *state;
+        fill_with(member, "t4", 0, 1, 2 * EQUAL);
+        assert_true(serve_until(member, has_large_one));
+        for (int i = 0; i < 3; i++)
+                cr_client_sweep(member->host->client);
+        assert_true(has_large_one(group_of(member)));
+}
+
 static bool has_more_than_kept(const cr_group_t *group) {
         return slot_of(group, 1)->ready.bytes > EQUAL / 8;
 }
@@ -335,6 +366,7 @@ static void more_than_kept_stays(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(is_shut_and_opened, join_filled, tear_down_member),
+                cmocka_unit_test_setup_teardown(swept, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(without_memory, join_filled, tear_down_member),
                 cmocka_unit_test_setup_teardown(begins_anew_while_opened, join_filled,
                                                 tear_down_member),
@@ -344,6 +376,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(lent_and_claimed, join_four, tear_down_member),
                 cmocka_unit_test_setup_teardown(large_one_is_claimed_for, join_four,
                                                 tear_down_member),
+                cmocka_unit_test_setup_teardown(large_one_is_swept, join_four, tear_down_member),
                 cmocka_unit_test_setup_teardown(more_than_kept_stays, join_four, tear_down_member),
                 cmocka_unit_test_setup_teardown(release_waits, join_filled, tear_down_member),
         };
