@@ -8,6 +8,7 @@
 #include "fuzz.h"
 
 #define MESSAGES 50
+#define PARTITIONS 2
 #define MOST_WAITING 8
 #define CATCH_UP_STEPS 50
 
@@ -27,17 +28,6 @@ static const test_option_t *const options[] = {[FUZZ_PRODUCER] = producing,
                                                [FUZZ_READER] = reading,
                                                [FUZZ_CLUSTER] = none};
 
-static void make_topic(void) {
-        cr_writer_t out = cr_writer();
-        cr_write_tuple(&out, 3);
-        cr_write_text(&out, "topic");
-        cr_write_text(&out, "t");
-        cr_write_integer(&out, 2);
-        test_command(cluster, CR_CMD_MOCK_TOPIC, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
-        packet_free(test_host_reply(cluster, "topic"));
-}
-
 static void fill_topic(void) {
         test_host_t *producer = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
@@ -54,22 +44,20 @@ static void stop(void) {
         test_await_threads(threads);
 }
 
-/* As start_cluster() of the tests has it, with another topic. */
 static void need_cluster(void) {
         if (cluster)
                 return;
         threads = test_threads();
-        (void)start_cluster(NULL);
+        cluster_of(PARTITIONS);
         FUZZ_CHECK(!atexit(stop));
-        make_topic();
         fill_topic();
 }
 
 /* Reads both partitions from their beginning. */
 static void assign(test_host_t *reader) {
         cr_writer_t out = cr_writer();
-        cr_write_list(&out, 2);
-        for (int i = 0; i < 2; i++) {
+        cr_write_list(&out, PARTITIONS);
+        for (int i = 0; i < PARTITIONS; i++) {
                 cr_write_tuple(&out, 4);
                 cr_write_text(&out, "t");
                 cr_write_integer(&out, i);
@@ -79,7 +67,7 @@ static void assign(test_host_t *reader) {
         cr_write_list_end(&out);
         FUZZ_CHECK(!strcmp(test_command(reader, CR_CMD_ASSIGN, out.x.buff, (size_t)out.x.index),
                            "ok"));
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 test_host_t *fuzz_client(fuzz_kind_t kind) {

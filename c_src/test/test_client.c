@@ -91,7 +91,7 @@ static void closes_in_every_state(void **state) {
                 cr_write_integer(&out, 0);
                 cr_write_integer(&out, 50);
                 test_command(host, CR_CMD_METADATA, out.x.buff, (size_t)out.x.index);
-                ei_x_free(&out.x);
+                cr_writer_discard(&out);
                 test_command(host, CR_CMD_CLOSE, "closed", 6);
                 test_host_close(host);
                 packet_free(test_host_reply(host, "closed"));
@@ -112,7 +112,7 @@ static void closes_while_opening(void **state) {
                 cr_write_list_end(&out);
                 cr_write_list_end(&out);
                 test_command(host, CR_CMD_OPEN, out.x.buff, (size_t)out.x.index);
-                ei_x_free(&out.x);
+                cr_writer_discard(&out);
                 test_host_free(host);
         }
         assert_int_equal(test_blocks_alive(), 0);

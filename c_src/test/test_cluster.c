@@ -19,7 +19,7 @@ static const char *change(int broker, const char *what, int millis) {
         cr_write_atom(&out, what);
         cr_write_integer(&out, millis);
         answer = test_command(cluster, CR_CMD_MOCK_BROKER, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }
 

@@ -149,7 +149,7 @@ static void reset_holds_up_nobody(void **state) {
         cr_write_text(&out, "commit");
         cr_write_list_end(&out);
         test_command(member->host, CR_CMD_COMMIT, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         packet = test_host_reply(member->host, "commit");
         assert_non_null(packet);
         packet_free(packet);

@@ -96,7 +96,7 @@ static void metadata(member_t *member) {
 
 static void tell(member_t *member, unsigned number, cr_writer_t *out) {
         test_command(member->host, number, out->x.buff, (size_t)out->x.index);
-        ei_x_free(&out->x);
+        cr_writer_discard(out);
 }
 
 /* {Tag, [], ...} */

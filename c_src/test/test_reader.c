@@ -106,7 +106,7 @@ static const char *assign(scene_t *scene, int64_t partition, int64_t from, int64
                 cr_write_integer(&out, to);
         cr_write_list_end(&out);
         answer = test_command(scene->host, CR_CMD_ASSIGN, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }
 
@@ -195,7 +195,7 @@ static void malformed(void **state) {
                 assert_string_equal(
                         test_command(scene->host, CR_CMD_ASSIGN, out.x.buff, (size_t)cut),
                         "malformed_command");
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         assert_int_equal(scene->host->client->group->slots.count, 0);
 }
 

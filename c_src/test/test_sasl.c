@@ -45,7 +45,7 @@ static const char *set_token(test_host_t *host, const char *token, int64_t expir
         cr_write_list_end(&out);
         memory_counts(true);
         answer = test_command(host, CR_CMD_SET_TOKEN, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }
 
@@ -56,7 +56,7 @@ static const char *set_credentials(test_host_t *host, const char *name, const ch
         cr_write_text(&out, name);
         cr_write_text(&out, password);
         answer = test_command(host, CR_CMD_SET_CREDENTIALS, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }
 

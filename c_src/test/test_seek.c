@@ -53,7 +53,7 @@ static const char *seek(member_t *member, const char *tag, bool start, int64_t o
                 cr_write_integer(&out, millis);
         answer = test_command(member->host, start ? CR_CMD_START_AT : CR_CMD_SEEK, out.x.buff,
                               (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }
 
@@ -288,7 +288,7 @@ static void commits_prefix(void **state) {
         cr_write_list_end(&out);
         assert_string_equal(
                 test_command(member->host, CR_CMD_COMMIT, out.x.buff, (size_t)out.x.index), "");
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         expect_reply(member, "a", "ok");
         assert_int_equal(committed(member), 5);
 }

@@ -42,7 +42,7 @@ static void every_value_is_written(void **state) {
         cr_write_list_end(&expected);
         assert_int_equal(packet->size, expected.x.index);
         assert_memory_equal(packet->bytes, expected.x.buff, packet->size);
-        ei_x_free(&expected.x);
+        cr_writer_discard(&expected);
         packet_free(packet);
         test_host_free(host);
         assert_int_equal(test_blocks_alive(), 0);

@@ -52,7 +52,7 @@ static void reads_what_is_written(void **state) {
         (void)state;
         assert_false(out.failed);
         assert_true(read_all(out.x.buff, (size_t)out.x.index));
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 /* Proves that no prefix of a term is taken for it, and that nothing behind the
@@ -66,7 +66,7 @@ static void refuses_every_prefix(void **state) {
                 assert_false(read_all(exact, (size_t)size));
                 free(exact);
         }
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 /* Proves that no change of a byte makes the reader go astray. */
@@ -83,7 +83,7 @@ static void survives_changed_bytes(void **state) {
                 (void)read_all(block, size);
                 free(block);
         }
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 int main(void) {

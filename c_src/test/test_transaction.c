@@ -111,7 +111,7 @@ static void answer(int api, const char *error, int millis) {
         cr_write_list_end(&out);
         assert_string_equal(
                 test_command(cluster, CR_CMD_MOCK_ERRORS, out.x.buff, (size_t)out.x.index), "");
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 /* Proves that a PRODUCE is taken with the open transaction's epoch only, from
@@ -228,7 +228,7 @@ static const char *send_offsets(test_host_t *host, const char *tag) {
         cr_write_list_end(&out);
         cr_write_integer(&out, 1000);
         answered = test_command(host, CR_CMD_SEND_OFFSETS, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         rd_kafka_mem_free(NULL, bytes);
         rd_kafka_consumer_group_metadata_destroy(metadata);
         return answered;

@@ -38,7 +38,7 @@ static int64_t config_twice(test_host_t *host, const char *key, const char *valu
         }
         cr_write_list_end(&out);
         (void)test_command(host, CR_CMD_TOPIC_CONFIG, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         bytes = test_answer(&size);
         answer = cr_reader(bytes, size);
         cr_read_tuple(&answer, 2);
@@ -222,7 +222,7 @@ static void ask_for(test_host_t *host, const char *topic, int64_t variant) {
         cr_write_integer(&out, 1000);
         assert_string_equal(test_command(host, CR_CMD_METADATA, out.x.buff, (size_t)out.x.index),
                             "");
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         packet_free(test_host_reply(host, "asked"));
 }
 

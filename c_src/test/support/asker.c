@@ -8,15 +8,7 @@
 #include "asker.h"
 
 test_host_t *reader(const char *bootstrap) {
-        const char *const properties[] = {"bootstrap.servers",
-                                          bootstrap,
-                                          "log.queue",
-                                          "true",
-                                          "enable.partition.eof",
-                                          "true",
-                                          "enable.auto.offset.store",
-                                          "false",
-                                          NULL};
+        const char *const properties[] = READER_PROPERTIES(bootstrap);
         test_host_t *host = test_host_new();
         assert_string_equal(test_open(host, "reader", properties), "ok");
         return host;
@@ -31,6 +23,6 @@ const char *ask(test_host_t *host, unsigned command, const char *name, int64_t m
         cr_write_integer(&out, 0);
         cr_write_integer(&out, millis);
         answer = test_command(host, command, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         return answer;
 }

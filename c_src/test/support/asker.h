@@ -6,6 +6,13 @@
 
 #include "test_host.h"
 
+/* Of a reader, with the address of its cluster. */
+#define READER_PROPERTIES(servers)                                                                 \
+        {                                                                                          \
+                "bootstrap.servers", servers, "log.queue", "true", "enable.partition.eof", "true", \
+                        "enable.auto.offset.store", "false", NULL                                  \
+        }
+
 /* Owned by the caller. */
 test_host_t *reader(const char *bootstrap);
 /* One of the questions about a name or, if it is "", about all; what the command says

@@ -23,19 +23,23 @@ static void read_bootstrap(void) {
         snprintf(bootstrap, sizeof(bootstrap), "%.*s", (int)text.size, text.bytes);
 }
 
-int start_cluster(void **state) {
+void cluster_of(int partitions) {
         cr_writer_t out = cr_writer();
-        (void)state;
         cluster = test_host_new();
         test_open(cluster, "cluster", NULL);
         read_bootstrap();
         cr_write_tuple(&out, 3);
         cr_write_text(&out, "topic");
         cr_write_text(&out, "t");
-        cr_write_integer(&out, 4);
+        cr_write_integer(&out, partitions);
         test_command(cluster, CR_CMD_MOCK_TOPIC, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         packet_free(test_host_reply(cluster, "topic"));
+}
+
+int start_cluster(void **state) {
+        (void)state;
+        cluster_of(4);
         return 0;
 }
 

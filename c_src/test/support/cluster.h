@@ -12,6 +12,8 @@
 extern test_host_t *cluster;
 extern char bootstrap[64];
 
+/* The same with so many partitions, for a program that has no group of tests. */
+void cluster_of(int partitions);
 /* Set-up and tear-down of a group; the latter fails when a block has leaked. */
 int start_cluster(void **state);
 int stop_cluster(void **state);

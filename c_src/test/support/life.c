@@ -213,3 +213,13 @@ void life_close(life_t *life) {
                 pthread_cond_wait(&life->host->changed, &life->host->lock);
         pthread_mutex_unlock(&life->host->lock);
 }
+
+int life_main(const faults_t *faults, int argc, char **argv) {
+        static const trial_t lives[] = {
+                {"producer", life_of_producer}, {"transactions", life_of_transactions},
+                {"consumer", life_of_consumer}, {"reader", life_of_reader},
+                {"asker", life_of_asker},       {"cluster", life_of_cluster},
+                {"secrets", life_of_secrets},
+        };
+        return trial_main(lives, sizeof(lives) / sizeof(lives[0]), faults, argc, argv);
+}

@@ -7,8 +7,9 @@
 
 #include "member.h"
 #include "test_host.h"
+#include "trial.h"
 
-/* A life: each asserts that all that it was promised comes. */
+/* Each asserts that all that it was promised comes. */
 void life_of_producer(void);
 void life_of_transactions(void);
 void life_of_consumer(void);
@@ -16,6 +17,9 @@ void life_of_reader(void);
 void life_of_asker(void);
 void life_of_cluster(void);
 void life_of_secrets(void);
+
+/* Leads them with faults of that kind, as a program's arguments say; its exit status. */
+int life_main(const faults_t *faults, int argc, char **argv);
 
 /* ---- for the lives ----------------------------------------------------------- */
 

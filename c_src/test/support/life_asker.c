@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "asker.h"
 #include "life.h"
 #include "memory.h"
 #include "trial.h"
@@ -39,15 +40,8 @@ void life_of_asker(void) {
         const unsigned commands[] = {CR_CMD_METADATA, CR_CMD_WATERMARKS, CR_CMD_DESCRIBE,
                                      CR_CMD_READABLE, CR_CMD_OPERATIONS, CR_CMD_GROUP_OFFSETS};
         life_t life = life_begin();
-        const char *const properties[] = {"bootstrap.servers",
-                                          rd_kafka_mock_cluster_bootstraps(life.member->mock),
-                                          "log.queue",
-                                          "true",
-                                          "enable.partition.eof",
-                                          "true",
-                                          "enable.auto.offset.store",
-                                          "false",
-                                          NULL};
+        const char *const properties[] =
+                READER_PROPERTIES(rd_kafka_mock_cluster_bootstraps(life.member->mock));
         cr_writer_t code;
         life_open(&life, "reader", properties, none);
         for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "asker.h"
 #include "life.h"
 #include "trial.h"
 
@@ -261,15 +262,8 @@ static uint64_t assign(life_t *life) {
 void life_of_reader(void) {
         static const test_option_t options[] = {{"batch_messages", 3}, {NULL, 0}};
         life_t life = life_begin();
-        const char *const properties[] = {"bootstrap.servers",
-                                          rd_kafka_mock_cluster_bootstraps(life.member->mock),
-                                          "log.queue",
-                                          "true",
-                                          "enable.partition.eof",
-                                          "true",
-                                          "enable.auto.offset.store",
-                                          "false",
-                                          NULL};
+        const char *const properties[] =
+                READER_PROPERTIES(rd_kafka_mock_cluster_bootstraps(life.member->mock));
         uint64_t slot;
         fill_partition(life.member, MESSAGES);
         life_open(&life, "reader", properties, options);

@@ -86,7 +86,7 @@ void join_at(member_t *member, const char *topic, const char *start) {
         cr_write_text(&out, "early");
         cr_write_list_end(&out);
         test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }
 
 void join(member_t *member) {
@@ -159,5 +159,5 @@ void subscribe_to_nothing(member_t *member) {
         cr_write_atom(&out, "earliest");
         cr_write_list_end(&out);
         test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
 }

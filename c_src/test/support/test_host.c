@@ -335,7 +335,7 @@ const char *test_open_with(test_host_t *host, const char *kind, const char *cons
         cr_write_list_end(&out);
         memory_counts(true);
         answer = test_command(host, CR_CMD_OPEN, out.x.buff, (size_t)out.x.index);
-        ei_x_free(&out.x);
+        cr_writer_discard(&out);
         if (answer[0])
                 return answer;
         packet = test_host_reply(host, "open");

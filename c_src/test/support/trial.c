@@ -17,6 +17,7 @@
 /* The exit status of a life in which its fault had no occasion. */
 #define NO_OCCASION 77
 
+static const faults_t *faults; /* set once */
 static long ordered;
 /* Where the fault was. */
 static void *places[16];
@@ -62,10 +63,10 @@ static _Noreturn void lead(const trial_t *trial, process_t *process) {
         dup2(fileno(process->output), STDOUT_FILENO);
         dup2(fileno(process->output), STDERR_FILENO);
         ordered = process->number;
-        trial->order(process->number);
+        faults->order(process->number);
         trial->life();
         /* The sanitizers look for leaks at the exit. */
-        exit(process->number && !trial->happened() ? NO_OCCASION : 0);
+        exit(process->number && !faults->happened(process->number) ? NO_OCCASION : 0);
 }
 
 static bool start(const trial_t *trial, process_t *process, long number) {
@@ -94,7 +95,7 @@ static bool judge(const trial_t *trial, process_t *process, int status, bool *la
         *last |= none;
         if (!well) {
                 fprintf(stderr, "%s, fault %ld (%s): ", trial->name, process->number,
-                        trial->tell ? trial->tell(process->number) : "");
+                        faults->tell ? faults->tell(process->number) : "");
                 if (exited)
                         fprintf(stderr, "exit status %d\n", WEXITSTATUS(status));
                 else
@@ -133,7 +134,8 @@ static process_t *free_place(process_t *processes) {
         return NULL;
 }
 
-bool trial_run(const trial_t *trial) {
+/* Without a fault, and with each; false, and told, when one ends badly. */
+static bool run(const trial_t *trial) {
         process_t processes[BESIDE] = {{0}}, *place;
         bool last = false, well;
         long next = 1;
@@ -158,25 +160,26 @@ bool trial_run(const trial_t *trial) {
 /* In this process, so that a debugger can follow. */
 static int lead_alone(const trial_t *trial, const char *number) {
         ordered = strtol(number, NULL, 10);
-        if (trial->tell) { /* it must be known what there is */
-                trial->order(0);
+        if (faults->tell) { /* it must be known what there is */
+                faults->order(0);
                 if (ordered)
                         trial->life();
         }
-        trial->order(ordered);
+        faults->order(ordered);
         trial->life();
         tell_place();
         return 0;
 }
 
-int trial_main(const trial_t *trials, size_t count, int argc, char **argv) {
+int trial_main(const trial_t *trials, size_t count, const faults_t *of, int argc, char **argv) {
         bool well = true;
+        faults = of;
         for (size_t i = 0; i < count; i++) {
                 if (argc > 1 && strcmp(argv[1], trials[i].name) != 0)
                         continue;
                 if (argc > 2)
                         return lead_alone(&trials[i], argv[2]);
-                well = trial_run(&trials[i]) && well;
+                well = run(&trials[i]) && well;
         }
         return well ? 0 : 1;
 }

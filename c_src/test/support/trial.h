@@ -14,20 +14,22 @@
 typedef struct trial {
         const char *name;
         void (*life)(void);
-        /* Orders the fault with that number, from 1 on, of the process's own; 0: none. */
-        void (*order)(long number);
-        /* Whether there was an occasion for it: the first that has none is the last. */
-        bool (*happened)(void);
-        const char *(*tell)(long number); /* the fault's name; NULL: it has none */
 } trial_t;
 
-/* Leads the life without a fault, and with each; false, and told, when one ends badly. */
-bool trial_run(const trial_t *trial);
+/* The faults of one kind, numbered from 1 on. */
+typedef struct faults {
+        /* Orders that one, of the process's own; 0: none. */
+        void (*order)(long number);
+        /* Whether there was an occasion for it: the first that has none is the last. */
+        bool (*happened)(long number);
+        const char *(*tell)(long number); /* its name; NULL: it has none */
+} faults_t;
+
 /* Ends this process badly. */
 _Noreturn void trial_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Runs what a program's arguments name: all of them, one, or one with a single fault; the
- * exit status. */
-int trial_main(const trial_t *trials, size_t count, int argc, char **argv);
+/* Leads the lives that a program's arguments name without a fault, and with each: all of
+ * them, one, or one with a single fault; the exit status. */
+int trial_main(const trial_t *trials, size_t count, const faults_t *faults, int argc, char **argv);
 /* Called where a fault happens, so that it can be told where. */
 void trial_note_place(void);
 /* Whether this life has no fault in it. */
