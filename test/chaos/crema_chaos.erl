@@ -199,6 +199,16 @@ look(Folder, Writer) ->
         ]
      || Topic <- crema_chaos_setup:topics(), Isolation <- [uncommitted, committed]
     ],
+    [
+        crema_chaos_history:write(Writer, #{
+            what => batches, broker => Broker, topic => Topic, partition => Partition,
+            batches => Batches
+        })
+     || Topic <- crema_chaos_setup:transactional(),
+        {Broker, Partition, Batches} <- crema_chaos_segments:of_topic(
+            os:getenv("KAFKA_DIR"), Topic, crema_chaos_setup:partitions()
+        )
+    ],
     %% Each group's are in one partition of theirs, and so in order.
     [
         %% Milliseconds are cut off: it was before the next.

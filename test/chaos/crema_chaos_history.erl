@@ -114,6 +114,9 @@
     %% At the end, the log as it is read: topic, partition, isolation, entries:
     %% [{Offset, message()}]; several entries for one partition follow each other.
     | log
+    %% What a broker's own file of a partition has of transactions at the end: broker,
+    %% topic, partition, batches: [crema_chaos_segments:batch()], all of them.
+    | batches
     %% Before and after all: node, when: before | after, values: #{Name => integer()}
     %% of processes, ports, clients, reapers, atoms, memory, descriptors, ...
     | sample.

@@ -1,7 +1,7 @@
 %% Who produces what to which topic in a run of chaos, and which groups read it.
 -module(crema_chaos_setup).
 
--export([topics/0, partitions/0, groups/0, groups_of/1, producers/0]).
+-export([topics/0, transactional/0, partitions/0, groups/0, groups_of/1, producers/0]).
 -export([topic_entry/1, group_entry/1]).
 -export([consumer/2, producer/2]).
 
@@ -12,6 +12,9 @@
 %% ---- topics ------------------------------------------------------------------------
 
 topics() -> [<<"strict">>, <<"loose">>, <<"hasty">>, <<"sales">>, <<"copies">>].
+
+%% @doc Those of producers' transactions.
+transactional() -> [<<"sales">>].
 
 %% @doc Of each topic at the beginning.
 partitions() -> ?PARTITIONS.

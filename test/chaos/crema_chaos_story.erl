@@ -30,6 +30,8 @@
         }
     },
     transactions := #{term() => {Asked :: none | commit | abort, Outcome :: atom(), time()}},
+    %% When the end of a transaction was asked for.
+    asked := #{term() => time()},
     slots := #{{Member :: term(), Slot :: term()} => {place(), Begun :: time(), [note()]}},
     %% What handlers were given, by group and place: the last first.
     given := #{{binary(), place()} => [{Offset :: integer(), message()}]},
@@ -42,6 +44,7 @@
     killed := #{{Kind :: atom(), Who :: term()} => time()},
     faults := [{time(), on | off, Fault :: term()}],
     logs := #{{place(), committed | uncommitted} => [[{integer(), message()}]]},
+    batches := #{place() => #{Broker :: integer() => [crema_chaos_segments:batch()]}},
     samples := #{Node :: term() => #{'before' | 'after' => #{atom() => integer()}}},
     marks := #{run | calm | drained | last => time()}
 }.
@@ -49,8 +52,8 @@
 -spec new() -> story().
 new() ->
     Empty = [
-        bounds, topics, groups, clients, processes, members, messages, transactions, slots, given,
-        commits, sought, troubled, stopped, killed, logs, samples, marks
+        bounds, topics, groups, clients, processes, members, messages, transactions, asked, slots,
+        given, commits, sought, troubled, stopped, killed, logs, batches, samples, marks
     ],
     (maps:from_keys(Empty, #{}))#{faults => []}.
 
@@ -92,7 +95,9 @@ part(What, #{transaction := Name, at := At} = Entry, #{transactions := All} = St
             abort_asked -> {abort, Outcome, At};
             ended -> {Asked, maps:get(outcome, Entry), At}
         end,
-    put_in(transactions, Name, New, Story);
+    AskedAt = [At || What =:= commit_asked orelse What =:= abort_asked],
+    Noted = lists:foldl(fun(T, Acc) -> put_in(asked, Name, T, Acc) end, Story, AskedAt),
+    put_in(transactions, Name, New, Noted);
 part(What, #{slot := _} = Entry, Story) ->
     slot(What, Entry, Story);
 part(commit_failed, #{member := Member}, Story) ->
@@ -113,6 +118,9 @@ part(commit_seen, #{at := At, offset := Offset} = Entry, Story) ->
     add_to(commits, in_group(Entry), {maps:get(time, Entry, At), Offset}, Story);
 part(log, #{isolation := Isolation, entries := Entries} = Entry, Story) ->
     add_to(logs, {place(Entry), Isolation}, Entries, Story);
+part(batches, #{broker := Broker, batches := Batches} = Entry, #{batches := All} = Story) ->
+    Place = place(Entry),
+    put_in(batches, Place, (maps:get(Place, All, #{}))#{Broker => Batches}, Story);
 part(sample, #{node := Node, 'when' := When, values := Values}, #{samples := All} = Story) ->
     put_in(samples, Node, (maps:get(Node, All, #{}))#{When => Values}, Story).
 
