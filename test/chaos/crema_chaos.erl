@@ -49,15 +49,31 @@ run(Folder, Script, Seed, Seconds) ->
     judge(Folder).
 
 judge(Folder) ->
-    {Violations, Counts} = crema_chaos_checker:judge_folder(Folder),
+    {Found, Counts} = crema_chaos_checker:judge_folder(Folder),
     say(io_lib:format("judged ~0p", [Counts])),
-    Kinds = maps:groups_from_list(fun({Kind, _}) -> Kind end, Violations),
+    Kinds = maps:groups_from_list(fun({Kind, _}) -> Kind end, Found),
     [
         io:format("~ts~n", [crema_chaos_checker:sentence(Violation)])
      || Of <- maps:values(Kinds), Violation <- lists:sublist(Of, ?SHOWN)
     ],
     [io:format("~b ~s~n", [length(Of), Kind]) || {Kind, Of} <- maps:to_list(Kinds)],
-    length(Violations).
+    [keep_proof(Folder) || maps:with([torn, aborted_visible, contradicted], Kinds) =/= #{}],
+    length(lists:filter(fun crema_chaos_checker:is_violation/1, Found)).
+
+%% What brokers logged, and their files of who decided what of transactions.
+keep_proof(Folder) ->
+    Cluster = os:getenv("KAFKA_DIR"),
+    Topics = [<<"__transaction_state">> | crema_chaos_setup:transactional()],
+    [
+        begin
+            Copy = filename:join([Folder, "brokers", File]),
+            ok = filelib:ensure_dir(Copy),
+            %% One may have gone meanwhile.
+            _ = file:copy(filename:join(Cluster, File), Copy)
+        end
+     || Pattern <- ["log*" | [["data/", Topic, "-*/*.log"] || Topic <- Topics]],
+        File <- filelib:wildcard(lists:flatten(io_lib:format("node-*/~s", [Pattern])), Cluster)
+    ].
 
 entries() ->
     [crema_chaos_setup:topic_entry(Topic) || Topic <- crema_chaos_setup:topics()] ++

@@ -1,17 +1,17 @@
 %% Judges a history of chaos (crema_chaos_history): what of it cannot be, whatever was
 %% done to brokers, connections, clients and handlers. Each violation has a kind, what
-%% it is about, and a sentence.
+%% it is about, and a sentence. So has what is found and is the brokers' own doing.
 -module(crema_chaos_checker).
 
--export([judge/1, judge_folder/1, violations/1, sentence/1, bound/2]).
+-export([judge/1, judge_folder/1, is_violation/1, sentence/1, bound/2]).
 -export_type([violation/0]).
 
 -type violation() :: {Kind :: atom(), About :: map()}.
 
-%% @doc What is wrong in a list of entries.
+%% @doc What is found in a list of entries.
 -spec judge([crema_chaos_history:entry()]) -> [violation()].
 judge(Entries) ->
-    violations(lists:foldl(fun crema_chaos_story:entry/2, crema_chaos_story:new(), Entries)).
+    found(lists:foldl(fun crema_chaos_story:entry/2, crema_chaos_story:new(), Entries)).
 
 %% @doc The same of a run's folder, and what the history tells of, counted.
 -spec judge_folder(file:filename()) -> {[violation()], #{atom() => non_neg_integer()}}.
@@ -24,10 +24,15 @@ judge_folder(Folder) ->
         {crema_chaos_story:new(), #{}},
         Folder
     ),
-    {violations(Story), Counts#{messages => map_size(maps:get(messages, Story))}}.
+    {found(Story), Counts#{messages => map_size(maps:get(messages, Story))}}.
 
--spec violations(crema_chaos_story:story()) -> [violation()].
-violations(Story) ->
+%% @doc Whether it is to be laid to crema.
+-spec is_violation(violation()) -> boolean().
+is_violation({contradicted, _}) -> false;
+is_violation(_) -> true.
+
+-spec found(crema_chaos_story:story()) -> [violation()].
+found(Story) ->
     Judges = [
         fun incomplete/1,
         fun crema_chaos_produced:violations/1,
@@ -98,6 +103,7 @@ meaning(reported_twice) -> "a message was reported more than once";
 meaning(late) -> "a message was reported long after its time";
 meaning(torn) -> "a transaction can be read in part";
 meaning(aborted_visible) -> "a transaction that was not committed can be read with read_committed";
+meaning(contradicted) -> "contradicting markers (the brokers'): no violation";
 meaning(reader) -> "read_committed finds what read_uncommitted does not";
 meaning(copy_missing) -> "a message has no copy";
 meaning(copy_repeated) -> "a message has more than one copy";

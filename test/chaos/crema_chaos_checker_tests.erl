@@ -31,5 +31,5 @@ sentences_test() ->
     %% Each kind has a sentence.
     [
         ?assertMatch({match, _}, re:run(crema_chaos_checker:sentence({Kind, #{}}), ": a|^.*: .{10}"))
-     || Kind <- crema_chaos_planted:kinds()
+     || Kind <- [contradicted | crema_chaos_planted:kinds()]
     ].

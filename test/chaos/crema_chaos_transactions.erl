@@ -1,7 +1,7 @@
 %% Judges transactions by what readers with read_committed find: of one that is
 %% committed all, of one that is aborted nothing, and of one whose end is not known
-%% either all or nothing. And copies, which a consumer makes exactly once, by their
-%% sources.
+%% either all or nothing; unless brokers have decided both ways (crema_chaos_markers). And
+%% copies, which a consumer makes exactly once, by their sources.
 -module(crema_chaos_transactions).
 
 -export([violations/1]).
@@ -27,7 +27,7 @@ visible(#{topics := Topics} = Story) ->
 
 %% ---- transactions ---------------------------------------------------------------------
 
-whole(Visible, #{messages := Messages, transactions := Transactions}) ->
+whole(Visible, #{messages := Messages} = Story) ->
     Members = maps:fold(
         fun
             (_, {_, refused, _}, Acc) -> Acc;
@@ -38,12 +38,12 @@ whole(Visible, #{messages := Messages, transactions := Transactions}) ->
         #{},
         Messages
     ),
-    lists:append([judged(Name, Of, Transactions) || {Name, Of} <- maps:to_list(Members)]).
+    lists:append([judged(Name, Of, Story) || {Name, Of} <- maps:to_list(Members)]).
 
 %% Outside of transactions what is delivered is visible.
-judged(none, Of, _Transactions) ->
+judged(none, Of, _Story) ->
     [{hidden, #{message => M}} || {M, false, [{_, {delivered, _, _}}]} <- Of];
-judged(Name, Of, Transactions) ->
+judged(Name, Of, #{transactions := Transactions} = Story) ->
     {Shown, Hidden} = lists:partition(fun({_, IsVisible, _}) -> IsVisible end, Of),
     {Asked, Outcome, _} = maps:get(Name, Transactions, {none, none, 0}),
     About = #{
@@ -53,7 +53,7 @@ judged(Name, Of, Transactions) ->
         visible => length(Shown),
         hidden => [M || {M, _, _} <- Hidden]
     },
-    [{Kind, About} || Kind <- verdict(Asked, Outcome, Shown, Hidden)].
+    [by_markers(Kind, Of, About, Story) || Kind <- verdict(Asked, Outcome, Shown, Hidden)].
 
 verdict(_, committed, _, [_ | _]) -> [torn];
 verdict(_, committed, _, []) -> [];
@@ -61,6 +61,25 @@ verdict(_, aborted, [_ | _], _) -> [aborted_visible];
 verdict(Asked, none, [_ | _], _) when Asked =/= commit -> [aborted_visible];
 verdict(_, _, [_ | _], [_ | _]) -> [torn];
 verdict(_, _, _, _) -> [].
+
+by_markers(Kind, Of, #{transaction := Name, asked := Asked} = About, #{asked := When} = Story) ->
+    Decisions = crema_chaos_markers:decisions(Of, Story),
+    At = maps:get(Name, When, none),
+    Found = lists:sum([length(Offsets) || #{offsets := Offsets} <- Decisions]),
+    IsTheirs =
+        Asked =:= commit andalso is_reported(Of, At) andalso Found =:= length(Of) andalso
+            crema_chaos_markers:contradict(Decisions, At),
+    {case IsTheirs of true -> contradicted; false -> Kind end, About#{decisions => Decisions}}.
+
+%% All of it, before a certain time: nothing was written later.
+is_reported(Of, Before) ->
+    lists:all(
+        fun
+            ({_, _, [{At, {delivered, _, _}}]}) -> At =< Before;
+            (_) -> false
+        end,
+        Of
+    ).
 
 %% Who reads what is committed reads a part of what there is.
 same_log(Story) ->
