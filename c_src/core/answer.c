@@ -46,6 +46,10 @@ void cr_write_no_memory(cr_writer_t *out, bool fatal) {
         cr_write_error(out, &error);
 }
 
+void cr_error_refused(cr_error_t *error) {
+        cr_error_own(error, "closed", "the client was closed before this was asked");
+}
+
 void cr_answer_wait(cr_client_t *client, cr_reply_t *reply) {
         cr_writer_t out = cr_writer();
         cr_write_atom(&out, "wait");

@@ -188,6 +188,8 @@ void cr_answer_no_memory(cr_client_t *client, cr_reply_t *reply);
 /* Answers later, and clears the tag. */
 void cr_reply_ok(cr_client_t *client, cr_tag_t *tag);
 void cr_reply_error(cr_client_t *client, cr_tag_t *tag, const cr_error_t *error);
+/* Of a job that was refused. */
+void cr_error_refused(cr_error_t *error);
 void cr_reply_writer(cr_client_t *client, cr_tag_t *tag, cr_writer_t *out);
 void cr_reply_buf(cr_client_t *client, cr_tag_t *tag, cr_buf_t *buf, size_t size);
 

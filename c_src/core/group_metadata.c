@@ -81,6 +81,8 @@ static void metadata_free(cr_client_t *client, metadata_job_t *ask) {
 static void done_metadata(cr_client_t *client, cr_job_t *job) {
         metadata_job_t *ask = (metadata_job_t *)job;
         cr_writer_t out = cr_writer();
+        if (ask->job.refused)
+                cr_error_refused(&ask->error);
         if (!ask->error.set && !has_slots(client, ask))
                 cr_error_own(&ask->error, "stale_assignment",
                              "the member has lost a partition since");

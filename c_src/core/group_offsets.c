@@ -199,7 +199,10 @@ static void done_ask(cr_client_t *client, cr_job_t *job) {
         offsets_job_t *ask = (offsets_job_t *)job;
         cr_writer_t out = cr_writer();
         cr_error_t error;
-        if (ask->err) {
+        if (ask->job.refused) {
+                cr_error_refused(&error);
+                cr_write_error(&out, &error);
+        } else if (ask->err) {
                 cr_error_code(&error, ask->err, NULL);
                 cr_write_error(&out, &error);
         } else {

@@ -185,6 +185,8 @@ static void inspect_free(cr_inspect_t *ask) {
 
 static void done_inspect(cr_client_t *client, cr_job_t *job) {
         cr_inspect_t *ask = (cr_inspect_t *)job;
+        if (ask->job.refused)
+                cr_error_refused(&ask->error);
         if (ask->error.set) {
                 cr_writer_discard(&ask->out);
                 cr_reply_error(client, &ask->tag, &ask->error);

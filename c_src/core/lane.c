@@ -99,6 +99,20 @@ void cr_lane_pause(cr_client_t *client) {
         rd_kafka_queue_destroy(quiet);
 }
 
+void cr_lane_refuse(cr_lane_t *lane) {
+        cr_job_t *job, *next;
+        pthread_mutex_lock(&lane->lock);
+        job = lane->first;
+        lane->first = NULL;
+        lane->last = &lane->first;
+        pthread_mutex_unlock(&lane->lock);
+        for (; job; job = next) {
+                next = job->next;
+                job->refused = true;
+                job->done(lane->client, job);
+        }
+}
+
 void cr_lane_join(cr_lane_t *lane) {
         if (!lane->started)
                 return;

@@ -27,6 +27,7 @@ struct cr_job {
         cr_job_t *next;
         void (*run)(cr_client_t *client, cr_job_t *job);
         void (*done)(cr_client_t *client, cr_job_t *job); /* NULL: run() ends the lane */
+        bool refused; /* it did not run: the client was closed before its turn came */
 };
 
 typedef struct cr_lane {
@@ -52,6 +53,9 @@ unsigned cr_lanes_alive(void);
 int64_t cr_now_ms(void);
 /* Waits a slice, where a call came back at once with an error. @locality a lane */
 void cr_lane_pause(cr_client_t *client);
+/* Calls done() of the queued jobs, refused, at once. The one that runs is left to its
+ * end. @locality reaper */
+void cr_lane_refuse(cr_lane_t *lane);
 /* Lets the queued jobs run to their end and joins the thread. */
 void cr_lane_join(cr_lane_t *lane);
 

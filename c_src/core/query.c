@@ -77,7 +77,8 @@ static void run_watermarks(cr_client_t *client, cr_job_t *job) {
         do {
                 query->err =
                         ask_watermark(client->rk, query, RD_KAFKA_OFFSET_BEGINNING, &query->low);
-                if (!query->err)
+                query->job.refused = cr_client_closing(client); /* half an answer is none */
+                if (!query->err && !query->job.refused)
                         query->err =
                                 ask_watermark(client->rk, query, RD_KAFKA_OFFSET_END, &query->high);
         } while (query->err == RD_KAFKA_RESP_ERR__TIMED_OUT && has_time(query, client));
@@ -108,7 +109,10 @@ static void done_query(cr_client_t *client, cr_job_t *job) {
         query_job_t *query = (query_job_t *)job;
         cr_writer_t out = cr_writer();
         cr_error_t error;
-        if (query->err) {
+        if (query->job.refused) {
+                cr_error_refused(&error);
+                cr_write_error(&out, &error);
+        } else if (query->err) {
                 cr_error_code(&error, query->err, NULL);
                 cr_write_error(&out, &error);
         } else {

@@ -2,8 +2,9 @@
  * The end of a client, on its own thread: whatever waits here holds up nobody.
  *
  * The order, and why:
- *   1. a producer refuses who waits, purges, and serves until each accepted
- *      message is reported;
+ *   1. questions that wait for their turn are refused, each of which would take its
+ *      first try's time; a producer refuses who waits, purges, and serves until each
+ *      accepted message is reported;
  *   2. the other lanes end, and what they have done is answered; a consumer
  *      lets its slots go, answers a rebalance that is still open, and closes,
  *      which commits what is stored and leaves the group;
@@ -165,6 +166,7 @@ static void destroy_kafka(cr_client_t *client) {
 /* @locality life lane, its last job */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         (void)job;
+        cr_lane_refuse(&client->query_lane);
         if (client->delivery)
                 end_messages(client);
         cr_lane_join(&client->group_lane);

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "support/asker.h"
+#include "support/hold.h"
 #include "support/test_host.h"
 
 static const char *const unreachable[] = {"bootstrap.servers", "127.0.0.1:1", "log.queue", "true",
@@ -100,6 +102,30 @@ static void closes_in_every_state(void **state) {
         assert_int_equal(test_blocks_alive(), 0);
 }
 
+/* Proves that questions which wait for their turn when a client is closed are refused at
+ * once, whatever the one before them does: no broker is asked. */
+static void refuses_what_waits(void **state) {
+        const unsigned questions[] = {CR_CMD_METADATA, CR_CMD_WATERMARKS, CR_CMD_DESCRIBE,
+                                      CR_CMD_GROUP_OFFSETS};
+        test_host_t *host = test_host_new();
+        hold_t hold;
+        (void)state;
+        assert_string_equal(test_open(host, "consumer", consumer), "ok");
+        hold_lane(&hold, &host->client->query_lane);
+        for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++)
+                assert_string_equal(ask(host, questions[i], "t", 60000), "");
+        test_host_close(host);
+        for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+                packet_t *answer = test_host_reply(host, "asked");
+                assert_non_null(answer);
+                assert_non_null(memmem(answer->bytes, answer->size, "closed", 6));
+                packet_free(answer);
+        }
+        sem_post(&hold.go_on);
+        test_host_free(host);
+        assert_int_equal(test_blocks_alive(), 0);
+}
+
 /* Proves that a close while opening waits for nobody and leaks nothing. */
 static void closes_while_opening(void **state) {
         (void)state;
@@ -123,6 +149,7 @@ int main(void) {
                                            cmocka_unit_test(refused_configuration_can_be_mended),
                                            cmocka_unit_test(survives_random_commands),
                                            cmocka_unit_test(closes_in_every_state),
+                                           cmocka_unit_test(refuses_what_waits),
                                            cmocka_unit_test(closes_while_opening)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
