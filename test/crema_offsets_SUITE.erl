@@ -11,6 +11,7 @@
 -export([
     noack_and_crash/1, ack_from_elsewhere/1, stale_token/1, committed_is_contiguous/1,
     stop_drains/1, stop_comes_before_what_waits/1, stop_kills_late_handlers/1,
+    stop_cannot_commit/1, stop_is_refused_its_commit/1, stop_commits_in_silence/1,
     start_latest/1, start_is_committed/1, sought_by_another/1,
     killed_consumer/1, position_at_end/1
 ]).
@@ -29,6 +30,7 @@ groups() ->
         {side_by_side, [parallel], [
             noack_and_crash, ack_from_elsewhere, stale_token, committed_is_contiguous,
             stop_drains, stop_comes_before_what_waits, stop_kills_late_handlers,
+            stop_cannot_commit, stop_is_refused_its_commit, stop_commits_in_silence,
             start_latest, start_is_committed, sought_by_another,
             killed_consumer, position_at_end
         ]}
@@ -215,6 +217,64 @@ stop_kills_late_handlers(Config) ->
     [{_, Next}] = crema_ct:handled(1),
     ?assert(number(Next) =< 2),
     ?assertEqual(lists:seq(number(Next) + 1, 3), values(crema_ct:handled(3 - number(Next)))).
+
+stop_cannot_commit(_Config) ->
+    %% What a stop could not commit until its time was over is told, as that of a rebalance.
+    Told = stopped(2000, fun(Cluster) -> ok = crema_cluster:down(Cluster) end),
+    ?assertMatch([{revoked, #{count := 1}}, {commit_failed, #{count := 1}}], Told),
+    ?assertMatch([_, {_, #{code := timed_out, partitions := [{<<"t">>, 0}]}}], Told).
+
+stop_is_refused_its_commit(_Config) ->
+    %% So is what brokers refuse; and a member that was put out of its group has lost its
+    %% partitions.
+    Refused = stopped(20000, fun(Cluster) ->
+        crema_cluster:fail(Cluster, offset_commit, lists:duplicate(9, group_authorization_failed))
+    end),
+    ?assertMatch(
+        [{revoked, #{count := 1}}, {commit_failed, #{count := 1, code := group_authorization_failed}}],
+        Refused
+    ),
+    Evicted = stopped(20000, fun(Cluster) ->
+        crema_cluster:fail(Cluster, offset_commit, lists:duplicate(9, illegal_generation))
+    end),
+    ?assertMatch([{lost, #{partitions := [{<<"t">>, 0}]}}], Evicted).
+
+stop_commits_in_silence(_Config) ->
+    %% Nothing is told of what was committed, nor of a stop without anything to commit.
+    ?assertMatch([{revoked, #{count := 1}}], stopped(20000, fun(_) -> ok end)).
+
+%% What is told of a stop in so long of a member that has handled two messages, after what
+%% befalls its cluster.
+stopped(Timeout, Befalls) ->
+    {Holder, Cluster} = crema_ct:hold(fun() ->
+        {ok, Pid} = crema_cluster:start_link(#{topics => #{<<"t">> => 1}}),
+        Pid
+    end),
+    Config = [{bootstrap, crema_cluster:bootstrap_servers(Cluster)}],
+    ok = crema_ct:fill(Config, <<"t">>, 0, [1, 2]),
+    Self = self(),
+    Options = #{kafka => #{'auto.commit.interval.ms' => 600000, 'session.timeout.ms' => 6000}},
+    C = crema_ct:consumer(Config, <<"t">>, #{to => Self}, Options),
+    _ = crema_ct:handled(2),
+    true = all_acknowledged(C),
+    ok = Befalls(Cluster),
+    Told = make_ref(),
+    Tell = fun([_, _, Event], Measured, #{client := Client} = Metadata, _) ->
+        Client =:= C andalso (Self ! {Told, Event, maps:merge(Metadata, Measured)})
+    end,
+    Names = [[crema, consumer, Event] || Event <- [revoked, lost, commit_failed]],
+    ok = crema_events:attach(Told, Names, Tell, none),
+    ok = crema_consumer:stop(C, Timeout),
+    ok = crema_events:detach(Told),
+    ok = crema_cluster:stop(Cluster),
+    crema_ct:let_go(Holder),
+    told(Told).
+
+told(Ref) ->
+    receive
+        {Ref, Event, Fields} -> [{Event, Fields} | told(Ref)]
+    after 0 -> []
+    end.
 
 start_latest(Config) ->
     %% start => latest skips what is in the log already, once for the group: what

@@ -13,7 +13,8 @@
  *
  *   HELLO        Hash:64                              ok | {error, driver_version}
  *   OPEN         {Tag, Kind, [{Key, Value}], Options} later: ok | {error, _}
- *   CLOSE        Tag                                  later, when destroyed: ok
+ *   CLOSE        Tag                                  later, when destroyed: ok; or how a member's
+ *                                                     last commit failed: {ok, lost} | {error, _}
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
  *   PROPERTIES   (none)                               {ok, Text}: librdkafka's table of them

@@ -53,14 +53,15 @@ typedef struct cr_group {
         struct cr_seek *seeks;                    /* that wait until none of these is left */
         bool looking;                             /* ... that looks for an eviction */
         unsigned rebalances;
-        bool assigned;      /* once at least, be it nothing */
-        unsigned lenders;   /* slots whose place others have: prefetch.c */
-        unsigned fresh;     /* slots that were opened, and nothing has come yet */
-        unsigned pace;      /* so many of them may be: prefetch.c */
-        bool gates_out;     /* librdkafka is being told of shut slots: prefetch.c */
-        bool release_waits; /* ... and a release for that, or for memory */
-        bool settling;      /* nothing is delivered any more: group_settle.c */
-        cr_tag_t settled;   /* ... and who hears when all is acknowledged */
+        bool assigned;                   /* once at least, be it nothing */
+        unsigned lenders;                /* slots whose place others have: prefetch.c */
+        unsigned fresh;                  /* slots that were opened, and nothing has come yet */
+        unsigned pace;                   /* so many of them may be: prefetch.c */
+        bool gates_out;                  /* librdkafka is being told of shut slots: prefetch.c */
+        bool release_waits;              /* ... and a release for that, or for memory */
+        bool settling;                   /* nothing is delivered any more: group_settle.c */
+        cr_tag_t settled;                /* ... and who hears when all is acknowledged */
+        rd_kafka_resp_err_t last_commit; /* of the close. @locality reaper */
 } cr_group_t;
 
 cr_group_t *cr_group_new(const cr_options_t *options);

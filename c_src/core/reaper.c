@@ -12,7 +12,7 @@
  *      for the end does not wait for the latter for ever;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
- *   5. who asked hears of it, and the client is freed.
+ *   5. who asked hears of it, and how the last commit went; the client is freed.
  */
 #include "cluster.h"
 #include "delivery.h"
@@ -62,13 +62,22 @@ static void finish_producer(cr_client_t *client) {
         client->delivery = NULL;
 }
 
-static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
-        cr_error_t ignored = {0};
-        const rd_kafka_topic_partition_list_t *partitions;
-        if (rd_kafka_event_type(event) != RD_KAFKA_EVENT_REBALANCE)
+/* The last one counts: what it has are all that are stored. */
+static void note_commit(cr_client_t *client, rd_kafka_event_t *event) {
+        const rd_kafka_topic_partition_list_t *offsets = rd_kafka_event_topic_partition_list(event);
+        rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+        if (err == RD_KAFKA_RESP_ERR__NO_OFFSET)
                 return;
+        for (int i = 0; !err && offsets && i < offsets->cnt; i++)
+                err = offsets->elems[i].err;
+        client->group->last_commit = err;
+}
+
+static void serve_rebalance(cr_client_t *client, rd_kafka_event_t *event) {
+        cr_error_t ignored = {0};
+        const rd_kafka_topic_partition_list_t *partitions =
+                rd_kafka_event_topic_partition_list(event);
         client->group->rebalances++;
-        partitions = rd_kafka_event_topic_partition_list(event);
         if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
                 client->group->assigned = true;
                 cr_answer_assign(client->rk, partitions, &ignored);
@@ -77,12 +86,17 @@ static void serve_close(cr_client_t *client, rd_kafka_event_t *event) {
         }
 }
 
-static void serve_one(cr_client_t *client) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(client->queue, CR_SLICE_MS);
+/* Whether there was one within that time. */
+static bool serve_one(cr_client_t *client, int millis) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(client->queue, millis);
         if (!event)
-                return;
-        serve_close(client, event);
+                return false;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
+                serve_rebalance(client, event);
+        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
+                note_commit(client, event);
         rd_kafka_event_destroy(event);
+        return true;
 }
 
 /* It has had an answer to its join. */
@@ -108,7 +122,7 @@ static void await_assignment(cr_client_t *client) {
         while (!client->group->assigned) {
                 if (client->close_tag.to && has_no_future(client))
                         cr_reply_ok(client, &client->close_tag);
-                serve_one(client);
+                (void)serve_one(client, CR_SLICE_MS);
         }
 }
 
@@ -131,7 +145,9 @@ static void finish_consumer(cr_client_t *client) {
         /* After a fatal error it is refused, and is not needed. */
         cr_error_take(&refused, rd_kafka_consumer_close_queue(client->rk, client->queue));
         while (!refused.set && !rd_kafka_consumer_closed(client->rk))
-                serve_one(client);
+                (void)serve_one(client, CR_SLICE_MS);
+        while (serve_one(client, 0))
+                continue;
 }
 
 static bool has_transaction_calls(const cr_client_t *client) {
@@ -163,6 +179,25 @@ static void destroy_kafka(cr_client_t *client) {
         client->rk = NULL;
 }
 
+/* Who asked for the end hears of it, and of what a member could not commit. */
+static void reply_end(cr_client_t *client) {
+        rd_kafka_resp_err_t err =
+                client->group ? client->group->last_commit : RD_KAFKA_RESP_ERR_NO_ERROR;
+        cr_writer_t out = cr_writer();
+        cr_error_t error;
+        if (!err) {
+                cr_write_atom(&out, "ok");
+        } else if (cr_is_evicted(err)) {
+                cr_write_tuple(&out, 2);
+                cr_write_atom(&out, "ok");
+                cr_write_atom(&out, "lost");
+        } else {
+                cr_error_code(&error, err, NULL);
+                cr_write_error(&out, &error);
+        }
+        cr_reply_writer(client, &client->close_tag, &out);
+}
+
 /* @locality life lane, its last job */
 void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         (void)job;
@@ -185,7 +220,7 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         cr_client_serve_finished(client);
         if (client->rk)
                 destroy_kafka(client);
-        cr_reply_ok(client, &client->close_tag);
+        reply_end(client);
         pthread_detach(client->life.thread);
         cr_client_free(client);
         atomic_fetch_sub(&alive, 1);

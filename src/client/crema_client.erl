@@ -5,12 +5,16 @@
 
 -include("../port/crema_commands.hrl").
 
--export([open/3, known/1, close/2, close_async/1]).
+-export([open/3, known/1, close/2, leave/2, left/1, close_async/1]).
 -export([new/3, new/4, attach/3, detach/1, handle/2, connected/1, login_hint/1, tell/2, fatal/2]).
 -export([set/2]).
 -export([metadata/1, problem/1, last_error/1, counts/1, statistics/1]).
 
--export_type([client/0]).
+-export_type([client/0, left/0]).
+
+%% What became of the last commit of a group's member: its partitions were others' by then
+%% (`lost'); it failed; or nothing is known of it yet.
+-type left() :: ok | lost | crema_error:error() | unknown.
 
 -record(client, {
     %% none: a producer may be without a client
@@ -125,10 +129,27 @@ reveal(Key, Value) ->
 %% ({@link crema_deadline}): the reaper then finishes alone.
 -spec close(crema_port:client(), crema_deadline:deadline()) -> ok.
 close(Port, Deadline) ->
+    _ = leave(Port, Deadline),
+    ok.
+
+%% @doc The same of a group's member.
+-spec leave(crema_port:client(), crema_deadline:deadline()) -> left().
+leave(Port, Deadline) ->
     Ref = close_async(Port),
     receive
-        {Ref, _} -> ok
-    after max(50, crema_deadline:left(Deadline)) -> ok
+        {Ref, Answer} -> left(Answer)
+    after max(50, crema_deadline:left(Deadline)) -> unknown
+    end.
+
+%% @doc What the answer to {@link close_async/1} says.
+-spec left(gone | binary()) -> left().
+left(gone) ->
+    unknown;
+left(Bytes) ->
+    case crema_port:answer(Bytes) of
+        {ok, lost} -> lost;
+        {error, _} = Error -> Error;
+        _ -> ok
     end.
 
 %% @doc Closes a client; `{Ref, _}' comes when it is wholly gone, or at once when

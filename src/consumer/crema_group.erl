@@ -349,8 +349,12 @@ renewal({renewal_timeout, Ref}, settling, Ref, Trial, State) -> park(Trial, Stat
 renewal({Ref, _}, settling, Ref, Trial, State) -> park(Trial, State);
 renewal({renewal_timeout, Ref}, parking, Ref, Trial, State) ->
     parked(State#state{renewal = {parking, none, Trial}});
-renewal({renewal_timeout, Ref}, closing, Ref, Trial, State) -> join(Trial, State);
-renewal({Ref, _}, closing, Ref, Trial, State) -> join(Trial, State);
+renewal({renewal_timeout, Ref}, closing, Ref, Trial, State) ->
+    ok = old_left(unknown, State),
+    join(Trial, State);
+renewal({Ref, Answer}, closing, Ref, Trial, State) ->
+    ok = old_left(crema_client:left(Answer), State),
+    join(Trial, State);
 renewal(_, closing, _, _, _) -> unknown;
 renewal(Message, Phase, Ref, Trial, State) ->
     case crema_renewal:handle(Message, Trial) of
@@ -451,20 +455,41 @@ terminate(Reason, #state{stop_timeout = Stop, options = Options, slots = Slots} 
             crema_group_events:lost(crema_slots:drain(lost, Drained, Slots), About);
         _ ->
             Places = crema_slots:drain(stopped, Drained, Slots),
-            ok = crema_client:close(Port, Deadline),
-            crema_group_events:revoked(Places, Began, About)
+            Committed = committed(crema_client:leave(Port, Deadline), Places, Options),
+            crema_group_events:released(Committed, Places, Began, About)
     end,
     old_gone(Deadline, State).
 
+%% What is known of the last commit, when the client is gone or may take no longer.
+-spec committed(crema_client:left(), [crema_group_events:place()], map()) ->
+    ok | lost | crema_error:error().
+committed(unknown, [_ | _], #{commit := auto}) ->
+    Text = "the time to stop was over before the last commit was answered",
+    crema_error:make(timed_out, Text, #{});
+committed(unknown, _Places, _Options) ->
+    ok;
+committed(Left, _Places, _Options) ->
+    Left.
+
 %% The client whose place was taken leaves the group, too.
 -spec old_gone(crema_deadline:deadline(), state()) -> ok.
-old_gone(Deadline, #state{renewal = {closing, Ref, _}}) ->
+old_gone(Deadline, #state{renewal = {closing, Ref, _}} = State) ->
     receive
-        {Ref, _} -> ok
-    after crema_deadline:left(Deadline) -> ok
+        {Ref, Answer} -> old_left(crema_client:left(Answer), State)
+    after crema_deadline:left(Deadline) -> old_left(unknown, State)
     end;
 old_gone(_Deadline, _State) ->
     ok.
+
+%% That its partitions were given back was told when it was closed.
+-spec old_left(crema_client:left(), state()) -> ok.
+old_left(Left, #state{slots = Slots, options = Options, about = About}) ->
+    Places = crema_handover:kept(Slots),
+    case committed(Left, Places, Options) of
+        ok -> ok;
+        lost -> crema_group_events:lost(Places, About);
+        {error, Reason} -> crema_group_events:commit_failed(Reason, Places, About)
+    end.
 
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->

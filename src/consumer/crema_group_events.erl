@@ -1,7 +1,7 @@
 %% @private What a member of a group tells of its partitions: events and log lines.
 -module(crema_group_events).
 
--export([about/2, assigned/2, revoked/3, lost/2, prefetch_short/3]).
+-export([about/2, assigned/2, revoked/3, released/4, lost/2, prefetch_short/3]).
 -export([commit_failed/3, offset_reset/4, sought/3]).
 -export([remedy/2, handler_stuck/4, exhausted/3, handler_stopped/3, callback_crashed/4]).
 -export([skipped/4, paused/3]).
@@ -31,6 +31,17 @@ assigned(Places, About) ->
 revoked(Places, Began, About) ->
     Measured = #{count => length(Places), duration => crema_deadline:now() - Began},
     tell([crema, consumer, revoked], Measured, Places, About).
+
+%% @doc They were given back, after a commit.
+-spec released(Committed, [place()], Began :: integer(), about()) -> ok when
+    Committed :: ok | lost | crema_error:error().
+released(lost, Places, _Began, About) ->
+    lost(Places, About);
+released(ok, Places, Began, About) ->
+    revoked(Places, Began, About);
+released({error, Reason}, Places, Began, About) ->
+    ok = revoked(Places, Began, About),
+    commit_failed(Reason, Places, About).
 
 -spec lost([place()], about()) -> ok.
 lost(Places, About) ->

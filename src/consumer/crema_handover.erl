@@ -5,7 +5,7 @@
 
 -include("crema_slots.hrl").
 
--export([supports/1, park/1, park/2, parked/2, is_parked/2, keep/4, back/2, attached/1]).
+-export([supports/1, park/1, park/2, parked/2, is_parked/2, keep/4, kept/1, back/2, attached/1]).
 
 -type slots() :: crema_slots:slots().
 -type given() :: {crema_slots:id(), Topic :: binary(), Partition :: non_neg_integer(), integer()}.
@@ -65,6 +65,11 @@ keep(Port, Options, Positions, #slots{all = All, work = Work} = Slots) ->
         work = Work#{port := Port, options := Options, limit := crema_failure_options:limit(Options)},
         parking = false
     }.
+
+%% @doc The partitions that the old client had, until the new one has its own.
+-spec kept(slots()) -> [crema_group_events:place()].
+kept(#slots{all = All}) ->
+    [crema_slots:place(Slot) || #slot{handover = kept} = Slot <- maps:values(All)].
 
 %% @doc The new client has its partitions: those of before among them are known by their
 %% new numbers, and the workers of the others leave.

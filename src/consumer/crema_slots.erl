@@ -454,13 +454,9 @@ released(Result, #slots{all = All, draining = Draining, work = #{about := About}
     {Gone, Kept} = lists:partition(fun({_, Slot}) -> Slot#slot.revoked end, maps:to_list(All)),
     Places = [place(Slot) || {_, Slot} <- Gone],
     case {Result, Draining} of
+        {{error, Reason}, none} -> ok = crema_group_events:commit_failed(Reason, Places, About);
         {_, none} -> ok;
-        {lost, _} -> ok = crema_group_events:lost(Places, About);
-        {_, Began} -> ok = crema_group_events:revoked(Places, Began, About)
-    end,
-    case Result of
-        {error, Reason} -> ok = crema_group_events:commit_failed(Reason, Places, About);
-        _ -> ok
+        {_, Began} -> ok = crema_group_events:released(Result, Places, Began, About)
     end,
     Slots#slots{all = maps:from_list(Kept), draining = none, drain_timer = none}.
 

@@ -49,7 +49,7 @@ group_events() ->
             ],
             member() ++ place()),
         event([crema, consumer, commit_failed],
-            <<"Offsets were not committed; their messages may come again.">>,
+            <<"Offsets were not committed, or not until a stop had to end; their messages may come again.">>,
             [count(<<"partitions">>)], member() ++ problem() ++ partitions())
         | exactly_once_events()
     ].
