@@ -456,8 +456,9 @@ explain_config(Config) -> crema_explain:explain(Config).
 check(Options) -> crema_check:check(Options).
 
 %% @doc About the driver: `librdkafka' and `openssl' (versions), `bundled', `features'
-%% of this build, its known `limits', `reapers' (clients being
-%% wound up).
+%% of this build, its known `limits', `reapers' (clients being wound up); where the C
+%% library tells (glibc 2.33 and later), `allocated', the bytes that the VM's process has of
+%% malloc(): librdkafka's, the driver's and other native code's, not the emulator's.
 -spec info() -> map().
 info() -> crema_info:driver().
 

@@ -12,7 +12,7 @@
     batch_too_large/1, limit_in_bytes/1, what_a_reference_keeps/1,
     woken_in_order/1, nobody_overtakes/1, deadline_of_the_first/1, killed_waiter/1,
     killed_callers_keep_their_places/1, large_values_wait/1, woken_by_reports/1, others_go_on/1,
-    crowd/1, crowd_and_slow_broker/1, crowd_and_stop/1
+    crowd/1, crowd_and_slow_broker/1, crowd_and_stop/1, native_memory/1
 ]).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -23,7 +23,7 @@ all() ->
         batch_too_large, limit_in_bytes, what_a_reference_keeps,
         woken_in_order, nobody_overtakes, deadline_of_the_first, killed_waiter,
         killed_callers_keep_their_places, large_values_wait, woken_by_reports, others_go_on,
-        crowd, crowd_and_slow_broker, crowd_and_stop
+        crowd, crowd_and_slow_broker, crowd_and_stop, native_memory
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -45,6 +45,22 @@ refused_at_once(_Config) ->
     ?assert(Waited >= 150),
     ?assertMatch(#{waiting_callers := 0, accepted := 3}, crema:info(P)),
     crema_ct:quiet().
+
+native_memory(_Config) ->
+    %% What waits in the queue is in what crema:info/0 says of native memory, where it says
+    %% anything, until it is given up.
+    case crema:info() of
+        #{allocated := Before} ->
+            P = crema_ct:unreachable(#{}),
+            Messages = lists:duplicate(5000, #{topic => t, value => binary:copy(<<0>>, 1000)}),
+            ok = crema:produce_many_async(P, Messages, #{report => none}),
+            #{allocated := Full} = crema:info(),
+            ?assert(Full - Before > 5000 * 1000, Full - Before),
+            ok = crema:purge(P),
+            crema_ct:await(fun() -> maps:get(allocated, crema:info()) < Full - 4000 * 1000 end);
+        #{} ->
+            {skip, "this allocator does not tell"}
+    end.
 
 refused_in_time(_Config) ->
     %% Who waits for a place keeps the deadline, in every form of a call.

@@ -160,19 +160,19 @@ may_succeed(producer, ?CMD_TRANSACT, <<What, Epoch:32, _Tag, _/binary>>) ->
 may_succeed(Kind, Command, Bytes) ->
     lists:member(Command, always(Kind)) orelse is_sample(Command, Bytes).
 
-always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_PROPERTIES];
+always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES];
 always(producer) ->
     [
-        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE,
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE,
         ?CMD_REPORTER, ?CMD_TALLIED
     ];
 always(consumer) ->
     [
-        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE,
+        ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_SLOTS, ?CMD_RELEASE,
         ?CMD_GROUP_METADATA, ?CMD_SETTLE
     ];
-always(reader) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_SLOTS];
-always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_PROPERTIES, ?CMD_INFO].
+always(reader) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_SLOTS];
+always(cluster) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES, ?CMD_INFO].
 
 %% Whether the bytes differ from an argument that is right in no more than what
 %% it may contain: names, numbers, text.

@@ -17,6 +17,8 @@
  *                                                     last commit failed: {ok, lost} | {error, _}
  *   INFO         (none)                               {ok, [{Name, Integer}]}
  *   RUNTIME      (none)                               {ok, [{Name, Value}]}
+ *   ALLOCATED    (none)                               {ok, Bytes | none}: of malloc(), and not
+ *                                                     freed; none where it does not tell
  *   PROPERTIES   (none)                               {ok, Text}: librdkafka's table of them
  *   ERROR_NAME   Code                                 {ok, {Name, Text}}
  *   METADATA     {Tag, Topic | <<>>, Millis}          later: {ok, {Brokers, [{Topic, Count}]}},
@@ -147,6 +149,7 @@
         ROW(RUNTIME, 5, ANY, NONE)                                                                 \
         ROW(ERROR_NAME, 6, ANY, TERM)                                                              \
         ROW(PROPERTIES, 9, ANY, NONE)                                                              \
+        ROW(ALLOCATED, 10, ANY, NONE)                                                              \
         ROW(METADATA, 7, CLIENT, TERM)                                                             \
         ROW(WATERMARKS, 8, CLIENT, TERM)                                                           \
         ROW(SET_TOKEN, 64, CLIENT, TERM)                                                           \

@@ -6,9 +6,13 @@
 #define CREMA_MEM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Once, before any client: see mem.c. Affects the whole process. */
 void cr_mem_init(void);
+/* Bytes that the whole process has of malloc() and has not freed; -1 where the C library
+ * does not tell, or has another one before it. Some microseconds. @locality any */
+int64_t cr_mem_used(void);
 void *cr_alloc(size_t size);
 void *cr_realloc(void *block, size_t size);
 void cr_free(void *block);

@@ -1,6 +1,6 @@
 /*
- * RUNTIME: what the driver is made of, and what it does at the moment. PROPERTIES: what
- * its librdkafka can be told.
+ * RUNTIME: what the driver is made of, and what it does at the moment. ALLOCATED: what it
+ * has of the C library, with all others. PROPERTIES: what its librdkafka can be told.
  */
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "mem.h"
 #include "rdkafka_compat.h"
 
 /* What this build of librdkafka has: "gzip,snappy,ssl,sasl,...". */
@@ -49,6 +50,19 @@ void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         write_integer(&out, "threads", rd_kafka_thread_cnt());
         write_integer(&out, "reapers", cr_reapers_alive());
         cr_write_list_end(&out);
+        cr_answer(client, reply, &out);
+}
+
+void cr_do_ALLOCATED(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {
+        int64_t used = cr_mem_used();
+        cr_writer_t out = cr_writer();
+        (void)in;
+        cr_write_tuple(&out, 2);
+        cr_write_atom(&out, "ok");
+        if (used < 0)
+                cr_write_atom(&out, "none");
+        else
+                cr_write_integer(&out, used);
         cr_answer(client, reply, &out);
 }
 

@@ -7,7 +7,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([start_link/0, runtime/0, properties/0, error_of/2, left/2, has_left/1, leave/3]).
+-export([start_link/0, runtime/0, allocated/0, properties/0, error_of/2, left/2, has_left/1, leave/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {port :: port(), left :: crema_left:left()}).
@@ -25,6 +25,12 @@ start_link() ->
 -spec runtime() -> {ok, [{atom(), term()}]} | crema_error:error().
 runtime() ->
     command(?CMD_RUNTIME, <<>>).
+
+%% @doc Bytes that the VM's process has of malloc(): librdkafka's, the driver's and those
+%% of other native code, but not what the emulator maps for itself.
+-spec allocated() -> {ok, non_neg_integer() | none} | crema_error:error().
+allocated() ->
+    command(?CMD_ALLOCATED, <<>>).
 
 %% @doc The names of librdkafka's properties, as its build has them.
 -spec properties() -> [binary()].
