@@ -7,7 +7,7 @@
 take() ->
     Memory = erlang:memory(),
     Resident = resident(),
-    [{resident, Resident}, {native, Resident - carriers()}] ++
+    [{resident, Resident}, {native, native(Resident)}] ++
         [
             {Kind, proplists:get_value(Kind, Memory)}
          || Kind <- [total, processes, binary, atom, ets, code, system]
@@ -32,8 +32,16 @@ resident() ->
     {match, [KiB]} = re:run(Text, "Private_Dirty: *([0-9]+) kB", [{capture, all_but_first, list}]),
     list_to_integer(KiB) * 1024.
 
-%% What the emulator's own allocators have from the system: the rest of what is
-%% resident is librdkafka's and the driver's.
+%% What librdkafka and the driver have: what malloc() has given and not got back, without
+%% the pages that it keeps for later. The emulator has its first carriers of it, which stay.
+%% Where the C library does not tell, what is resident and not the emulator's.
+native(Resident) ->
+    case crema_anchor:allocated() of
+        {ok, none} -> Resident - carriers();
+        {ok, Allocated} -> Allocated
+    end.
+
+%% What the emulator's own allocators have from the system.
 carriers() ->
     Allocators = [
         Allocator

@@ -74,10 +74,37 @@ step_test() ->
 falls_test() ->
     ?assertMatch(#{verdict := falls, high := High} when High < 0, judge(fun(T) -> 100 - T div 60 end)).
 
-%% Of a run that is too short to tell nothing is told.
+%% A heap that grows for ten minutes until it is collected is no leak, and hides one of a
+%% fifth of that pace only as far as is told. One that grows for two hours is one, for all
+%% that can be known.
+sawtooth_test() ->
+    Tooth = fun(Period) -> fun(T) -> 50000000 + 5120 * (T rem Period) end end,
+    #{verdict := zero, low := Low, high := High} = judge(Tooth(600)),
+    #{verdict := unclear} = judge_up_to((High - Low) / 2, Tooth(600)),
+    ?assertMatch(#{verdict := grows}, judge(Tooth(600), fun(T) -> round(T * (High - Low)) end)),
+    ?assertMatch(#{verdict := grows}, judge(Tooth(7200))).
+
+%% ---- what cannot be judged -----------------------------------------------------------
+
+%% What walks without an aim has an interval as well, and seldom a slope; but a leak that
+%% it may hide is told to be hidden, and none is called zero.
+walk_test_() ->
+    {timeout, 60, fun() ->
+        Judged = [judge_up_to(1024, walk(Seed)) || Seed <- seeds()],
+        ?assert(length(not_judged(unclear, Judged)) =< ?SERIES div 20, not_judged(unclear, Judged)),
+        Bounded = [judge(walk(Seed)) || Seed <- seeds()],
+        ?assert(length(not_judged(zero, Bounded)) =< ?SERIES div 20, not_judged(zero, Bounded)),
+        Large = [judge(walk(Seed), fun(T) -> 20000 * T end) || Seed <- seeds()],
+        ?assertEqual([], not_judged(grows, Large))
+    end}.
+
+%% A few samples say nothing; a few more say how little.
 short_test() ->
-    Samples = lists:enumerate(lists:duplicate(12, 1) ++ lists:duplicate(12, 2)),
-    ?assertMatch(#{low := unbounded, verdict := zero}, crema_ct_slope:judge(Samples)).
+    Step = fun(Count) -> lists:enumerate(lists:duplicate(Count, 1) ++ lists:duplicate(Count, 2)) end,
+    ?assertMatch(#{low := unbounded, verdict := unclear}, crema_ct_slope:judge(Step(9))),
+    #{low := Low, high := High, verdict := zero} = crema_ct_slope:judge(Step(12)),
+    ?assert(High - Low > 0.1),
+    ?assertMatch(#{verdict := unclear}, crema_ct_slope:judge(Step(12), 0.1)).
 
 %% ---- samples -----------------------------------------------------------------------
 
@@ -88,6 +115,9 @@ judge(Noise) -> judge(Noise, fun(_) -> 0 end).
 %% Noise is asked for one time after another.
 judge(Noise, Leak) ->
     crema_ct_slope:judge([{T, Noise(T) + Leak(T)} || T <- lists:seq(0, ?HOUR, ?EVERY)]).
+
+judge_up_to(Most, Noise) ->
+    crema_ct_slope:judge([{T, Noise(T)} || T <- lists:seq(0, ?HOUR, ?EVERY)], Most).
 
 minutes(T) -> T div 60.
 
@@ -111,6 +141,19 @@ memory(Seed, Count) ->
         _ = put(wander, Wander),
         Stepped = lists:sum([Height || {At, Height} <- Steps, T >= At]),
         50000000 + Heap + round(Wander) + burst(2000000) + Stepped
+    end.
+
+%% An allocator's pages: up and down by a quarter of a megabyte at times.
+walk(Seed) ->
+    _ = rand:seed(exsss, Seed),
+    _ = put(walk, 50000000),
+    fun(_) ->
+        Step =
+            case rand:uniform(20) of
+                1 -> (rand:uniform(3) - 2) * 262144;
+                _ -> 0
+            end,
+        put(walk, get(walk) + Step) + Step
     end.
 
 collected(Heap) ->

@@ -6,10 +6,10 @@
 
 -define(SAMPLE_MS, 2000).
 
-%% @doc Arguments: the file of samples, seconds, seconds of warming up, what is to leak
-%% (none, all, memory, descriptor, atom) and how many times as fast, a name for this VM.
+%% @doc Arguments: the file of samples, that of the plot, seconds, seconds of warming up, what
+%% is to leak (none, all, memory, native, descriptor, atom) and how many times as fast, a name.
 main() ->
-    [File, Seconds, Warm, Leak, Times, Name] = init:get_plain_arguments(),
+    [File, Plot, Seconds, Warm, Leak, Times, Name] = init:get_plain_arguments(),
     %% What fails on purpose is not shown.
     ok = logger:set_primary_config(level, none),
     {ok, _} = application:ensure_all_started(crema),
@@ -27,13 +27,13 @@ main() ->
     Unused = [Job || {Job, 0, _} <- Done],
     [io:format("never done: ~p~n", [Job]) || Job <- Unused],
     [io:format("crashed: ~0p~n", [Failure]) || Failure <- Failures],
-    Slopes = crema_soak_judge:report(File),
+    Slopes = crema_soak_judge:report(File, Plot),
     halt(min(1, length(Unused) + length(Failures) + Slopes)).
 
 %% A line for each sample: milliseconds since the first, then each figure.
 sample(File, Seconds) ->
     {ok, Device} = file:open(File, [write, raw]),
-    Names = [Name || {Name, _} <- crema_ct_resources:take()],
+    Names = [Name || {Name, _} <- taken()],
     ok = file:write(Device, row([ms | Names])),
     Began = now_ms(),
     ok = sample_until(Device, Began, Began + Seconds * 1000),
@@ -44,12 +44,17 @@ sample_until(Device, Began, End) ->
         Now when Now > End ->
             ok;
         Now ->
-            Values = [Value || {_, Value} <- crema_ct_resources:take()],
+            Values = [Value || {_, Value} <- taken()],
             ok = file:write(Device, row([Now - Began | Values])),
             receive
             after ?SAMPLE_MS -> sample_until(Device, Began, End)
             end
     end.
+
+%% What is kept, without what only waits to be collected.
+taken() ->
+    lists:foreach(fun erlang:garbage_collect/1, processes()),
+    crema_ct_resources:take().
 
 row(Terms) ->
     [lists:join($\t, [io_lib:format("~w", [Term]) || Term <- Terms]), $\n].
