@@ -28,6 +28,7 @@ void cr_group_destroy(cr_group_t *group) {
         cr_map_clear(&group->slots);
         if (group->revoked)
                 rd_kafka_topic_partition_list_destroy(group->revoked);
+        (void)cr_group_drop_given(group);
         if (group->early)
                 rd_kafka_topic_partition_list_destroy(group->early);
         cr_topics_clear(&group->topics);
@@ -110,7 +111,8 @@ void cr_group_go_on(cr_client_t *client) {
 
 void cr_group_answered(cr_client_t *client) {
         cr_group_t *group = client->group;
-        if (!--group->answering && group->revoked && !cr_client_closing(client))
+        if (!--group->answering && !cr_group_go_on_given(client) && group->revoked &&
+            !cr_client_closing(client))
                 cr_group_revoke(client);
         cr_group_commit_starts(client);
         cr_group_seeks(client);
@@ -119,16 +121,19 @@ void cr_group_answered(cr_client_t *client) {
 
 void cr_group_rebalance(cr_client_t *client, rd_kafka_resp_err_t err,
                         const rd_kafka_topic_partition_list_t *partitions) {
+        bool was_lost;
         client->group->rebalances++;
         if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
                 client->group->assigned = true;
-                cr_group_assign(client, partitions);
+                if (!cr_group_must_end_first(client, partitions))
+                        cr_group_assign(client, partitions);
                 return;
         }
+        was_lost = cr_group_drop_given(client->group);
         if (client->group->revoked)
                 rd_kafka_topic_partition_list_destroy(client->group->revoked);
         client->group->revoked = rd_kafka_topic_partition_list_copy(partitions);
-        client->group->lost = rd_kafka_assignment_lost(client->rk);
+        client->group->lost = was_lost || rd_kafka_assignment_lost(client->rk);
         /* The job that answered the assignment may not have made its slots. */
         if (!client->group->answering)
                 cr_group_revoke(client);

@@ -46,6 +46,8 @@ typedef struct cr_group {
         bool resubscribed;                        /* more than once */
         rd_kafka_topic_partition_list_t *revoked; /* to be answered, or NULL */
         bool lost;                                /* ... and without a commit */
+        rd_kafka_topic_partition_list_t *given;   /* waits for their end, or NULL: group_given.c */
+        atomic_bool outdated;                     /* what a job assigns: read by it */
         unsigned answering;                       /* jobs out that answer librdkafka */
         bool committing_starts;                   /* a job is out that does */
         bool placing;                             /* ... that asks where partitions begin */
@@ -101,6 +103,14 @@ void cr_group_clear(cr_group_t *group);
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions);
 /* What cannot be taken ends the member. */
 void cr_group_assign_failed(cr_client_t *client, const cr_error_t *error);
+/* group_given.c: whether what is here ends before this is prepared, which is kept. */
+bool cr_group_must_end_first(cr_client_t *client,
+                             const rd_kafka_topic_partition_list_t *partitions);
+/* What is kept is prepared, or the end of what is here begins; false if nothing is.
+ * Called when no job is out that answers librdkafka. */
+bool cr_group_go_on_given(cr_client_t *client);
+/* False if there was nothing. */
+bool cr_group_drop_given(cr_group_t *group);
 /* group_start.c: where partitions begin, and that this is committed. */
 typedef struct cr_begin {
         cr_start_t start;

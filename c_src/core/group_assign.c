@@ -142,6 +142,11 @@ static bool is_permanent(rd_kafka_resp_err_t err) {
 static void run_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
         do {
+                /* Another is to be answered. */
+                if (atomic_load(&client->group->outdated)) {
+                        assign->answered = assign->given_up = true;
+                        return;
+                }
                 /* When it is lost, a revocation follows. */
                 if (!cr_group_goes_on(client)) {
                         give_up(client, assign);
@@ -263,6 +268,7 @@ void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t 
                 assign->commits_acked = client->group->options.commits == CR_COMMITS_ACKNOWLEDGED;
                 assign->unplaced = rd_kafka_topic_partition_list_new(0);
                 assign->begin = cr_group_begin(client->group);
+                atomic_store(&client->group->outdated, false);
                 if (assign->queues && cr_lane_submit(&client->group_lane, &assign->job)) {
                         client->group->answering++;
                         return;

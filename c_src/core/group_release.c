@@ -22,11 +22,21 @@ typedef struct release_job {
         cr_error_t error;        /* of the answer */
 } release_job_t;
 
+/* librdkafka commits what is stored when it lets go of a partition, also where the
+ * member is another generation's by now, whose partition it is not. */
+static void forget_stored(cr_client_t *client, rd_kafka_topic_partition_list_t *partitions) {
+        for (int i = 0; i < partitions->cnt; i++)
+                partitions->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
+        (void)rd_kafka_offsets_store(client->rk, partitions);
+}
+
 /* @locality group lane */
 static void run_release(cr_client_t *client, cr_job_t *job) {
         release_job_t *release = (release_job_t *)job;
         if (!release->lost && release->offsets->cnt)
                 release->err = cr_commit_wait(client, release->offsets, COMMIT_MS);
+        if (release->lost && release->partitions->cnt)
+                forget_stored(client, release->partitions);
         cr_answer_revoke(client->rk, release->partitions, &release->error);
         for (int i = 0; i < release->queue_count; i++) {
                 cr_slot_drain(release->queues[i]);

@@ -138,6 +138,8 @@ static void finish_consumer(cr_client_t *client) {
         cr_group_clear(client->group);
         if (client->group->revoked)
                 cr_answer_revoke(client->rk, client->group->revoked, &ignored);
+        if (client->group->given)
+                cr_answer_assign(client->rk, client->group->given, &ignored);
         /* A subscription that waits for the end of a rebalance would be made in the
          * middle of the close, and librdkafka abort on meeting it. */
         if (client->group->resubscribed)

@@ -352,6 +352,98 @@ static void settles_when_acknowledged(void **state) {
         packet_free(test_host_reply(member->host, "again"));
 }
 
+static bool is_assigning_another(const cr_group_t *group) {
+        return is_assigning(group) && group->rebalances > 1 && !group->given;
+}
+
+static bool has_both(const cr_group_t *group) {
+        return cr_group_is_settled(group) && cr_group_find(group, "e-1", 0) &&
+               cr_group_find(group, "e-2", 0);
+}
+
+/* Proves that an assignment which comes before the one before could be answered, as it
+ * does without the cooperative protocol when a topic comes meanwhile, takes its place. */
+static void overtaken_assignment_is_dropped(void **state) {
+        member_t *member = *state;
+        cr_group_t *group;
+        rd_kafka_mock_topic_create(member->mock, "e-1", 1, 1);
+        fail_requests(member, OFFSET_FETCH, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 1000);
+        join_by(member, "^e-", "earliest", "range");
+        group = member->host->client->group;
+        assert_true(serve_until(member, is_assigning));
+        rd_kafka_mock_topic_create(member->mock, "e-2", 1, 1);
+        assert_true(serve_until(member, is_assigning_another));
+        rd_kafka_mock_clear_request_errors(member->mock, OFFSET_FETCH);
+        assert_true(serve_until(member, has_both));
+        assert_int_equal(group->slots.count, 2);
+        assert_int_equal(group->rebalances, 2);
+}
+
+/* As librdkafka tells of it: "t" is revoked, or it and a partition of "t4" assigned. */
+static void rebalance(member_t *member, rd_kafka_resp_err_t err) {
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(2);
+        rd_kafka_topic_partition_list_add(list, "t", 0);
+        if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+                rd_kafka_topic_partition_list_add(list, "t4", 0);
+        cr_group_rebalance(member->host->client, err, list);
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+static bool has_taken_both(const cr_group_t *group) {
+        return cr_group_is_settled(group) && cr_group_find(group, "t", 0) &&
+               cr_group_find(group, "t4", 0);
+}
+
+static bool has_delivered_two(const cr_group_t *group) {
+        return cr_group_find(group, "t", 0)->window.unacked == 2;
+}
+
+/* Has the first two messages of "t" delivered and acknowledged. */
+static void handle_two(member_t *member) {
+        cr_slot_t *slot = cr_group_find(member->host->client->group, "t", 0);
+        bytes_t command = {.size = 0};
+        take_slot(member, slot, 2);
+        assert_true(serve_until(member, has_delivered_two));
+        put_uint(&command, slot->id, 8);
+        put_uint(&command, 0, 8);
+        put_uint(&command, 1, 8);
+        assert_string_equal(test_command(member->host, CR_CMD_ACK, command.data, command.size), "");
+        assert_int_equal(slot->stored, 2);
+}
+
+/* Proves that what was not taken back, or is still being drained, ends without a commit
+ * before what is given in its place is there. */
+static void what_is_overtaken_ends_first(void **state) {
+        member_t *member = *state;
+        cr_group_t *group;
+        uint64_t id;
+        int32_t mark;
+        fill_partition(member, 5);
+        join_by(member, "t", "earliest", "roundrobin");
+        assert_true(serve_until(member, has_slot));
+        group = member->host->client->group;
+        for (int is_draining = 0; is_draining < 2; is_draining++) {
+                expect_event(member, "assigned");
+                handle_two(member);
+                id = cr_group_find(group, "t", 0)->id;
+                if (is_draining) {
+                        rebalance(member, RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS);
+                        expect_event(member, "revoked");
+                        assert_false(group->lost);
+                }
+                rebalance(member, RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
+                expect_event(member, "revoked");
+                assert_true(group->lost);
+                assert_null(cr_group_find(group, "t", 0));
+                assert_string_equal(test_command(member->host, CR_CMD_RELEASE, NULL, 0), "");
+                expect_event(member, "released");
+                assert_true(serve_until(member, has_taken_both));
+                assert_true(cr_group_find(group, "t", 0)->id != id);
+                assert_int_equal(begun_at(member, "t", 0), 0);
+                assert_int_equal(committed(member, "t", 0, &mark), 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(settles_when_acknowledged, set_up_member,
@@ -375,6 +467,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(later_topic_begins_at_earliest, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(waited_for_and_made_again, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(overtaken_assignment_is_dropped, set_up_member,
+                                                tear_down_member),
+                cmocka_unit_test_setup_teardown(what_is_overtaken_ends_first, set_up_member,
                                                 tear_down_member),
                 cmocka_unit_test_setup_teardown(old_epoch_is_made_good, set_up_member,
                                                 tear_down_member)};

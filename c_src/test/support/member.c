@@ -50,7 +50,7 @@ void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_
                 rd_kafka_mock_push_request_errors(member->mock, api, 1, err);
 }
 
-void join_at(member_t *member, const char *topic, const char *start) {
+void join_by(member_t *member, const char *topic, const char *start, const char *strategy) {
         const char *const properties[] = {"bootstrap.servers",
                                           rd_kafka_mock_cluster_bootstraps(member->mock),
                                           "group.id",
@@ -58,7 +58,7 @@ void join_at(member_t *member, const char *topic, const char *start) {
                                           "log.queue",
                                           "true",
                                           "partition.assignment.strategy",
-                                          "cooperative-sticky",
+                                          strategy,
                                           "auto.offset.reset",
                                           "error",
                                           "enable.auto.offset.store",
@@ -87,6 +87,10 @@ void join_at(member_t *member, const char *topic, const char *start) {
         cr_write_list_end(&out);
         test_command(member->host, CR_CMD_SUBSCRIBE, out.x.buff, (size_t)out.x.index);
         cr_writer_discard(&out);
+}
+
+void join_at(member_t *member, const char *topic, const char *start) {
+        join_by(member, topic, start, "cooperative-sticky");
 }
 
 void join(member_t *member) {

@@ -30,7 +30,10 @@ rd_kafka_t *plain_handle(rd_kafka_type_t type, const char *const *properties);
 void fail_requests(member_t *member, int16_t api, rd_kafka_resp_err_t err, size_t count);
 /* So many messages to the partition of "t". */
 void fill_partition(member_t *member, int messages);
-/* Subscribes to a topic, and begins there at `start`. */
+/* Subscribes to a topic, and begins there at `start`; partitions are shared out by a
+ * strategy of librdkafka's. */
+void join_by(member_t *member, const char *topic, const char *start, const char *strategy);
+/* The same by the cooperative one. */
 void join_at(member_t *member, const char *topic, const char *start);
 /* To "t", from the earliest offset on. */
 void join(member_t *member);
