@@ -122,12 +122,12 @@ member(Consumer, #{node := Node, group := Group}, Writer) ->
 %% What members are told of, and handlers are not.
 tell_trouble(#{folder := Folder, node := Node}) ->
     Tell = fun
-        ([_, _, commit_failed], _, #{client := Client, code := Code, partitions := Places} = Of, _) ->
+        ([_, _, What], _, #{client := Client, group := Group, partitions := Places} = Of, _) ->
             Writer = crema_chaos_history:open(Folder),
-            Member = member(Client, #{node => Node, group => maps:get(group, Of)}, Writer),
+            Member = member(Client, #{node => Node, group => Group}, Writer),
+            Entry = #{what => What, member => Member, reason => maps:get(code, Of, none)},
             crema_chaos_history:write(Writer, [
-                #{what => commit_failed, member => Member, topic => Topic, partition => Partition,
-                    reason => Code}
+                Entry#{topic => Topic, partition => Partition}
              || {Topic, Partition} <- Places
             ]),
             crema_chaos_history:close(Writer);
@@ -137,7 +137,7 @@ tell_trouble(#{folder := Folder, node := Node}) ->
             crema_chaos_history:write(Writer, Where#{what => reset, offset => To}),
             crema_chaos_history:close(Writer)
     end,
-    Events = [[crema, consumer, commit_failed], [crema, consumer, offset_reset]],
+    Events = [[crema, consumer, Name] || Name <- [commit_failed, lost, offset_reset]],
     ok = crema_events:attach(?MODULE, Events, Tell, none).
 
 %% ---- what it is told -----------------------------------------------------------------------

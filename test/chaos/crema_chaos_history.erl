@@ -74,6 +74,9 @@
     | assigned
     %% member, slot, why: revoked | lost | stopped. It need not be there.
     | unassigned
+    %% The event that a member has lost a partition: member, topic, partition. A handler
+    %% that has ended, or begins anew, just then does not tell.
+    | lost
     %% Before the handler does anything: member, slot, topic, partition, messages:
     %% [{Offset, message()}] in their order; a batch is one entry.
     | handling

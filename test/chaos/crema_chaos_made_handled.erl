@@ -54,6 +54,7 @@ step({_, {_, Partition}} = Part, #run{parts = Parts} = Run) ->
             {0.6, Change(revoked)},
             {0.3, Change(killed)},
             {0.3, Change(lost)},
+            {0.3, Change(lost_untold)},
             {0.3, Change(commit_failed)},
             {Sought, Change(back)},
             {Sought, Change(forth)}
@@ -188,6 +189,11 @@ change(revoked, Part, Run) ->
     end);
 change(lost, Part, Run) ->
     anew(Part, told_end(lost, Part, Run));
+%% By its handler, which was killed just then.
+change(lost_untold, {_, {Topic, Partition}} = Part, #run{parts = Parts} = Run) ->
+    #{Part := #{slot := {Member, _}}} = Parts,
+    Lost = #{what => lost, member => Member, topic => Topic, partition => Partition},
+    anew(Part, tell(Lost, Run));
 change(killed, Part, #run{parts = Parts} = Run) ->
     #{Part := #{slot := {Member, _}}} = Parts,
     anew(Part, tell(#{what => killed, kind => member, who => Member}, Run));

@@ -41,6 +41,8 @@
     troubled := #{term() => true},
     %% Slots whose member was stopped.
     stopped := #{term() => time()},
+    %% Slots that have told their end.
+    ended := #{term() => true},
     killed := #{{Kind :: atom(), Who :: term()} => time()},
     faults := [{time(), on | off, Fault :: term()}],
     logs := #{{place(), committed | uncommitted} => [[{integer(), message()}]]},
@@ -53,7 +55,7 @@
 new() ->
     Empty = [
         bounds, topics, groups, clients, processes, members, messages, transactions, asked, slots,
-        given, commits, sought, troubled, stopped, killed, logs, batches, samples, marks
+        given, commits, sought, troubled, stopped, ended, killed, logs, batches, samples, marks
     ],
     (maps:from_keys(Empty, #{}))#{faults => []}.
 
@@ -100,6 +102,8 @@ part(What, #{transaction := Name, at := At} = Entry, #{transactions := All} = St
     put_in(transactions, Name, New, Noted);
 part(What, #{slot := _} = Entry, Story) ->
     slot(What, Entry, Story);
+part(lost, #{member := Member} = Entry, Story) ->
+    lost(Member, place(Entry), Story);
 part(commit_failed, #{member := Member}, Story) ->
     put_in(troubled, Member, true, Story);
 part(What, #{at := At, offset := Offset} = Entry, Story) when What =:= seek; What =:= reset ->
@@ -143,12 +147,14 @@ call(#{topic := Topic, client := Client, transaction := Transaction, at := At}) 
 
 slot(assigned, #{at := At} = Entry, Story) ->
     with_slot(Entry, fun(_, Begun, Notes) -> {place(Entry), min(At, Begun), Notes} end, Story);
-slot(unassigned, #{why := lost} = Entry, Story) ->
-    put_in(troubled, name(Entry), true, Story);
-slot(unassigned, #{why := stopped, at := At} = Entry, Story) ->
-    put_in(stopped, name(Entry), At, Story);
-slot(unassigned, _Entry, Story) ->
-    Story;
+slot(unassigned, #{why := Why, at := At} = Entry, Story) ->
+    Name = name(Entry),
+    Ended = put_in(ended, Name, true, Story),
+    case Why of
+        lost -> put_in(troubled, Name, true, Ended);
+        stopped -> put_in(stopped, Name, At, Ended);
+        revoked -> Ended
+    end;
 slot(handling, #{at := At, messages := Messages} = Entry, Story) ->
     Began = [{At, began, Offset} || {Offset, _} <- Messages],
     Noted = with_slot(
@@ -184,6 +190,14 @@ given(#{member := Member, messages := Messages} = Entry, #{members := Members} =
         Story,
         Messages
     ).
+
+%% The last slot that the member had of that partition, unless it has ended before.
+lost(Member, Place, #{slots := Slots, ended := Ended} = Story) ->
+    Had = [{Begun, Name} || {{M, _} = Name, {P, Begun, _}} <- maps:to_list(Slots), M =:= Member, P =:= Place],
+    case lists:reverse(lists:sort(Had)) of
+        [{_, Name} | _] when not is_map_key(Name, Ended) -> put_in(troubled, Name, true, Story);
+        _ -> Story
+    end.
 
 name(#{member := Member, slot := Slot}) -> {Member, Slot}.
 
