@@ -9,8 +9,8 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     keys_in_order/1, keys_side_by_side/1, any_side_by_side/1, stuck_one/1, crash/1,
-    error_of_a_key/1, batches/1, later_acknowledged/1, drained/1, without_keys/1, numbered/1,
-    hanging_end/1, trapping/1, suspended/1
+    error_of_a_key/1, batches/1, later_acknowledged/1, failed_among_later/1, drained/1,
+    without_keys/1, numbered/1, hanging_end/1, trapping/1, suspended/1
 ]).
 
 -import(crema_ct_consume, [
@@ -25,8 +25,8 @@ groups() ->
     [
         {side_by_side, [parallel], [
             keys_in_order, keys_side_by_side, any_side_by_side, stuck_one, crash,
-            error_of_a_key, batches, later_acknowledged, drained, without_keys, numbered,
-            hanging_end, trapping, suspended
+            error_of_a_key, batches, later_acknowledged, failed_among_later, drained, without_keys,
+            numbered, hanging_end, trapping, suspended
         ]}
     ].
 
@@ -192,6 +192,39 @@ later_acknowledged(Config) ->
     [#{unacknowledged := 100, stored := 0}] = partitions(C),
     [ok = crema:ack(Token) || {_, #{token := Token}} <- lists:reverse(Handled)],
     true = all_acknowledged(C).
+
+failed_among_later(Config) ->
+    %% What has failed and comes again is not acknowledged with later messages, of which
+    %% some had no worker yet.
+    Topic = keyed(Config, 4, 1),
+    {#{handle := Wait} = Args, Open} = gated(),
+    Handle = fun(Message, State) ->
+        case number(Message) of
+            1 -> self() ! continue, {ack, Left} = Wait(Message, State), {noack, Left};
+            _ -> Wait(Message, State)
+        end
+    end,
+    C = crema_ct:consumer(Config, Topic, Args#{handle := Handle}, #{
+        concurrency => {any, 2}, backoff => {60000, 60000}
+    }),
+    %% One has 1 and 2, the other 3; and 4 waits for who is free.
+    Handled = crema_ct:handled(3),
+    [#{token := Token}] = [M || {_, M} <- Handled, number(M) =:= 1],
+    [One, Other] = lists:usort([Pid || {Pid, _} <- Handled]),
+    {links, [Parallel]} = process_info(One, links),
+    ok = crema:nack(Token),
+    crema_ct:await(fun() -> length(backlog(Parallel)) =:= 2 end),
+    ok = crema_ct:fill(Config, Topic, 0, [5, 6]),
+    crema_ct:await(fun() -> length(backlog(Parallel)) =:= 4 end),
+    %% Who has 1 now rests until it is due, and so does 4, the rest of its share.
+    Failed = crema_ct_consume:listen(Topic, [crema, consumer, handler_error]),
+    Open([One, Other]),
+    {_, #{offset := 0}} = crema_ct_consume:heard(Failed),
+    [receive {handled, _, #{value := Value}} -> ok end || Value <- [<<"5">>, <<"6">>]],
+    crema_ct:await(fun() ->
+        [#{unacknowledged := Left, stored := Stored}] = partitions(C),
+        {Left, Stored} =:= {2, 0} orelse {Left, Stored}
+    end).
 
 drained(Config) ->
     %% At a stop each of the workers finishes its message; the next member goes on
@@ -362,6 +395,9 @@ distinct(Keys) ->
         length(lists:usort([erlang:phash2(integer_to_binary(K), N) || K <- lists:seq(0, Keys - 1)])) =:=
             Keys
     ]).
+
+%% What nobody has a share in yet.
+backlog(Parallel) -> element(10, sys:get_state(Parallel)).
 
 %% Whether something waits to be read by a process that does not read.
 is_told(Pid) ->

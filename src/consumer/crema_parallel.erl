@@ -200,7 +200,15 @@ share_out_again(<<>>, Messages, State) ->
 share_out_again(_Mask, Messages, #parallel{nacked = Before} = State) ->
     {Found, Nacked} = crema_nacked:found(Messages, Before),
     Entries = [{maps:get(Offset, Found, again), M} || #{offset := Offset} = M <- Messages],
-    share_out(Entries, State#parallel{nacked = Nacked}).
+    come_again(Entries, State#parallel{nacked = Nacked}).
+
+%% In the order of offsets, as all shares are: by that a worker acknowledges them.
+-spec come_again([entry()], state()) -> state().
+come_again(Entries, #parallel{order = any, backlog = Backlog} = State) ->
+    IsBefore = fun({_, #{offset := One}}, {_, #{offset := Other}}) -> One =< Other end,
+    share_out([], State#parallel{backlog = lists:merge(IsBefore, Backlog, Entries)});
+come_again(Entries, State) ->
+    share_out(Entries, State).
 
 -spec share_out([entry()], state()) -> state().
 share_out(Entries, #parallel{order = any, backlog = Backlog, free = Free} = State) ->
