@@ -2,8 +2,8 @@
 %% how late its calls are.
 %%
 %% A slow machine is late by itself: a call may be as late as whoever looks on was held up
-%% during it, and a tenth of a second more. At its deadline it does what they do: it has
-%% waited, and commands the port.
+%% during it, and a tenth of a second more. They do what a call does that gives up late: it
+%% waits, and commands the port when it comes, for its place and for its report.
 -module(crema_ct_crowd).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -27,7 +27,7 @@ keeps_deadlines(P, Topic, During) ->
     GoingOn = [Start(going_on(P, Topic, N)) || N <- lists:seq(1, ?GOING_ON)],
     {ok, producer, Port, _, _} = crema_registry:lookup(P),
     Onlookers = crema_ct_onlookers:start(fun() ->
-        crema_port:command(Port, ?CMD_LOOK, <<0:64>>)
+        [crema_port:command(Port, ?CMD_LOOK, <<0:64>>) || _ <- [comes, place, report]]
     end),
     During(),
     ok = atomics:put(Done, 1, 1),
