@@ -9,7 +9,8 @@
  *      lets its slots go, answers a rebalance that is still open, and closes,
  *      which commits what is stored and leaves the group;
  *   3. a query or a call of transactions that is still under way ends; who asked
- *      for the end does not wait for the latter for ever;
+ *      for the end does not wait for the latter for ever; a transaction that is open
+ *      is aborted;
  *   4. children before parents: topic handles, slots' queues, the queue, the
  *      mock cluster, then the rd_kafka_t;
  *   5. who asked hears of it, and how the last commit went; the client is freed.
@@ -220,8 +221,10 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         finish_transactions(client);
         cr_lane_join(&client->query_lane);
         cr_client_serve_finished(client);
-        if (client->rk)
+        if (client->rk) {
+                cr_transaction_leave(client);
                 destroy_kafka(client);
+        }
         reply_end(client);
         pthread_detach(client->life.thread);
         cr_client_free(client);

@@ -189,6 +189,43 @@ static void refuse_commit(cr_client_t *client, const cr_input_t *in, cr_text_t t
         cr_reply_to(client, in->caller, text.bytes, text.size, &out);
 }
 
+/* ---- the end ----------------------------------------------------------------- */
+
+static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error) {
+        rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+        if (error)
+                rd_kafka_error_destroy(error);
+        return code;
+}
+
+/* A commit that was asked for bars the abort. After what was purged it fails, and then
+ * the abort may be. */
+static bool is_left(rd_kafka_t *rk) {
+        switch (code_of(rd_kafka_abort_transaction(rk, TRY_MS))) {
+        case RD_KAFKA_RESP_ERR_NO_ERROR:
+                return true;
+        case RD_KAFKA_RESP_ERR__TIMED_OUT:
+                /* Refused while the abort is under way, and else waits until
+                 * librdkafka's main thread has begun with it. */
+                (void)code_of(rd_kafka_begin_transaction(rk));
+                return true;
+        case RD_KAFKA_RESP_ERR__CONFLICT:
+                (void)code_of(rd_kafka_commit_transaction(rk, TRY_MS));
+                return false;
+        default:
+                return false; /* maybe that of an earlier call, see TRY_MS */
+        }
+}
+
+/* librdkafka (2.15.1 too) counts a request for partitions after it was sent. Once the
+ * end is known another thread hands such a request back, and where it is quicker an
+ * assertion (txn_req_cnt > 0) ends the process. In a transaction that is being aborted
+ * none is sent. */
+void cr_transaction_leave(const cr_client_t *client) {
+        if (client->transaction && !is_left(client->rk))
+                (void)is_left(client->rk);
+}
+
 /* ---- commands --------------------------------------------------------------- */
 
 static bool is_transactional(cr_client_t *client, cr_reply_t *reply) {

@@ -35,5 +35,8 @@ void cr_transaction_refused(cr_client_t *client);
 /* After reports: answers who waits for the first one. */
 void cr_transaction_serve(cr_client_t *client);
 void cr_transaction_recipient_gone(cr_client_t *client, cr_recipient_t gone);
+/* Before the rd_kafka_t goes: whatever is open is no more, and its coordinator knows it
+ * where it answers. No call is under way. @locality life lane */
+void cr_transaction_leave(const cr_client_t *client);
 
 #endif
