@@ -58,6 +58,40 @@ values_behind_test() ->
      || V <- Values
     ].
 
+plain_test() ->
+    %% What is packed without the layers between is what they would have packed; it is
+    %% only what needs none of them.
+    Plain = [
+        #{topic => <<"t">>, value => <<"v">>},
+        #{topic => <<"t">>, value => <<>>, key => <<"k">>},
+        #{topic => binary:copy(<<"t">>, 249), value => binary:copy(<<"v">>, 1000), key => <<>>}
+    ],
+    [
+        begin
+            {ok, Packed, []} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000, [Message]),
+            ?assertEqual(iolist_to_binary(Packed), iolist_to_binary(crema_packet:plain(Message, 1000)))
+        end
+     || Message <- Plain
+    ],
+    [First | _] = Plain,
+    Others = [
+        First#{partition => 1},
+        First#{partition_key => <<"k">>},
+        First#{headers => []},
+        First#{topic => t},
+        First#{topic => <<>>},
+        First#{topic => binary:copy(<<"t">>, 250)},
+        First#{key => undefined},
+        First#{value => undefined},
+        First#{value => ["v"]},
+        First#{value => binary:copy(<<"v">>, 1001)},
+        maps:remove(value, First),
+        no_message
+    ],
+    [?assertEqual(none, crema_packet:plain(Message, 1000)) || Message <- Others],
+    Large = binary:copy(<<"v">>, 16384),
+    ?assertEqual(none, crema_packet:plain(First#{value => Large}, 1000000)).
+
 values_are_bounded_test() ->
     %% No value is larger than it may be, whatever form it and its message have.
     Pack = fun(Value, More) ->

@@ -116,6 +116,7 @@ typedef struct cr_delivery {
         cr_confirmed_t confirmed;
         struct cr_tally *tally;    /* NULL: the owner did not ask for it */
         cr_map_t topics;           /* by hash of the name */
+        cr_topic_t *recent;        /* the one of them that was asked for last, or NULL */
         cr_variant_t *variants;    /* newest first */
         struct cr_waiters waiters; /* for a place, in the order of arrival */
         uint64_t waiting;

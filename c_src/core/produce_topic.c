@@ -47,23 +47,22 @@ static bool make_handle(cr_client_t *client, cr_topic_t *topic, cr_error_t *erro
         return topic->rkt != NULL;
 }
 
+static bool is_named(const cr_topic_t *topic, const char *name, size_t size) {
+        return topic->size == size && memcmp(topic->name, name, size) == 0;
+}
+
 static cr_topic_t *find(cr_topic_t *topic, const char *name, size_t size) {
-        while (topic && (topic->size != size || memcmp(topic->name, name, size) != 0))
+        while (topic && !is_named(topic, name, size))
                 topic = topic->next;
         return topic;
 }
 
 /* In the map before it has a handle: librdkafka keeps its own topic, and in that the
  * address of ours, also when the handle is given up again. */
-cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uint32_t variant,
-                         cr_error_t *error) {
+static cr_topic_t *add(cr_client_t *client, cr_topic_t *first, uint64_t hash, const char *name,
+                       size_t size, uint32_t variant, cr_error_t *error) {
         cr_map_t *topics = &client->delivery->topics;
-        uint64_t hash = hash_of(name, size);
-        cr_topic_t *first = cr_map_get(topics, hash);
-        cr_topic_t *topic = find(first, name, size);
-        if (topic)
-                return topic;
-        topic = new_topic(name, size, variant);
+        cr_topic_t *topic = new_topic(name, size, variant);
         if (!topic || (!first && !cr_map_put(topics, hash, topic))) {
                 cr_error_own(error, "no_memory", "no memory for a topic handle");
         } else if (make_handle(client, topic, error)) {
@@ -77,6 +76,23 @@ cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uin
         }
         cr_free(topic);
         return NULL;
+}
+
+cr_topic_t *cr_topic_any(cr_client_t *client, const char *name, size_t size, uint32_t variant,
+                         cr_error_t *error) {
+        cr_delivery_t *delivery = client->delivery;
+        cr_topic_t *topic = delivery->recent, *first;
+        uint64_t hash;
+        if (topic && is_named(topic, name, size))
+                return topic;
+        hash = hash_of(name, size);
+        first = cr_map_get(&delivery->topics, hash);
+        topic = find(first, name, size);
+        if (!topic)
+                topic = add(client, first, hash, name, size, variant, error);
+        if (topic)
+                delivery->recent = topic;
+        return topic;
 }
 
 static const char *described(const cr_delivery_t *delivery, uint32_t number) {

@@ -5,7 +5,7 @@
 
 -include("crema_commands.hrl").
 
--export([produce/7, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
+-export([produce/7, plain/2, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
 -export([topic/1, bytes/1, header_pairs/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
 -export([messages/4, form/1, count/1]).
@@ -28,6 +28,8 @@
     timestamp => non_neg_integer() | map(),
     label => term()
 }.
+%% Messages with what goes by reference apart.
+-type packed() :: {Count :: pos_integer(), iodata(), Behind :: [binary()]}.
 -type mode() :: none | keep | wait | send.
 -type via() :: binary().
 -type report() ::
@@ -54,33 +56,12 @@
 %% @doc The argument of PRODUCE. All messages are checked. The values that are
 %% to go by reference come apart, in order. `Max' is the size of a value, at most.
 %% What crema_prepare leaves out of a call is only reported.
-%%
-%% One plain message is the most frequent call: it is not worth a binary that
-%% can grow.
 -spec produce(
-    mode(), refuse | wait, via(), Call :: non_neg_integer(), Tag :: binary(), Max :: pos_integer(), [
-        message() | skipped
-    ]
-) ->
-    {ok, iodata(), Behind :: [binary()]} | {error, fault() | unprepared}.
-produce(Mode, Policy, Via, Call, Tag, Max, [#{topic := Topic, value := Value} = Message]) when
-    ?IS_PLAIN(Topic, Value, Max), map_size(Message) =:= 2
-->
-    Start =
-        <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
-            (?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16, Topic/binary, -1:32,
-            (byte_size(Value)):32>>,
-    {ok, [Start | Value], []};
-produce(Mode, Policy, Via, Call, Tag, Max, [#{topic := Topic, value := Value, key := Key} = Message]) when
-    ?IS_PLAIN(Topic, Value, Max), is_binary(Key), map_size(Message) =:= 3
-->
-    Start =
-        <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary, 1:32,
-            (?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC), (byte_size(Topic)):16,
-            Topic/binary, -1:32, (byte_size(Key)):32>>,
-    {ok, [Start, Key, <<(byte_size(Value)):32>> | Value], []};
+    mode(), refuse | wait, via(), Call :: non_neg_integer(), Tag :: binary(), Max :: pos_integer(),
+    [message() | skipped]
+) -> {ok, iodata(), Behind :: [binary()]} | {error, fault() | unprepared}.
 produce(Mode, Policy, Via, Call, Tag, Max, Messages) ->
-    try pack(Messages, none, Max, 0, <<>>, []) of
+    try packed(Messages, Max) of
         {Count, Packed, Behind} ->
             Start =
                 <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary,
@@ -91,9 +72,42 @@ produce(Mode, Policy, Via, Call, Tag, Max, Messages) ->
         throw:unprepared -> {error, unprepared}
     end.
 
--spec pack([message() | skipped], binary() | none, pos_integer(), non_neg_integer(), binary(), [
-    binary()
-]) -> {pos_integer(), binary(), [binary()]}.
+%% @doc The same for one plain message that nobody hears of; `none' when it is not plain.
+-spec plain(message(), Max :: pos_integer()) -> iodata() | none.
+plain(Message, Max) ->
+    case body(Message, Max) of
+        none -> none;
+        Body -> [<<?MODE_NONE, ?POLICY_REFUSE, 0:64, 0:16, 1:32>> | Body]
+    end.
+
+%% One plain message is the most frequent call: it is not worth a binary that can grow.
+-spec body(message(), Max :: pos_integer()) -> iodata() | none.
+body(#{topic := Topic, value := Value} = Message, Max) when
+    ?IS_PLAIN(Topic, Value, Max), map_size(Message) =:= 2
+->
+    Flags = ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
+    [<<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Value)):32>> | Value];
+body(#{topic := Topic, value := Value, key := Key} = Message, Max) when
+    ?IS_PLAIN(Topic, Value, Max), is_binary(Key), map_size(Message) =:= 3
+->
+    Flags = ?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
+    Named = <<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Key)):32>>,
+    [Named, Key, <<(byte_size(Value)):32>> | Value];
+body(_Message, _Max) ->
+    none.
+
+-spec packed([message() | skipped], Max :: pos_integer()) -> packed().
+packed([Message] = Messages, Max) ->
+    case body(Message, Max) of
+        none -> pack(Messages, none, Max, 0, <<>>, []);
+        Body -> {1, Body, []}
+    end;
+packed(Messages, Max) ->
+    pack(Messages, none, Max, 0, <<>>, []).
+
+-spec pack(
+    [message() | skipped], Last :: binary() | none, Max :: pos_integer(), Index, binary(), [binary()]
+) -> packed() when Index :: non_neg_integer().
 pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) ->
     pack_body(Message, 0, <<>>, Rest, Topic, Max, Index, Acc, Behind);
 pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
@@ -123,16 +137,9 @@ pack(_, _Topic, _Max, Index, _Acc, _Behind) ->
 
 %% The common form first: key and value binaries, nothing else.
 -spec pack_body(
-    message(),
-    byte(),
-    binary(),
-    [message() | skipped],
-    binary(),
-    pos_integer(),
-    non_neg_integer(),
-    binary(),
-    [binary()]
-) -> {pos_integer(), binary(), [binary()]}.
+    message(), byte(), Named :: binary(), [message() | skipped], Topic :: binary(),
+    Max :: pos_integer(), Index :: non_neg_integer(), binary(), [binary()]
+) -> packed().
 pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) when
     is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max,
     map_size(Message) =:= 3
@@ -276,19 +283,15 @@ header({Name, Value}, Index) ->
 header(_, Index) ->
     fault(headers, "must be pairs of name and value", Index).
 
+%% With a zero byte librdkafka would send it, and read it back cut short.
 -spec header_name(term()) -> binary() | error.
-header_name(Name) when is_atom(Name) -> atom_to_binary(Name);
+header_name(Name) when is_atom(Name) ->
+    header_name(atom_to_binary(Name));
 header_name(Name) ->
-    case bytes(Name) of
-        Bytes when is_binary(Bytes), byte_size(Bytes) < 1 bsl 16 -> no_zero_byte(Bytes);
-        _ -> error
-    end.
-
-%% librdkafka would send it, and read it back cut short.
--spec no_zero_byte(binary()) -> binary() | error.
-no_zero_byte(Name) ->
-    case binary:match(Name, <<0>>) of
-        nomatch -> Name;
+    Bytes = bytes(Name),
+    Fits = is_binary(Bytes) andalso byte_size(Bytes) < 1 bsl 16,
+    case Fits andalso binary:match(Bytes, <<0>>) of
+        nomatch -> Bytes;
         _ -> error
     end.
 
@@ -344,23 +347,19 @@ in_transaction(<<To:64, _:32, Variant:32>>, Epoch) -> via(To, Epoch, Variant).
 to_reporter(<<>>) -> via(?TO_REPORTER, 0, 0);
 to_reporter(<<_:64, Rest/binary>>) -> <<?TO_REPORTER:64, Rest/binary>>.
 
+-define(REPORT,
+    Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Timestamp:64/signed
+).
+
 %% @doc The reports of a call, in the order of its messages.
 -spec reports(binary()) -> [report()].
 reports(Packed) ->
-    [
-        {Code, Status, Partition, Offset, Timestamp}
-     || <<Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Timestamp:64/signed>> <=
-            Packed
-    ].
+    [{Code, Status, Partition, Offset, Timestamp} || <<?REPORT>> <= Packed].
 
 %% @doc Reports that were sent, each with its message's tag.
 -spec tagged_reports(binary()) -> [{Tag :: non_neg_integer(), report()}].
 tagged_reports(Packed) ->
-    [
-        {Tag, {Code, Status, Partition, Offset, Timestamp}}
-     || <<Tag:64, Code:16/signed, Status, Partition:32/signed, Offset:64/signed,
-            Timestamp:64/signed>> <= Packed
-    ].
+    [{Tag, {Code, Status, Partition, Offset, Timestamp}} || <<Tag:64, ?REPORT>> <= Packed].
 
 %% @doc The reports of an event of reports (c_src/core/tally.h).
 -spec listed_reports(binary()) -> [

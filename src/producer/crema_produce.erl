@@ -184,6 +184,25 @@ async({crema_topic, _, _} = Handle, {Shape, Messages}, Options) ->
         {ok, Encoded} -> async(crema_topic:producer(Handle), {Shape, Encoded}, Options);
         {error, _} = Error -> Error
     end;
+%% The calls in the greatest hurry, and the plainest messages: the layers between would
+%% take as long as the rest.
+async(Producer, {one, [Message]} = Call, #{report := none} = Options) when
+    map_size(Options) =:= 1
+->
+    case crema_target:client(Producer) of
+        {Port, <<>>, #{prepare := false, max_payload_size := Max} = Settings} = Client when
+            not is_map_key(transactions, Settings), not is_map_key(call_events, Settings)
+        ->
+            case crema_packet:plain(Message, Max) of
+                none ->
+                    call(async, fun async_by/4, Producer, Call, Options);
+                Data ->
+                    Answer = crema_port:command(Port, ?CMD_PRODUCE, Data),
+                    answered(Answer, none, 0, Client, Producer, Call, Options)
+            end;
+        _ ->
+            call(async, fun async_by/4, Producer, Call, Options)
+    end;
 async(Producer, Call, Options) ->
     call(async, fun async_by/4, Producer, Call, Options).
 
@@ -196,31 +215,44 @@ async_by(Client, Producer, Given, #{report := Callback} = Options) when
     is_function(Callback); is_tuple(Callback)
 ->
     called_back(Client, Producer, Given, Options);
-async_by({Port, Carried, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
+async_by({Port, Carried, Settings} = Client, Producer, {_, Messages} = Given, Options) ->
     #{max_payload_size := Max} = Settings,
     {Mode, Call, Via} = mode(Options, Carried),
     case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Max, Messages) of
         {ok, Data, []} ->
-            case crema_port:command(Port, ?CMD_PRODUCE, Data) of
-                ok ->
-                    accepted(Mode, Port, Call, Shape, Messages);
-                {error, {closed, _}} ->
-                    again(fun async_by/4, Client, Producer, Given, forgotten(Options, Client));
-                {error, {queue_full, _}} = Error ->
-                    case crema_call:policy(Options, Client) of
-                        wait -> tagged(Client, Producer, Call, Given, Options);
-                        refuse -> Error
-                    end;
-                {error, _} = Error ->
-                    Error
-            end;
+            Answer = crema_port:command(Port, ?CMD_PRODUCE, Data),
+            answered(Answer, Mode, Call, Client, Producer, Given, Options);
         {ok, _, _} ->
             tagged(Client, Producer, Call, Given, Options);
         {error, unprepared} ->
             unprepared;
         {error, Fault} ->
-            bad_message(Shape, Fault)
+            bad_message(element(1, Given), Fault)
     end.
+
+%% What the port says to a first try.
+-spec answered(
+    ok | crema_error:error(),
+    crema_packet:mode(),
+    non_neg_integer(),
+    crema_target:client(),
+    crema_target:target(),
+    prepared(),
+    crema_call:options()
+) -> ok | {ok, crema_await:ref()} | crema_error:error() | unprepared.
+answered(ok, none, _Call, _Client, _Producer, _Given, _Options) ->
+    ok;
+answered(ok, Mode, Call, {Port, _, _}, _Producer, {Shape, Messages}, _Options) ->
+    accepted(Mode, Port, Call, Shape, Messages);
+answered({error, {closed, _}}, _Mode, _Call, Client, Producer, Given, Options) ->
+    again(fun async_by/4, Client, Producer, Given, forgotten(Options, Client));
+answered({error, {queue_full, _}} = Error, _Mode, Call, Client, Producer, Given, Options) ->
+    case crema_call:policy(Options, Client) of
+        wait -> tagged(Client, Producer, Call, Given, Options);
+        refuse -> Error
+    end;
+answered({error, _} = Error, _Mode, _Call, _Client, _Producer, _Given, _Options) ->
+    Error.
 
 %% The reporter's part is noted before. Of a call that is refused it is forgotten,
 %% and noted anew with the next client, whose reporter is another.
