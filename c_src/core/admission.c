@@ -187,8 +187,10 @@ static outcome_t admit_or_wait(cr_client_t *client, const cr_input_t *in, cr_pro
                    produce->cost > (uint64_t)options->max_bytes) {
                 too_large(client, produce, error);
         } else if (!delivery->waiting && has_place(delivery, produce->count, produce->cost)) {
+                uint64_t reported = delivery->reported;
                 if (cr_produce_accept(client, produce, in->caller, error)) {
-                        cr_delivery_send_grouped(client);
+                        if (delivery->reported != reported) /* some were refused at once */
+                                cr_delivery_send_grouped(client);
                         return ACCEPTED;
                 }
         } else if (produce->policy == CR_POLICY_REFUSE) {
