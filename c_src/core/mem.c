@@ -24,7 +24,7 @@
 static bool told;
 
 static int64_t used(void) {
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
         struct mallinfo2 info = mallinfo2();
         return (int64_t)(info.uordblks + info.hblkhd);
 #else

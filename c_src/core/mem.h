@@ -11,7 +11,8 @@
 /* Once, before any client: see mem.c. Affects the whole process. */
 void cr_mem_init(void);
 /* Bytes that the whole process has of malloc() and has not freed; -1 where the C library
- * does not tell, or has another one before it. Some microseconds. @locality any */
+ * does not tell, or has another one before it. Each free piece is visited: microseconds
+ * mostly, tens of milliseconds where there are 100,000. @locality any */
 int64_t cr_mem_used(void);
 void *cr_alloc(size_t size);
 void *cr_realloc(void *block, size_t size);
