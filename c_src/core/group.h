@@ -48,12 +48,13 @@ typedef struct cr_group {
         bool lost;                                /* ... and without a commit */
         rd_kafka_topic_partition_list_t *given;   /* waits for their end, or NULL: group_given.c */
         atomic_bool outdated;                     /* what a job assigns: read by it */
-        unsigned answering;                       /* jobs out that answer librdkafka */
-        bool committing_starts;                   /* a job is out that does */
-        bool placing;                             /* ... that asks where partitions begin */
-        int place_patience;                       /* milliseconds, of its next question, or 0 */
-        struct cr_seek *seeks;                    /* that wait until none of these is left */
-        bool looking;                             /* ... that looks for an eviction */
+        int32_t generation;     /* that the slots were given in, without the cooperative protocol */
+        unsigned answering;     /* jobs out that answer librdkafka */
+        bool committing_starts; /* a job is out that does */
+        bool placing;           /* ... that asks where partitions begin */
+        int place_patience;     /* milliseconds, of its next question, or 0 */
+        struct cr_seek *seeks;  /* that wait until none of these is left */
+        bool looking;           /* ... that looks for an eviction */
         unsigned rebalances;
         bool assigned;                   /* once at least, be it nothing */
         unsigned lenders;                /* slots whose place others have: prefetch.c */
@@ -103,7 +104,12 @@ void cr_group_clear(cr_group_t *group);
 void cr_group_assign(cr_client_t *client, const rd_kafka_topic_partition_list_t *partitions);
 /* What cannot be taken ends the member. */
 void cr_group_assign_failed(cr_client_t *client, const cr_error_t *error);
-/* group_given.c: whether what is here ends before this is prepared, which is kept. */
+/* group_metadata.c: the member's at present, or negative. librdkafka asks its own main
+ * thread. @locality a lane */
+int32_t cr_generation(rd_kafka_t *rk);
+/* group_given.c: not by the cooperative protocol. */
+bool cr_group_is_eager(const rd_kafka_t *rk);
+/* Whether what is here ends before this is prepared, which is kept. */
 bool cr_group_must_end_first(cr_client_t *client,
                              const rd_kafka_topic_partition_list_t *partitions);
 /* What is kept is prepared, or the end of what is here begins; false if nothing is.

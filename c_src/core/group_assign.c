@@ -19,6 +19,7 @@ typedef struct assign_job {
         bool fetched;                              /* what is committed is known */
         rd_kafka_topic_partition_list_t *fresh;    /* owned: starts yet to be committed */
         rd_kafka_topic_partition_list_t *unplaced; /* owned: their starts are not known yet */
+        int32_t generation; /* that it is of; only asked for where it is of use */
         unsigned tries;
         rd_kafka_resp_err_t fault; /* of the last try */
         bool answered;             /* librdkafka was */
@@ -141,6 +142,8 @@ static bool is_permanent(rd_kafka_resp_err_t err) {
  * Without slots nothing is delivered, so nothing is committed. */
 static void run_assign(cr_client_t *client, cr_job_t *job) {
         assign_job_t *assign = (assign_job_t *)job;
+        if (!assign->tries && cr_group_is_eager(client->rk))
+                assign->generation = cr_generation(client->rk);
         do {
                 /* Another is to be answered. */
                 if (atomic_load(&client->group->outdated)) {
@@ -246,6 +249,7 @@ static void done_assign(cr_client_t *client, cr_job_t *job) {
                 give_up(client, assign); /* closing */
         }
         cr_group_go_on(client);
+        client->group->generation = assign->generation;
         if (!assign->given_up && !assign->error.set)
                 tell_assigned(client, assign);
         if (assign->unplaced->cnt)

@@ -12,7 +12,7 @@
 
 /* Asked of the configuration: the protocol in force would be asked of librdkafka's
  * own thread, and waited for. */
-static bool is_eager(const rd_kafka_t *rk) {
+bool cr_group_is_eager(const rd_kafka_t *rk) {
         const rd_kafka_conf_t *conf = rd_kafka_conf((rd_kafka_t *)rk);
         char value[256] = "";
         size_t size = sizeof(value);
@@ -47,7 +47,7 @@ static void end_all(cr_client_t *client) {
 bool cr_group_must_end_first(cr_client_t *client,
                              const rd_kafka_topic_partition_list_t *partitions) {
         cr_group_t *group = client->group;
-        if ((!group->slots.count && cr_group_is_settled(group)) || !is_eager(client->rk))
+        if ((!group->slots.count && cr_group_is_settled(group)) || !cr_group_is_eager(client->rk))
                 return false;
         (void)cr_group_drop_given(group);
         group->given = rd_kafka_topic_partition_list_copy(partitions);

@@ -6,9 +6,11 @@
  * generation, as it does between an eviction and the next join, so there is no
  * metadata then. And metadata of a new generation would let those of an old one
  * through: whoever asks names the slots that it works for, all of which the
- * member must still have. librdkafka takes no part in a new generation before
- * the release of what the member loses was answered, so that slots that are
- * there behind the question were the member's when it was asked.
+ * member must still have. By the cooperative protocol librdkafka takes no part in a
+ * new generation before the release of what the member loses was answered, so that
+ * slots that are there behind the question were the member's when it was asked.
+ * Without it librdkafka may join anew while a revocation waits (group_given.c): then
+ * slots go with the generation that they were given in, and no other.
  *
  * It runs on the query lane: jobs of the group lane may wait for offsets of
  * transactions.
@@ -31,16 +33,35 @@ typedef struct metadata_job {
 #define MAGIC "CGMDv2:"
 #define MAGIC_SIZE (sizeof(MAGIC) - 1)
 
-/* Whether it names a member and its generation. */
-static bool names_member(const char *bytes, size_t size) {
+/* Of the member that it names; negative when it names none. */
+static int32_t generation_of(const char *bytes, size_t size) {
         int32_t generation;
         size_t at = MAGIC_SIZE + sizeof(generation);
         const char *end;
         if (size <= at || memcmp(bytes, MAGIC, MAGIC_SIZE) != 0)
-                return false;
+                return -1;
         memcpy(&generation, bytes + MAGIC_SIZE, sizeof(generation));
         end = memchr(bytes + at, 0, size - at);
-        return generation >= 0 && end && end + 1 < bytes + size && end[1];
+        return end && end + 1 < bytes + size && end[1] ? generation : -1;
+}
+
+int32_t cr_generation(rd_kafka_t *rk) {
+        rd_kafka_consumer_group_metadata_t *metadata = rd_kafka_consumer_group_metadata(rk);
+        rd_kafka_error_t *error;
+        int32_t generation = -1;
+        void *bytes = NULL;
+        size_t size = 0;
+        if (!metadata)
+                return -1;
+        error = rd_kafka_consumer_group_metadata_write(metadata, &bytes, &size);
+        if (error)
+                rd_kafka_error_destroy(error);
+        else
+                generation = generation_of(bytes, size);
+        if (bytes)
+                rd_kafka_mem_free(rk, bytes);
+        rd_kafka_consumer_group_metadata_destroy(metadata);
+        return generation;
 }
 
 /* librdkafka asks its own main thread. @locality query lane */
@@ -54,13 +75,16 @@ static void run_metadata(cr_client_t *client, cr_job_t *job) {
         cr_error_take(&ask->error,
                       rd_kafka_consumer_group_metadata_write(metadata, &ask->bytes, &ask->size));
         rd_kafka_consumer_group_metadata_destroy(metadata);
-        if (!ask->error.set && !names_member(ask->bytes, ask->size))
+        if (!ask->error.set && generation_of(ask->bytes, ask->size) < 0)
                 cr_error_code(&ask->error, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
                               "the consumer is not a member of its group at present");
 }
 
 static bool has_slots(const cr_client_t *client, const metadata_job_t *ask) {
         const cr_group_t *group = client->group;
+        if (group->slots.count && cr_group_is_eager(client->rk) &&
+            generation_of(ask->bytes, ask->size) != group->generation)
+                return false;
         for (uint32_t i = 0; i < ask->count; i++) {
                 const cr_slot_t *slot =
                         ask->slots[i] ? cr_map_get(&group->slots, ask->slots[i]) : NULL;

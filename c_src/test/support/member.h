@@ -15,6 +15,7 @@
 #define LIST_OFFSETS 2
 #define OFFSET_COMMIT 8
 #define OFFSET_FETCH 9
+#define SYNC_GROUP 14
 
 typedef struct member {
         rd_kafka_t *rk; /* of the mock cluster */
