@@ -9,8 +9,9 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     keys_in_order/1, keys_side_by_side/1, any_side_by_side/1, stuck_one/1, crash/1,
-    error_of_a_key/1, batches/1, later_acknowledged/1, failed_among_later/1, drained/1,
-    without_keys/1, numbered/1, hanging_end/1, trapping/1, suspended/1
+    error_of_a_key/1, batches/1, later_acknowledged/1, failed_among_later/1,
+    failed_is_skipped_alone/1, crashed_is_skipped_alone/1, drained/1, without_keys/1, numbered/1,
+    hanging_end/1, trapping/1, suspended/1
 ]).
 
 -import(crema_ct_consume, [
@@ -25,8 +26,9 @@ groups() ->
     [
         {side_by_side, [parallel], [
             keys_in_order, keys_side_by_side, any_side_by_side, stuck_one, crash,
-            error_of_a_key, batches, later_acknowledged, failed_among_later, drained, without_keys,
-            numbered, hanging_end, trapping, suspended
+            error_of_a_key, batches, later_acknowledged, failed_among_later,
+            failed_is_skipped_alone, crashed_is_skipped_alone, drained, without_keys, numbered,
+            hanging_end, trapping, suspended
         ]}
     ].
 
@@ -216,15 +218,88 @@ failed_among_later(Config) ->
     crema_ct:await(fun() -> length(backlog(Parallel)) =:= 2 end),
     ok = crema_ct:fill(Config, Topic, 0, [5, 6]),
     crema_ct:await(fun() -> length(backlog(Parallel)) =:= 4 end),
-    %% Who has 1 now rests until it is due, and so does 4, the rest of its share.
+    %% Who has 1 now rests until it is due, and nobody waits behind it.
     Failed = crema_ct_consume:listen(Topic, [crema, consumer, handler_error]),
     Open([One, Other]),
     {_, #{offset := 0}} = crema_ct_consume:heard(Failed),
-    [receive {handled, _, #{value := Value}} -> ok end || Value <- [<<"5">>, <<"6">>]],
+    [receive {handled, _, #{value := Value}} -> ok end || Value <- [<<"4">>, <<"5">>, <<"6">>]],
     crema_ct:await(fun() ->
         [#{unacknowledged := Left, stored := Stored}] = partitions(C),
-        {Left, Stored} =:= {2, 0} orelse {Left, Stored}
+        {Left, Stored} =:= {1, 0} orelse {Left, Stored}
     end).
+
+failed_is_skipped_alone(Config) ->
+    %% What nobody has handled is not skipped with what was declared failed: it does not
+    %% get into one batch with that.
+    Topic = keyed(Config, 4, 1),
+    Self = self(),
+    Handle = fun([First | _] = Messages, State) ->
+        Self ! {batch, self(), Messages},
+        case number(First) of
+            N when N =< 3 -> receive continue -> {noack, State} end;
+            _ -> {ack, State}
+        end
+    end,
+    _ = crema_ct:consumer(Config, Topic, none, #{
+        handler => {crema_ct_batch_handler, #{handle => Handle}},
+        concurrency => {any, 2},
+        failures => #{retries => 0, then => skip}
+    }),
+    %% One has 1 and 2, the other 3; and 4 waits for who is free.
+    [One, Other] = [receive {batch, Pid, Messages} -> {Pid, Messages} end || _ <- [1, 2]],
+    [{Worker, #{token := Token}}] = [{W, M} || {W, Ms} <- [One, Other], M <- Ms, number(M) =:= 1],
+    {links, [Parallel]} = process_info(Worker, links),
+    ok = crema:nack(Token),
+    crema_ct:await(fun() -> length(backlog(Parallel)) =:= 2 end),
+    ok = crema_ct:fill(Config, Topic, 0, [5, 6]),
+    crema_ct:await(fun() -> length(backlog(Parallel)) =:= 4 end),
+    Skipped = crema_ct_consume:listen(Topic, [crema, consumer, skipped]),
+    [Pid ! continue || {Pid, _} <- [One, Other]],
+    {#{count := 1}, #{offset := 0}} = crema_ct_consume:heard(Skipped),
+    ?assertEqual([4, 5, 6], lists:sort(numbers(3))).
+
+crashed_is_skipped_alone(Config) ->
+    %% So it is with what was not in the batch that a handler crashed of: shares are
+    %% others when all begin anew.
+    Topic = keyed(Config, 12, 1),
+    Self = self(),
+    Calls = atomics:new(1, []),
+    Handle = fun(Messages, State) ->
+        Self ! {batch, self(), Messages},
+        case {atomics:add_get(Calls, 1, 1), Messages} of
+            {Call, _} when Call =< 2 -> receive {go_on, Verdict} -> {Verdict, State} end;
+            {_, [#{value := <<"1">>}]} -> receive crash -> error(planned) end;
+            _ -> {ack, State}
+        end
+    end,
+    _ = crema_ct:consumer(Config, Topic, none, (quick())#{
+        handler => {crema_ct_batch_handler, #{handle => Handle}},
+        concurrency => {any, 2},
+        failures => [{crash, #{retries => 0, then => skip}}]
+    }),
+    %% One has 1 to 6, the other 7 to 9; and others wait for who is free.
+    Shares = [receive {batch, Pid, Messages} -> {Pid, Messages} end || _ <- [1, 2]],
+    [{Failing, [#{token := Token} | More]}, {Waiting, [_, _, _]}] =
+        lists:sort(fun({_, Some}, {_, Others}) -> length(Some) > length(Others) end, Shares),
+    {links, [Parallel]} = process_info(Failing, links),
+    ok = crema:nack(Token),
+    crema_ct:await(fun() -> length(backlog(Parallel)) =:= 4 end),
+    Failing ! {go_on, noack},
+    receive {batch, Failing, [#{value := <<"1">>}]} -> ok end,
+    [ok = crema:ack(Acked) || #{token := Acked} <- More],
+    Skipped = crema_ct_consume:listen(Topic, [crema, consumer, skipped]),
+    Failing ! crash,
+    crema_ct:await(fun() -> workers(Parallel) =:= [Waiting] end),
+    Waiting ! {go_on, ack},
+    {#{count := 1}, #{offset := 0}} = crema_ct_consume:heard(Skipped),
+    ?assertEqual([10, 11, 12], lists:sort(numbers(3))).
+
+%% Of so many messages in the batches that come.
+numbers(Count) when Count =< 0 -> [];
+numbers(Count) ->
+    receive
+        {batch, _, Messages} -> [number(M) || M <- Messages] ++ numbers(Count - length(Messages))
+    end.
 
 drained(Config) ->
     %% At a stop each of the workers finishes its message; the next member goes on
@@ -398,6 +473,8 @@ distinct(Keys) ->
 
 %% What nobody has a share in yet.
 backlog(Parallel) -> element(10, sys:get_state(Parallel)).
+
+workers(Parallel) -> element(8, sys:get_state(Parallel)).
 
 %% Whether something waits to be read by a process that does not read.
 is_told(Pid) ->

@@ -236,9 +236,21 @@ next_share(Worker, #parallel{backlog = [], free = Free} = State) ->
     State#parallel{free = [Worker | Free]};
 next_share(Worker, #parallel{backlog = Backlog, count = Count} = State) ->
     Size = max(1, min(?SHARE, length(Backlog) div Count)),
-    {Share, Rest} = lists:split(Size, Backlog),
+    {Share, Rest} = alike(lists:split(Size, Backlog)),
     ok = give(Worker, Share),
     State#parallel{backlog = Rest}.
+
+%% What was declared failed is judged by the first of it for all of a batch: so nothing
+%% else is in a share with it.
+-spec alike({[entry(), ...], [entry()]}) -> {[entry(), ...], [entry()]}.
+alike({[First | _] = Share, Rest}) ->
+    Failed = has_failed(First),
+    {Alike, Others} = lists:splitwith(fun(Entry) -> has_failed(Entry) =:= Failed end, Share),
+    {Alike, Others ++ Rest}.
+
+-spec has_failed(entry()) -> boolean().
+has_failed({{_, _}, _}) -> true;
+has_failed({_, _}) -> false.
 
 -spec give(pid(), [entry(), ...]) -> ok.
 give(Worker, Share) ->

@@ -275,8 +275,14 @@ again({Failure, Action, Judged}, #worker{options = #{fatal := Fatal}} = Worker) 
             ok = crema_liveness:tried(Worker#worker.cell, Offset, Attempts),
             when_due(Worker#worker{failures = Attempts});
         false ->
-            act(Action, 0, Failure, rest(Worker), Worker)
+            act(Action, 0, Failure, unfailed(Worker), Worker)
     end.
+
+%% What is behind the messages that had failed. Where shares are others than they were,
+%% only the first is known to have been among them.
+-spec unfailed(worker()) -> [crema_consumer:message()].
+unfailed(#worker{options = #{concurrency := {any, _}}, todo = [_ | Rest]}) -> Rest;
+unfailed(Worker) -> rest(Worker).
 
 %% What the handler would be given.
 -spec rest(worker()) -> [crema_consumer:message()].
