@@ -456,9 +456,7 @@ explain_config(Config) -> crema_explain:explain(Config).
 check(Options) -> crema_check:check(Options).
 
 %% @doc About the driver: `librdkafka' and `openssl' (versions), `bundled', `features'
-%% of this build, its known `limits', `reapers' (clients being wound up); where the C
-%% library tells (glibc 2.33 and later), `allocated', the bytes that the VM's process has of
-%% malloc(): librdkafka's, the driver's and other native code's, not the emulator's.
+%% of this build, its known `limits', `reapers' (clients being wound up).
 -spec info() -> map().
 info() -> crema_info:driver().
 

@@ -27,7 +27,8 @@ runtime() ->
     command(?CMD_RUNTIME, <<>>).
 
 %% @doc Bytes that the VM's process has of malloc(): librdkafka's, the driver's and those
-%% of other native code, but not what the emulator maps for itself.
+%% of other native code, but not what the emulator maps for itself. For tests: it visits
+%% all that is free, which takes milliseconds of a scheduler where that is in pieces.
 -spec allocated() -> {ok, non_neg_integer() | none} | crema_error:error().
 allocated() ->
     command(?CMD_ALLOCATED, <<>>).

@@ -12,19 +12,14 @@ driver() ->
         {ok, Runtime} ->
             #{librdkafka_number := Number, features := Features, bundled := Bundled} =
                 Known = maps:from_list(Runtime),
-            Told = Known#{
+            Known#{
                 features := binary:split(Features, <<",">>, [global, trim_all]),
                 bundled := Bundled =:= 1,
                 limits => crema_limits:of_release(Number)
-            },
-            with_allocated(crema_anchor:allocated(), Told);
+            };
         {error, _} = Error ->
             #{error => Error}
     end.
-
--spec with_allocated({ok, non_neg_integer() | none} | crema_error:error(), map()) -> map().
-with_allocated({ok, Bytes}, Told) when is_integer(Bytes) -> Told#{allocated => Bytes};
-with_allocated(_, Told) -> Told.
 
 -spec client(crema_registry:ref()) -> map().
 client(Client) ->
