@@ -33,7 +33,7 @@ check-connection: ## what is wrong with one; ARGS="-b host:port -t topic", see s
 	@rebar3 compile >/dev/null
 	@scripts/check-connection $(ARGS)
 
-test: ## every layer of the tests, on real brokers too
+test: ## the tests, on real brokers too; not the sanitizers of all
 	@scripts/setup test
 	@scripts/test all
 

@@ -1,6 +1,6 @@
 defmodule Crema do
   @moduledoc """
-  Kafka for Elixir: librdkafka's speed and protocol support, supervised the OTP way.
+  Kafka for Elixir: librdkafka's protocol support, supervised the OTP way.
 
   This module holds what is done with a running client. The clients themselves are children of
   your own supervisor: `Crema.Producer`, and `Crema.Consumer` for a member of a consumer group.

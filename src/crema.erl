@@ -1,4 +1,4 @@
-%% @doc Kafka for Erlang and Elixir, at librdkafka's speed.
+%% @doc Kafka for Erlang and Elixir, on librdkafka.
 %%
 %% This is the facade: everything that is done with a running producer or
 %% consumer. They are started in the user's own supervision tree by
