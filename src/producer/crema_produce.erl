@@ -189,22 +189,26 @@ async({crema_topic, _, _} = Handle, {Shape, Messages}, Options) ->
 async(Producer, {one, [Message]} = Call, #{report := none} = Options) when
     map_size(Options) =:= 1
 ->
-    case crema_target:client(Producer) of
-        {Port, <<>>, #{prepare := false, max_payload_size := Max} = Settings} = Client when
-            not is_map_key(transactions, Settings), not is_map_key(call_events, Settings)
-        ->
-            case crema_packet:plain(Message, Max) of
-                none ->
-                    call(async, fun async_by/4, Producer, Call, Options);
-                Data ->
-                    Answer = crema_port:command(Port, ?CMD_PRODUCE, Data),
-                    answered(Answer, none, 0, Client, Producer, Call, Options)
-            end;
-        _ ->
-            call(async, fun async_by/4, Producer, Call, Options)
+    Client = crema_target:client(Producer),
+    case plain(Message, Client) of
+        none ->
+            call(async, fun async_by/4, Producer, Call, Options);
+        Data ->
+            Answer = crema_port:command(element(1, Client), ?CMD_PRODUCE, Data),
+            answered(Answer, none, 0, Client, Producer, Call, Options)
     end;
 async(Producer, Call, Options) ->
     call(async, fun async_by/4, Producer, Call, Options).
+
+%% The command of a message with which nothing is to be done before, nor to be told of;
+%% `none' of any other.
+-spec plain(crema_packet:message(), crema_target:client()) -> iodata() | none.
+plain(Message, {_, <<>>, #{prepare := false, max_payload_size := Max} = Settings}) when
+    not is_map_key(transactions, Settings), not is_map_key(call_events, Settings)
+->
+    crema_packet:plain(Message, Max);
+plain(_Message, _Client) ->
+    none.
 
 %% @doc The same by a client that is known.
 -spec async_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->
@@ -215,7 +219,7 @@ async_by(Client, Producer, Given, #{report := Callback} = Options) when
     is_function(Callback); is_tuple(Callback)
 ->
     called_back(Client, Producer, Given, Options);
-async_by({Port, Carried, Settings} = Client, Producer, {_, Messages} = Given, Options) ->
+async_by({Port, Carried, Settings} = Client, Producer, {Shape, Messages} = Given, Options) ->
     #{max_payload_size := Max} = Settings,
     {Mode, Call, Via} = mode(Options, Carried),
     case crema_packet:produce(Mode, refuse, Via, Call, <<>>, Max, Messages) of
@@ -227,7 +231,7 @@ async_by({Port, Carried, Settings} = Client, Producer, {_, Messages} = Given, Op
         {error, unprepared} ->
             unprepared;
         {error, Fault} ->
-            bad_message(element(1, Given), Fault)
+            bad_message(Shape, Fault)
     end.
 
 %% What the port says to a first try.
@@ -240,8 +244,6 @@ async_by({Port, Carried, Settings} = Client, Producer, {_, Messages} = Given, Op
     prepared(),
     crema_call:options()
 ) -> ok | {ok, crema_await:ref()} | crema_error:error() | unprepared.
-answered(ok, none, _Call, _Client, _Producer, _Given, _Options) ->
-    ok;
 answered(ok, Mode, Call, {Port, _, _}, _Producer, {Shape, Messages}, _Options) ->
     accepted(Mode, Port, Call, Shape, Messages);
 answered({error, {closed, _}}, _Mode, _Call, Client, Producer, Given, Options) ->
