@@ -209,6 +209,8 @@ bool cr_is_of_rebalance(rd_kafka_resp_err_t err);
  * in the list too. Tries again with the member's new epoch. */
 rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition_list_t *offsets,
                                    int millis);
+/* Whether that is the protocol in force: librdkafka asks its own main thread. */
+bool cr_is_cooperative(rd_kafka_t *rk);
 /* assign() or incremental_assign(), as the protocol demands. */
 void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
                       cr_error_t *error);

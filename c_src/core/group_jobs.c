@@ -72,7 +72,7 @@ rd_kafka_resp_err_t cr_commit_wait(cr_client_t *client, rd_kafka_topic_partition
         return err;
 }
 
-static bool cooperative(rd_kafka_t *rk) {
+bool cr_is_cooperative(rd_kafka_t *rk) {
         const char *protocol = rd_kafka_rebalance_protocol(rk);
         return protocol && strcmp(protocol, "COOPERATIVE") == 0;
 }
@@ -80,7 +80,7 @@ static bool cooperative(rd_kafka_t *rk) {
 void cr_answer_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
                       cr_error_t *error) {
         rd_kafka_resp_err_t err;
-        if (cooperative(rk))
+        if (cr_is_cooperative(rk))
                 cr_error_take(error, rd_kafka_incremental_assign(rk, partitions));
         else if ((err = rd_kafka_assign(rk, partitions)))
                 cr_error_code(error, err, NULL);
@@ -92,7 +92,7 @@ void cr_answer_revoke(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *par
         for (int i = 0; i < ANSWERS; i++) {
                 rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
                 *error = (cr_error_t){0};
-                if (cooperative(rk))
+                if (cr_is_cooperative(rk))
                         cr_error_take(error, rd_kafka_incremental_unassign(rk, partitions));
                 else if ((err = rd_kafka_assign(rk, NULL)))
                         cr_error_code(error, err, NULL);

@@ -110,10 +110,9 @@ static void assign_all(cr_client_t *client, const cr_slot_t *moved, int64_t offs
  * for librdkafka's main thread, for a moment, in a case that is rare. */
 void cr_group_start_again(cr_client_t *client, const cr_slot_t *slot, int64_t offset,
                           cr_error_t *error) {
-        const char *protocol = rd_kafka_rebalance_protocol(client->rk);
         rd_kafka_topic_partition_list_t *list;
         cr_error_t ignored = {0};
-        if (!protocol || strcmp(protocol, "COOPERATIVE") != 0) {
+        if (!cr_is_cooperative(client->rk)) {
                 assign_all(client, slot, offset, error);
                 return;
         }
