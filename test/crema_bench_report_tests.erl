@@ -17,18 +17,8 @@ report_test_() ->
     ]}.
 
 compile() ->
-    Options = [
-        binary, report, warnings_as_errors, warn_missing_spec, warn_untyped_record, warn_export_vars
-    ],
-    Pattern = crema_ct_documents:path("bench/crema_bench*.erl"),
-    [_ | _] = Files = filelib:wildcard(Pattern),
-    lists:foreach(
-        fun(File) ->
-            {ok, Module, Code} = compile:file(File, Options),
-            {module, Module} = code:load_binary(Module, File, Code)
-        end,
-        Files
-    ).
+    Options = [warn_missing_spec, warn_untyped_record, warn_export_vars],
+    crema_ct_modules:load("bench/crema_bench*.erl", Options).
 
 %% Lines as two rounds print them.
 lines() ->

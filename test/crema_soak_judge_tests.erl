@@ -20,14 +20,7 @@ judge_test_() ->
     ]}.
 
 compile() ->
-    [_ | _] = Files = filelib:wildcard(crema_ct_documents:path("bench/soak/crema_soak*.erl")),
-    lists:foreach(
-        fun(File) ->
-            {ok, Module, Code} = compile:file(File, [binary, report, warnings_as_errors]),
-            {module, Module} = code:load_binary(Module, File, Code)
-        end,
-        Files
-    ).
+    crema_ct_modules:load("bench/soak/crema_soak*.erl", []).
 
 still() ->
     {0, Text} = judged(?HOUR, fun(_) -> [12000000, 99] end),
