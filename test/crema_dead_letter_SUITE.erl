@@ -10,13 +10,16 @@
 -export([
     explicit_dead_letter/1, exactly_once/1, own_producer/1, dead_letters/1,
     dead_letters_of_crashes/1, dead_letter_batch/1, dead_letter_holds/1, retry_topics/1,
-    retry_topics_begin_early/1, not_consumed_as_well/1
+    retry_topics_begin_early/1, retry_topic_batches/1, not_consumed_as_well/1
 ]).
 
 -import(crema_ct_consume, [
     quick/0, values/1, number/1, all_acknowledged/1, listen/2, heard/1, event_is_as_told/3
 ]).
 -import(crema_ct_failure, [failing/2, returning/1, started/4, policy/2]).
+
+%% When a message is due that is not due with the others (milliseconds).
+-define(LATER, 2000).
 
 suite() -> [{timetrap, {seconds, 90}}].
 
@@ -27,7 +30,7 @@ groups() ->
         {side_by_side, [parallel], [
             explicit_dead_letter, exactly_once, own_producer, dead_letters,
             dead_letters_of_crashes, dead_letter_batch, dead_letter_holds, retry_topics,
-            retry_topics_begin_early, not_consumed_as_well
+            retry_topics_begin_early, retry_topic_batches, not_consumed_as_well
         ]}
     ].
 
@@ -262,6 +265,54 @@ retry_topics_begin_early(Config) ->
     true = all_acknowledged(C),
     ok = crema_ct:fill(Config, Topic, 0, [2]),
     ?assertEqual([2], values(crema_ct:handled(1))).
+
+retry_topic_batches(Config) ->
+    %% Of a batch of a retry topic fail those messages that the handler had, however it
+    %% failed: not those that were not due yet, although they are by then.
+    Ways = [
+        fun(State) -> {error, no, State} end,
+        fun(_) -> error(no) end,
+        fun(_) -> exit(self(), kill) end
+    ],
+    _ = crema_ct:spawned([fun() -> retry_topic_batch(Config, Fail) end || Fail <- Ways]),
+    ok.
+
+retry_topic_batch(Config, Fail) ->
+    [Topic, Soon, Dead] = [crema_ct:topic(Config, 1) || _ <- [1, 2, 3]],
+    Self = self(),
+    %% It fails at the first when the last is due.
+    Handle = fun(Messages, State) ->
+        Self ! {batch, self(), Messages},
+        case Messages of
+            [#{headers := [{_, Due}], value := <<"1">>} | _] ->
+                Late = binary_to_integer(Due) + ?LATER - erlang:system_time(millisecond),
+                receive
+                after max(0, Late) -> Fail(State)
+                end;
+            _ ->
+                {ack, State}
+        end
+    end,
+    C = crema_ct:consumer(Config, Topic, none, (quick())#{
+        handler => {crema_ct_batch_handler, #{handle => Handle}},
+        failures => policy(1, dead_letter),
+        retry_topics => [{Soon, 60000}],
+        dead_letter => #{topic => Dead}
+    }),
+    _ = crema_ct:consumer(Config, Dead, #{to => self()}, #{}),
+    ok = crema:await_ready(C, 30000),
+    Now = erlang:system_time(millisecond),
+    Produced = [
+        #{topic => Soon, value => Value, headers => [{<<"crema-due">>, integer_to_binary(Due)}]}
+     || {Value, Due} <- [{<<"1">>, Now}, {<<"2">>, Now}, {<<"3">>, Now + ?LATER}]
+    ],
+    {ok, _} = crema:produce_many(crema_ct:producer(Config), Produced),
+    Given = [[number(M) || M <- Batch] || Batch <- crema_ct_consume:batches(5)],
+    ?assertEqual([[1, 2], [1, 2], [3]], Given),
+    ?assertEqual([1, 2], values(crema_ct:handled(2))),
+    true = all_acknowledged(C),
+    ?assertEqual([], crema_ct_consume:handled_so_far()),
+    crema_ct:cleanup().
 
 not_consumed_as_well(Config) ->
     %% Where failed messages go cannot be subscribed to as well; and a change that is

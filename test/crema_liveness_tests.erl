@@ -5,6 +5,8 @@
 
 now_us() -> erlang:monotonic_time(microsecond).
 
+given(First, Last) -> #{offset => First, last => Last}.
+
 who_is_watched_does_not_tell_test() ->
     %% A worker tells when it begins after a rest, and not while there is a timer.
     Cell = crema_liveness:new(),
@@ -35,19 +37,31 @@ overdue_test() ->
     ?assert(At * 1000 =< Now + 60002000),
     ok = crema_liveness:at(Cell, 8, Now - 1000),
     ?assertEqual(overdue, crema_liveness:check(Cell, 1)),
-    ?assertEqual({8, 0}, crema_liveness:message(Cell)).
+    ?assertEqual({given(8, 8), 0}, crema_liveness:message(Cell)).
 
 message_test() ->
     %% The message is known while the handler has it, with its failures.
     Cell = crema_liveness:new(),
-    ?assertEqual({none, 0}, crema_liveness:message(Cell)),
+    ?assertEqual({given(none, none), 0}, crema_liveness:message(Cell)),
     true = tells(Cell),
-    ?assertEqual({none, 0}, crema_liveness:message(Cell)),
+    ?assertEqual({given(none, none), 0}, crema_liveness:message(Cell)),
     ok = crema_liveness:at(Cell, 0, now_us()),
-    ?assertEqual({0, 0}, crema_liveness:message(Cell)),
+    ?assertEqual({given(0, 0), 0}, crema_liveness:message(Cell)),
     ok = crema_liveness:tried(Cell, 0, 3),
-    ?assertEqual({0, 3}, crema_liveness:message(Cell)),
+    ?assertEqual({given(0, 0), 3}, crema_liveness:message(Cell)),
     ok = crema_liveness:at(Cell, 1, now_us()),
-    ?assertEqual({1, 0}, crema_liveness:message(Cell)),
+    ?assertEqual({given(1, 1), 0}, crema_liveness:message(Cell)),
     ok = crema_liveness:idle(Cell),
-    ?assertEqual({none, 0}, crema_liveness:message(Cell)).
+    ?assertEqual({given(none, none), 0}, crema_liveness:message(Cell)).
+
+batch_test() ->
+    %% Of a batch the last message is known, too; also of one that comes again, which is of
+    %% lower offsets.
+    Cell = crema_liveness:new(),
+    ok = crema_liveness:at_batch(Cell, {10, 19}, now_us()),
+    ?assertEqual({given(10, 19), 0}, crema_liveness:message(Cell)),
+    ok = crema_liveness:tried(Cell, 4, 2),
+    ok = crema_liveness:at_batch(Cell, {4, 7}, now_us()),
+    ?assertEqual({given(4, 7), 2}, crema_liveness:message(Cell)),
+    done = crema_liveness:beside(Cell, self(), 1, fun() -> done end),
+    ?assertEqual({given(4, 7), 2}, crema_liveness:message(Cell)).

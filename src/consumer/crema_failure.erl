@@ -12,7 +12,8 @@
 -type kind() :: crash | timeout | returned.
 
 %% What the fatal function gets. `attempts' are those of this message here, this
-%% one included; a batch counts by its first message, whose offset it has. `class'
+%% one included; a batch counts by its first message, whose offset it has, and `last'
+%% is the offset of its last. `class'
 %% and `stacktrace' (without arguments) are those of an exception. `shown' is added
 %% for the log afterwards, by the handler's process: exceptions have code of their own.
 -type failure() :: #{
@@ -22,6 +23,7 @@
     partition := non_neg_integer(),
     %% `none' before the first message: init/2 failed
     offset := integer() | none,
+    last := integer() | none,
     attempts := pos_integer(),
     class => error | exit | throw,
     stacktrace => list(),

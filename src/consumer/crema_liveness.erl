@@ -8,15 +8,16 @@
 %% A worker without work has no timer: it tells of the end of its rest.
 -module(crema_liveness).
 
--export([new/0, begins/3, at/3, idle/1, ends/3, beside/4, tried/3]).
+-export([new/0, begins/3, at/3, at_batch/3, idle/1, ends/3, beside/4, tried/3]).
 -export([message/1, timer/2, check/2]).
 
--export_type([cell/0]).
+-export_type([cell/0, given/0]).
 
 %% 1: when the handler was called (microseconds of the monotonic clock, which
 %% are never 0 in the first centuries of an emulator); 0 while it is not.
 %% 2: the offset it was called with. 3: 1 while there is a timer. 4: an offset
-%% that has failed, and 5: how often.
+%% that has failed, and 5: how often. 6: the last offset of the batch that it was
+%% called with last.
 -opaque cell() :: atomics:atomics_ref().
 
 -define(SINCE, 1).
@@ -24,13 +25,18 @@
 -define(WATCHED, 3).
 -define(FAILED, 4).
 -define(TRIES, 5).
+-define(LAST, 6).
 %% Called without a message.
 -define(NO_OFFSET, -1).
 
+%% The first and the last message that the handler was called with.
+-type given() :: #{offset := integer() | none, last := integer() | none}.
+
 -spec new() -> cell().
 new() ->
-    Cell = atomics:new(5, [{signed, true}]),
+    Cell = atomics:new(6, [{signed, true}]),
     ok = atomics:put(Cell, ?FAILED, ?NO_OFFSET),
+    ok = atomics:put(Cell, ?LAST, ?NO_OFFSET),
     Cell.
 
 %% ---- in the worker -----------------------------------------------------------
@@ -49,12 +55,17 @@ begins(Cell, Member, Slot) ->
             ok
     end.
 
-%% @doc It is called with that message, or a batch that begins with it, now
-%% (microseconds of the monotonic clock).
+%% @doc It is called with that message now (microseconds of the monotonic clock).
 -spec at(cell(), Offset :: integer(), Now :: integer()) -> ok.
 at(Cell, Offset, Now) ->
     ok = atomics:put(Cell, ?OFFSET, Offset),
     atomics:put(Cell, ?SINCE, Now).
+
+%% @doc The same of a batch. A handler gets nothing else, if it gets any.
+-spec at_batch(cell(), {First :: integer(), Last :: integer()}, Now :: integer()) -> ok.
+at_batch(Cell, {First, Last}, Now) ->
+    ok = atomics:put(Cell, ?LAST, Last),
+    at(Cell, First, Now).
 
 %% @doc The handler has nothing to do. Behind this is {@link begins/3} again.
 -spec idle(cell()) -> ok.
@@ -74,13 +85,13 @@ ends(Cell, Member, Slot) ->
 %% it was at is known behind it.
 -spec beside(cell(), Member :: pid(), crema_slots:id(), fun(() -> Result)) -> Result.
 beside(Cell, Member, Slot, Fun) ->
-    {Offset, _} = message(Cell),
+    {Given, _} = message(Cell),
     ok = idle(Cell),
     Result = Fun(),
-    case Offset of
-        none ->
+    case Given of
+        #{offset := none} ->
             ok;
-        _ ->
+        #{offset := Offset} ->
             ok = begins(Cell, Member, Slot),
             ok = at(Cell, Offset, erlang:monotonic_time(microsecond))
     end,
@@ -94,16 +105,18 @@ tried(Cell, Offset, Tries) ->
 
 %% ---- in the group's member -----------------------------------------------------
 
-%% @doc The message a worker is at, or was when it ended: its offset, or a batch's
-%% first, and how often it had failed before as far as the worker has said.
--spec message(cell()) -> {integer() | none, Tries :: non_neg_integer()}.
+%% @doc The message, or the batch, that a worker is at, or was when it ended; and how
+%% often its first had failed before, as far as the worker has said.
+-spec message(cell()) -> {given(), Tries :: non_neg_integer()}.
 message(Cell) ->
     At = atomics:get(Cell, ?OFFSET),
+    Given = #{offset => At, last => max(At, atomics:get(Cell, ?LAST))},
+    None = #{offset => none, last => none},
     case {atomics:get(Cell, ?SINCE), atomics:get(Cell, ?FAILED)} of
-        {0, _} -> {none, 0};
-        {_, _} when At =:= ?NO_OFFSET -> {none, 0};
-        {_, At} -> {At, atomics:get(Cell, ?TRIES)};
-        {_, _} -> {At, 0}
+        {0, _} -> {None, 0};
+        {_, _} when At =:= ?NO_OFFSET -> {None, 0};
+        {_, At} -> {Given, atomics:get(Cell, ?TRIES)};
+        {_, _} -> {Given, 0}
     end.
 
 %% @doc Starts the timer of a worker that is busy: `Message' comes when its

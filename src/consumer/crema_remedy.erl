@@ -8,7 +8,7 @@
 
 -include("crema_worker.hrl").
 
--export([returned/3, dead_letter/3, crashed/4]).
+-export([returned/3, dead_letter/3, crashed/5]).
 -export([first/1, before/2, sent/3, is_sending/1, killed/4, reason/1]).
 
 -export_type([action/0, failed/0, sending/0]).
@@ -36,26 +36,28 @@
 %% @doc The handler returned an error for the messages to do before `Rest'.
 -spec returned(term(), Rest :: [crema_consumer:message()], worker()) -> crema_verdict:next().
 returned(Reason, Rest, Worker) ->
-    Failure = failure(returned, Reason, Worker),
+    Failure = failure(returned, Reason, last(Rest, Worker), Worker),
     {Action, Delay} = judge(Failure, Worker),
     ok = tell({failed, Failure, Action, Delay}, Worker),
     act(Action, Delay, Failure, Rest, Worker).
 
 %% @doc The handler wants them to be dead letters.
 -spec dead_letter(term(), Rest :: [crema_consumer:message()], worker()) -> crema_verdict:next().
-dead_letter(_Reason, _Rest, #worker{options = #{dead_letter := undefined}} = Worker) ->
+dead_letter(_Reason, Rest, #worker{options = #{dead_letter := undefined}} = Worker) ->
     Why = "is for a consumer with the option dead_letter",
-    {stop, crashed(error, {bad_return, dead_letter, Why}, [], Worker), Worker};
+    {stop, crashed(error, {bad_return, dead_letter, Why}, [], last(Rest, Worker), Worker), Worker};
 dead_letter(Reason, Rest, Worker) ->
-    Failure = failure(returned, Reason, Worker),
+    Failure = failure(returned, Reason, last(Rest, Worker), Worker),
     ok = tell({failed, Failure, dead_letter, 0}, Worker),
     act(dead_letter, 0, Failure, Rest, Worker).
 
-%% @doc The handler raised; the reason to end with. Shutdown reasons make no crash
-%% report: the group's member tells it, with its place.
--spec crashed(error | exit | throw, term(), list(), worker()) -> {shutdown, term()}.
-crashed(Class, Reason, Stack, #worker{options = #{fatal := Fatal}} = Worker) ->
-    Failure = (failure(crash, Reason, Worker))#{
+%% @doc The handler raised, at the messages to do up to `Last', if at any; the reason to
+%% end with. Shutdown reasons make no crash report: the group's member tells it, with its
+%% place.
+-spec crashed(error | exit | throw, term(), list(), Last, worker()) -> {shutdown, term()} when
+    Last :: crema_consumer:message() | none.
+crashed(Class, Reason, Stack, Last, #worker{options = #{fatal := Fatal}} = Worker) ->
+    Failure = (failure(crash, Reason, Last, Worker))#{
         class => Class, stacktrace => crema_events:without_arguments(Stack)
     },
     IsFatal = crema_failure:is_fatal(Failure, Fatal),
@@ -69,32 +71,34 @@ crashed(Class, Reason, Stack, #worker{options = #{fatal := Fatal}} = Worker) ->
     end.
 
 %% @doc The failure of a worker that was killed, for time or by somebody else, at
-%% that message, which had failed so often before.
--spec killed(for_time | Reason :: term(), crema_group_events:place(), Offset, Tries) ->
+%% those messages, of which the first had failed so often before.
+-spec killed(for_time | Reason :: term(), crema_group_events:place(), Given, Tries) ->
     crema_failure:failure()
 when
-    Offset :: integer() | none,
+    Given :: crema_liveness:given(),
     Tries :: non_neg_integer().
-killed(Why, {Topic, Partition}, Offset, Tries) ->
-    At = #{topic => Topic, partition => Partition, offset => Offset, attempts => Tries + 1},
+killed(Why, {Topic, Partition}, Given, Tries) ->
+    At = Given#{topic => Topic, partition => Partition, attempts => Tries + 1},
     case Why of
         for_time -> At#{kind => timeout, reason => handler_timeout};
         Reason -> At#{kind => crash, class => exit, reason => Reason}
     end.
 
--spec failure(crash | returned, term(), worker()) -> crema_failure:failure().
-failure(Kind, Reason, #worker{place = {Topic, Partition, _}, failures = Before} = Worker) ->
-    Offset =
-        case Worker#worker.todo of
-            [#{offset := First} | _] -> First;
-            [] -> none
+-spec failure(crash | returned, term(), Last, worker()) -> crema_failure:failure() when
+    Last :: crema_consumer:message() | none.
+failure(Kind, Reason, Last, #worker{place = {Topic, Partition, _}, failures = Before} = Worker) ->
+    {From, To} =
+        case {Last, Worker#worker.todo} of
+            {none, _} -> {none, none};
+            {#{offset := Until}, [#{offset := First} | _]} -> {First, Until}
         end,
     #{
         kind => Kind,
         reason => Reason,
         topic => Topic,
         partition => Partition,
-        offset => Offset,
+        offset => From,
+        last => To,
         attempts => Before + 1
     }.
 
@@ -108,9 +112,8 @@ judge(Failure, #worker{from = From, policies = Policies, options = #{fatal := Fa
 -spec act(
     action(), non_neg_integer(), crema_failure:failure(), [crema_consumer:message()], worker()
 ) -> crema_verdict:next().
-act(retry, Delay, #{attempts := Attempts, offset := Offset}, _Rest, Worker) ->
-    ok = crema_liveness:tried(Worker#worker.cell, Offset, Attempts),
-    {wait, Delay, Worker#worker{failures = Attempts}};
+act(retry, Delay, #{offset := Offset} = Failure, _Rest, #worker{failed = Failed} = Worker) ->
+    {wait, Delay, Worker#worker{failed = Failed#{Offset => {Failure, retry, true}}}};
 act(skip, _, #{reason := Reason}, Rest, #worker{handler_state = State} = Worker) ->
     crema_verdict:apply({skip, Reason, State}, last(Rest, Worker), Rest, Worker);
 %% The worker is told to end, as all others are.
@@ -261,8 +264,8 @@ first(#worker{failed = Failed, todo = [#{offset := Offset} | _]} = Worker) ->
         error -> when_due(Worker#worker{failed = maps:filter(fun(At, _) -> At > Offset end, Failed)})
     end.
 
-%% At that message the worker before this one ended. What killed it could not ask
-%% whether that is fatal.
+%% At that message the handler failed, or the worker before this one ended. What killed
+%% it could not ask whether that is fatal.
 -spec again(failed(), worker()) ->
     {call, Rest :: [crema_consumer:message()], worker()} | crema_verdict:next().
 again({Failure, Action, Judged}, #worker{options = #{fatal := Fatal}} = Worker) ->
@@ -273,16 +276,21 @@ again({Failure, Action, Judged}, #worker{options = #{fatal := Fatal}} = Worker) 
             act(stop, 0, Failure, [], Worker);
         false when Action =:= retry ->
             ok = crema_liveness:tried(Worker#worker.cell, Offset, Attempts),
-            when_due(Worker#worker{failures = Attempts});
+            {call, behind(Failure, Worker), Worker#worker{failures = Attempts}};
         false ->
-            act(Action, 0, Failure, unfailed(Worker), Worker)
+            act(Action, 0, Failure, unfailed(Failure, Worker), Worker)
     end.
 
 %% What is behind the messages that had failed. Where shares are others than they were,
 %% only the first is known to have been among them.
--spec unfailed(worker()) -> [crema_consumer:message()].
-unfailed(#worker{options = #{concurrency := {any, _}}, todo = [_ | Rest]}) -> Rest;
-unfailed(Worker) -> rest(Worker).
+-spec unfailed(crema_failure:failure(), worker()) -> [crema_consumer:message()].
+unfailed(_, #worker{options = #{concurrency := {any, _}}, todo = [_ | Rest]}) -> Rest;
+unfailed(Failure, Worker) -> behind(Failure, Worker).
+
+%% Others may be due by now than those that the handler had.
+-spec behind(crema_failure:failure(), worker()) -> [crema_consumer:message()].
+behind(#{last := Last}, #worker{todo = Todo}) ->
+    lists:dropwhile(fun(#{offset := Offset}) -> Offset =< Last end, Todo).
 
 %% What the handler would be given.
 -spec rest(worker()) -> [crema_consumer:message()].

@@ -258,7 +258,7 @@ watch(Id, Pid, Cell, At, #slot{watched = Watched} = Slot, Slots) ->
 %% not be killed for that, the group may not wait for it either.
 -spec overdue(id(), pid(), crema_liveness:cell(), #slot{}, slots()) -> handled().
 overdue(Id, Pid, Cell, Slot, #slots{work = #{limit := {Limit, Then}, about := About}} = Slots) ->
-    {Offset, _} = At = crema_liveness:message(Cell),
+    {#{offset := Offset}, _} = At = crema_liveness:message(Cell),
     true = exit(Pid, kill),
     case Then of
         kill ->
@@ -309,8 +309,8 @@ failed(Id, {shutdown, {ends, Action, Failure}}, Slot, Slots) ->
     act(Action, 0, Failure, Id, ended(Slot), Slots);
 failed(Id, {shutdown, {failed, Failure}}, Slot, Slots) ->
     crashed(Id, Failure, true, Slot, Slots);
-failed(Id, _Reason, #slot{overdue = {Offset, Tries}} = Slot, Slots) ->
-    crashed(Id, crema_remedy:killed(for_time, place(Slot), Offset, Tries), false, Slot, Slots);
+failed(Id, _Reason, #slot{overdue = {Given, Tries}} = Slot, Slots) ->
+    crashed(Id, crema_remedy:killed(for_time, place(Slot), Given, Tries), false, Slot, Slots);
 failed(Id, {shutdown, {killed, Pid, Reason}}, Slot, Slots) ->
     killed(Id, Pid, Reason, Slot, Slots);
 failed(Id, Reason, #slot{worker = Worker} = Slot, Slots) ->
@@ -319,12 +319,12 @@ failed(Id, Reason, #slot{worker = Worker} = Slot, Slots) ->
 %% By somebody else.
 -spec killed(id(), pid(), term(), #slot{}, slots()) -> handled().
 killed(Id, Pid, Reason, #slot{watched = Watched} = Slot, Slots) ->
-    {Offset, Tries} =
+    {Given, Tries} =
         case Watched of
             #{Pid := {Cell, _}} -> crema_liveness:message(Cell);
-            #{} -> {none, 0}
+            #{} -> {#{offset => none, last => none}, 0}
         end,
-    crashed(Id, crema_remedy:killed(Reason, place(Slot), Offset, Tries), false, Slot, Slots).
+    crashed(Id, crema_remedy:killed(Reason, place(Slot), Given, Tries), false, Slot, Slots).
 
 -spec crashed(id(), crema_failure:failure(), Judged :: boolean(), #slot{}, slots()) -> handled().
 crashed(Id, Given, Judged, #slot{restarts = Before} = Slot, #slots{work = Work} = Slots) ->

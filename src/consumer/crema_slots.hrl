@@ -8,7 +8,7 @@
     %% may be several processes of one worker
     watched = #{} :: #{pid() => {crema_liveness:cell(), none | reference()}},
     %% it took too long at that message, which had failed so often, and was killed
-    overdue = none :: none | {Offset :: integer() | none, Tries :: non_neg_integer()},
+    overdue = none :: none | {crema_liveness:given(), Tries :: non_neg_integer()},
     restarts = crema_restarts:new() :: crema_restarts:restarts(),
     %% paused by a failure: no worker is started until that is over
     resting = false :: boolean(),

@@ -29,12 +29,12 @@
 ) -> next().
 apply({ack, State}, #{offset := To}, Rest, Worker) ->
     {next, acknowledged(To, Rest, State, Worker)};
-apply({produce, _, _}, _Last, _Rest, #worker{exactly_once = none} = Worker) ->
-    misused(produce, "is for a consumer with commit => exactly_once", Worker);
+apply({produce, _, _}, Last, _Rest, #worker{exactly_once = none} = Worker) ->
+    misused(produce, "is for a consumer with commit => exactly_once", Last, Worker);
 apply({produce, Messages, State}, #{offset := To}, Rest, Worker) ->
     produced(Messages, To, Rest, Worker#worker{handler_state = State});
-apply({noack, _}, _Last, _Rest, #worker{exactly_once = Pid} = Worker) when is_pid(Pid) ->
-    misused(noack, "is not for a consumer with commit => exactly_once", Worker);
+apply({noack, _}, Last, _Rest, #worker{exactly_once = Pid} = Worker) when is_pid(Pid) ->
+    misused(noack, "is not for a consumer with commit => exactly_once", Last, Worker);
 apply({noack, State}, Last, Rest, #worker{acked = Acked} = Worker) ->
     Separated = (expires(Last, Worker))#worker{acked = crema_runs:separate(Acked)},
     {next, Separated#worker{todo = Rest, handler_state = State, failures = 0}};
@@ -55,8 +55,8 @@ apply({dead_letter, Reason, State}, _Last, Rest, Worker) ->
     crema_remedy:dead_letter(Reason, Rest, Worker#worker{handler_state = State});
 apply({error, Reason, State}, _Last, Rest, Worker) ->
     crema_remedy:returned(Reason, Rest, Worker#worker{handler_state = State});
-apply({crash, Class, Reason, Stack}, _Last, _Rest, Worker) ->
-    {stop, crema_remedy:crashed(Class, Reason, Stack, Worker), Worker}.
+apply({crash, Class, Reason, Stack}, Last, _Rest, Worker) ->
+    {stop, crema_remedy:crashed(Class, Reason, Stack, Last, Worker), Worker}.
 
 -spec expires(crema_consumer:message(), worker()) -> worker().
 expires(_Last, #worker{expiry = none} = Worker) ->
@@ -106,9 +106,9 @@ place(#worker{place = {Topic, Partition, _}}) ->
 extent(To, #worker{todo = [#{offset := From} | _] = Todo}) ->
     {From, length(lists:takewhile(fun(#{offset := Offset}) -> Offset =< To end, Todo))}.
 
--spec misused(atom(), string(), worker()) -> next().
-misused(Returned, Why, Worker) ->
-    {stop, crema_remedy:crashed(error, {bad_return, Returned, Why}, [], Worker), Worker}.
+-spec misused(atom(), string(), Last :: crema_consumer:message(), worker()) -> next().
+misused(Returned, Why, Last, Worker) ->
+    {stop, crema_remedy:crashed(error, {bad_return, Returned, Why}, [], Last, Worker), Worker}.
 
 -spec produced([map()], To :: integer(), [crema_consumer:message()], worker()) -> next().
 produced(Messages, To, Rest, Worker) ->

@@ -103,7 +103,6 @@ info(#{parallel := {_, Number}} = Work) ->
 info(Work) ->
     maps:with([topic, partition, consumer], Work).
 
-%% Shares come as soon as those before are done: they are not gathered.
 %% The user's code runs after init, so that starting never waits for it.
 -spec start_work(map(), worker()) -> next().
 start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker) ->
@@ -112,7 +111,7 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
         %% Each of several would have its own.
         {ok, _, Where} when Where =/= none, Worker#worker.parallel =/= none ->
             Reason = {start_with_concurrency, Where},
-            {stop, crema_remedy:crashed(error, Reason, [], Worker), Worker};
+            {stop, crema_remedy:crashed(error, Reason, [], none, Worker), Worker};
         {ok, State, Where} ->
             Started = Worker#worker{started = true, handler_state = State, start = Where},
             case New of
@@ -120,7 +119,7 @@ start_work(#{assigned := New}, #worker{handler = Handler, info = Info} = Worker)
                 false -> enter(Started)
             end;
         {crash, Class, Reason, Stack} ->
-            {stop, crema_remedy:crashed(Class, Reason, Stack, Worker), Worker}
+            {stop, crema_remedy:crashed(Class, Reason, Stack, none, Worker), Worker}
     end.
 
 %% The handler is called from now on; with a message if that is said. The group
@@ -162,7 +161,7 @@ started_at({error, {Code, _}}, #worker{slot = Slot} = Worker) when
 ->
     {stop, {shutdown, {slot_gone, Slot}}, Worker};
 started_at({error, Reason}, Worker) ->
-    {stop, crema_remedy:crashed(error, Reason, [], Worker), Worker}.
+    {stop, crema_remedy:crashed(error, Reason, [], none, Worker), Worker}.
 
 %% What a worker before this one has done may be about to be committed.
 -spec enter(worker()) -> next().
@@ -262,7 +261,7 @@ callback(Name, Argument, #worker{handler = Handler, handler_state = State} = Wor
         {stop, Reason, New} ->
             crema_verdict:stop(Reason, Worker#worker{handler_state = New});
         {crash, Class, Reason, Stack} ->
-            {stop, crema_remedy:crashed(Class, Reason, Stack, Worker#worker{todo = []}), Worker}
+            {stop, crema_remedy:crashed(Class, Reason, Stack, none, Worker), Worker}
     end.
 
 -spec go_on(crema_verdict:next()) -> next().
@@ -470,16 +469,18 @@ demand(Count, #worker{port = Port, slot = Slot}) ->
 %% The messages before `Rest' given to the handler: a batch, or the first of them.
 -spec call(integer(), [crema_consumer:message()], worker()) -> crema_verdict:next().
 call(Now, Rest, #worker{handler = Handler, todo = [#{offset := Offset} = First | _]} = Worker) ->
-    ok = crema_liveness:at(Worker#worker.cell, Offset, Now),
-    State = Worker#worker.handler_state,
+    #worker{cell = Cell, handler_state = State} = Worker,
     case crema_handler:takes_batches(Handler) of
         false ->
+            ok = crema_liveness:at(Cell, Offset, Now),
             Verdict = crema_handler:call(Handler, First, State),
             crema_verdict:apply(Verdict, First, Rest, Worker);
         true ->
             Given = crema_remedy:before(Rest, Worker#worker.todo),
+            #{offset := To} = Last = lists:last(Given),
+            ok = crema_liveness:at_batch(Cell, {Offset, To}, Now),
             Verdict = crema_handler:call(Handler, Given, State),
-            crema_verdict:apply(Verdict, lists:last(Given), Rest, Worker)
+            crema_verdict:apply(Verdict, Last, Rest, Worker)
     end.
 
 -spec tell_acked(worker()) -> worker().

@@ -29,7 +29,7 @@
     room = 0 :: non_neg_integer(),
     %% what the handler is at: see crema_liveness
     cell :: crema_liveness:cell(),
-    %% at which messages processes before this one ended, by offset
+    %% at which messages the handler failed, and processes before this one ended: by offset
     failed = #{} :: #{integer() => crema_remedy:failed()},
     %% a message that is sent on
     sending = none :: none | crema_remedy:sending(),

@@ -201,7 +201,9 @@ go_on({continue, #drive{worker = #worker{todo = []}, rest = []} = Drive}) ->
 go_on({continue, #drive{worker = #worker{todo = []} = Worker, rest = Rest, most = Most} = Drive}) ->
     {Batch, Later} = lists:split(min(Most, length(Rest)), Rest),
     go_on({continue, Drive#drive{worker = Worker#worker{todo = Batch}, rest = Later}});
-go_on({continue, #drive{worker = #worker{sending = none}} = Drive}) ->
+go_on({continue, #drive{worker = #worker{sending = none, failed = Failed}} = Drive}) when
+    map_size(Failed) =:= 0
+->
     go_on(call(Drive));
 go_on({continue, #drive{worker = Worker} = Drive}) ->
     go_on(next(crema_remedy:first(Worker), Drive));
