@@ -6,11 +6,11 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     ready_and_status/1, no_broker/1, wrong_options/1, names/1, supervised/1,
-    stop_by_its_parent/1, stop_again/1, stop_at_once/1, stop_between/1
+    stop_by_its_parent/1, stop_again/1, stop_at_once/1, stop_between/1, stop_renewed/1
 ]).
 -export([init/1]).
 
--import(crema_ct_consume, [filled/2, values/1, partitions/1, all_acknowledged/1]).
+-import(crema_ct_consume, [filled/2, values/1, partitions/1, all_acknowledged/1, listen/2, heard/1]).
 
 suite() -> [{timetrap, {seconds, 90}}].
 
@@ -20,7 +20,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             ready_and_status, no_broker, wrong_options, names, supervised,
-            stop_by_its_parent, stop_again, stop_at_once, stop_between
+            stop_by_its_parent, stop_again, stop_at_once, stop_between, stop_renewed
         ]}
     ].
 
@@ -200,3 +200,18 @@ stop_at_once(Config) ->
 
 is_assigned(Consumer) ->
     crema_ct:await(fun() -> maps:get(assigned, crema:status(Consumer), []) =/= [] end).
+
+stop_renewed(Config) ->
+    %% That a partition is given back is told once, also when the consumer is stopped between
+    %% two clients: the old one is gone, and the new one has no partitions yet.
+    Topic = filled(Config, 1),
+    Revoked = listen(Topic, [crema, consumer, revoked]),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{}),
+    _ = crema_ct:handled(1),
+    ok = crema_renewal:renew(C),
+    ok = crema_consumer:stop(C, 5000),
+    {#{count := 1}, _} = heard(Revoked),
+    receive
+        {Revoked, _, Again} -> error({told_again, Again})
+    after 100 -> ok
+    end.

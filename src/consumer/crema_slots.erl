@@ -463,7 +463,7 @@ released(Result, #slots{all = All, draining = Draining, work = #{about := About}
 %% ---- the end ---------------------------------------------------------------------------
 
 %% @doc Lets all workers finish the message they are at and acknowledge, until the
-%% deadline; whose they were.
+%% deadline; whose they were, but for partitions of a client that was given up for another.
 -spec drain(crema_worker:ending(), crema_deadline:deadline(), slots()) ->
     [crema_group_events:place()].
 drain(Why, Deadline, #slots{all = All} = Slots) ->
@@ -483,4 +483,4 @@ drain(Why, Deadline, #slots{all = All} = Slots) ->
         end,
         Monitors
     ),
-    [place(Slot) || Slot <- maps:values(All)].
+    [place(Slot) || #slot{handover = Handover} = Slot <- maps:values(All), Handover =/= kept].
