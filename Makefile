@@ -79,12 +79,17 @@ clean: ## remove what was built; the cache of what was fetched stays
 	rm -rf _build bench/build bench/c/build priv/crema_drv.so src/port/crema_commands.hrl
 
 # One layer each, for those who work on it.
-LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer asan
-.PHONY: $(LAYERS:%=test-%) test-fuzz test-kafka test-kafka-bundled test-rows test-security dialyzer xref
+LAYERS := check c tsan eunit prop ct bundled elixir examples xref dialyzer
+.PHONY: $(LAYERS:%=test-%) test-asan test-fuzz test-kafka test-kafka-bundled test-rows test-security dialyzer xref
 
 $(LAYERS:%=test-%): test-%:
 	@scripts/setup fast
 	@scripts/test $*
+
+test-asan: ## what runs Erlang, on real brokers too, with the driver under the sanitizers
+	@scripts/setup test
+	@scripts/test asan-eunit asan-prop asan-ct asan-elixir \
+	  asan-kafka-4.1.2+asan-kafka-3.9.2+asan-heroku
 
 test-fuzz: ## the fuzzers, 30 seconds
 	@scripts/setup fuzz

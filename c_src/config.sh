@@ -66,9 +66,10 @@ ei=${answer#* }
 need_library libcrypto OpenSSL libssl-dev openssl-dev openssl@3
 need_library jansson "the JSON library jansson" libjansson-dev jansson-dev jansson
 
-if [ "${CREMA_LIBRDKAFKA:-system}" = bundled ]; then
-    # shellcheck disable=SC2086  # a word, or none
-    prefix=$(../scripts/librdkafka ${CREMA_SANITIZER:-}) || exit 1
+which=${CREMA_LIBRDKAFKA:-system}
+if [ "$which" != system ]; then
+    # shellcheck disable=SC2086  # words, or none
+    prefix=$(../scripts/librdkafka ${which#bundled} ${CREMA_SANITIZER:-}) || exit 1
     PKG_CONFIG_PATH=$prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
     export PKG_CONFIG_PATH
     rdkafka='rdkafka-static'

@@ -20,8 +20,9 @@ java_of() { # DIR LEVEL CLASS ARGUMENTS...
         memory=(-Xms1g -Xmx1g)
         compiler=(-XX:+UseG1GC)
     fi
+    # What a suite under a sanitizer is started with is not for the JVM.
     # shellcheck disable=SC2086  # a command before it, or none
-    exec ${detach:-} "$(java_program)" "${memory[@]}" "${compiler[@]}" -XX:-UsePerfData \
+    exec ${detach:-} env -u LD_PRELOAD "$(java_program)" "${memory[@]}" "${compiler[@]}" -XX:-UsePerfData \
         "-Dcrema.level=$level" \
         "-Dlog4j2.configurationFile=$KAFKA_D/log4j2.properties" \
         "-Dlog4j.configuration=file:$KAFKA_D/log4j.properties" \

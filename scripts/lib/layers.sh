@@ -5,6 +5,8 @@
 # shellcheck source=common.sh
 . scripts/lib/common.sh
 
+under=() # what starts the programs of a layer: see layer_asan
+
 layer_check() { scripts/check; }
 
 layer_c() { native_tests test; }
@@ -17,14 +19,18 @@ layer_fuzz() { nice scripts/fuzz together 30; }
 native_tests() { # GOAL
     local log
     log=$(make --no-print-directory -C c_src "$1" | tee /dev/stderr)
-    awk '/^  TEST/ { n += $3; p++ } END { print n + 0, "tests in", p + 0, "programs" }' <<<"$log"
+    awk '/^  TEST/ { n += $3; p++ }
+        END { print n + 0, "tests in", p + 0, "programs, all silent" }' <<<"$log"
 }
 
-layer_eunit() { rebar3 eunit; }
+layer_eunit() {
+    rebar3 as test compile
+    "${under[@]}" rebar3 eunit
+}
 
 layer_prop() {
     rebar3 as test compile
-    scripts/props _build/test/lib/crema/ebin _build/test/lib/crema/test
+    "${under[@]}" scripts/props _build/test/lib/crema/ebin _build/test/lib/crema/test
 }
 
 # The suites that need a broker are named *_kafka_SUITE.
@@ -97,7 +103,7 @@ part_of() { # PART SUITE...
         [ $((number++ / parts % 2)) -eq 0 ] || at=$((parts - 1 - at))
         [ "$at" -ne "$part" ] || names+=${names:+,}$suite
     done
-    REBAR_BASE_DIR=_build/part-$part rebar3 ct --suite "$names"
+    REBAR_BASE_DIR=_build/part-$part "${under[@]}" rebar3 ct --suite "$names"
 }
 
 layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdkafka
@@ -112,7 +118,7 @@ layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdka
     MIX_ENV=test flock _build mix compile
     # shellcheck disable=SC2016  # for the inner shell
     REBAR_BASE_DIR=_build/kafka-$version \
-        scripts/kafka run --version "$version" -- bash -c '
+        scripts/kafka run --version "$version" -- "${under[@]}" bash -c '
             mix test --no-compile --only kafka test/elixir/crema/*_kafka_test.exs && rebar3 ct --suite "$1"
         ' bash "$names"
 }
@@ -148,18 +154,10 @@ restore_system() { # priv/ has the driver that was built last
     CREMA_LIBRDKAFKA=system make --no-print-directory -C c_src
 }
 
-# The embedded suites with the driver under the sanitizers.
-layer_asan() {
-    local names
-    names=$(suites embedded)
-    rebar3 as test compile
-    scripts/asan rebar3 ct --suite "$names"
-}
-
 layer_elixir() {
     rebar3 compile
     ! MIX_ENV=test mix compile | grep '^  CC' || die "Mix builds anew what rebar3 has built"
-    mix test
+    "${under[@]}" mix test
 }
 
 # As a stranger would use crema: copied elsewhere, built, released, moved; and from
@@ -182,7 +180,16 @@ layer_examples() {
 
 # The Elixir sample with nothing but what Heroku sets.
 layer_heroku() {
-    scripts/kafka run --heroku -- env -C examples/elixir_app mix test --include heroku
+    env -C examples/elixir_app MIX_ENV=test mix compile
+    scripts/kafka run --heroku -- "${under[@]}" env -C examples/elixir_app mix test --include heroku
+}
+
+# What another layer runs, with the driver under the sanitizers: asan-LAYER.
+layer_asan() {
+    local layer=${1#asan-}
+    under=(scripts/asan)
+    make --no-print-directory -C c_src VARIANT=asan
+    "layer_${layer%%-*}" "$layer"
 }
 
 # Brokers, connections and applications that fail, as this seed has them.
