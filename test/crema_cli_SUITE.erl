@@ -305,7 +305,9 @@ no_driver(Config) ->
     ok = filelib:ensure_dir(Driver),
     ok = file:write_file(Driver, "no driver"),
     ok = file:make_symlink(filename:join(code:lib_dir(crema), "ebin"), filename:join(Lib, "ebin")),
-    {1, <<>>, Told} = run(crema_ct_cli:build(Config, "crema-broken", Lib), ["topics"]),
+    Broken = crema_ct_cli:build(Config, "crema-broken", Lib),
+    %% Flags may name a folder with another one, as a run under sanitizers does.
+    {1, <<>>, Told} = crema_ct_cli:run(Broken, ["topics"], "", [{"ERL_FLAGS", false}]),
     ?assertMatch(
         {match, _}, re:run(Told, "^crema: crema's driver could not be loaded: .* loaded from .*/cache/")
     ).
