@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -13,16 +15,24 @@
 
 #define LARGEST (((size_t)1 << 27) - 1)
 
+/* Where a value ends there, what is behind it is on another page. */
+static bool ends_a_page(const unsigned char *value, size_t size) {
+        return !((uintptr_t)(value + size) % 4096);
+}
+
 /* Whether it is bare, with these bytes before the value and behind it. Nothing else
- * may be read: the block ends there. */
+ * may be read: the block ends there. Blocks begin at multiples of 16. */
 static bool is_bare(const unsigned char *before, size_t length, size_t size, const char *behind,
                     size_t behind_size) {
-        unsigned char *block = calloc(1, length + size + behind_size);
+        size_t start = !((length + size) % 16);
+        unsigned char *block = calloc(1, start + length + size + behind_size);
+        unsigned char *value = block + start + length;
         bool bare;
         assert_non_null(block);
-        memcpy(block, before, length);
-        memcpy(block + length + size, behind, behind_size);
-        bare = cr_record_is_bare(block + length, size);
+        assert_false(ends_a_page(value, size));
+        memcpy(value - length, before, length);
+        memcpy(value + size, behind, behind_size);
+        bare = cr_record_is_bare(value, size);
         free(block);
         return bare;
 }
@@ -82,6 +92,22 @@ static void others_are_asked_about(void **state) {
         free((void *)(uintptr_t)value);
 }
 
+/* Proves that nothing is read behind a record that a broker has cut short behind its
+ * value, where that is the end of the memory that can be read. */
+static void cut_short(void **state) {
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 100;
+        unsigned char *pages =
+                mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        unsigned char *value = pages + page - size;
+        (void)state;
+        assert_ptr_not_equal(pages, MAP_FAILED);
+        value[-2] = (unsigned char)((2 * size & 0x7f) | 0x80);
+        value[-1] = (unsigned char)(2 * size >> 7);
+        assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+        assert_false(cr_record_is_bare(value, size));
+        assert_int_equal(munmap(pages, 2 * page), 0);
+}
+
 static void produce(rd_kafka_t *rk, size_t size, const char *header) {
         static const char value[100000];
         rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
@@ -128,7 +154,8 @@ static void values_stay_in_their_records(void **state) {
                 assert_non_null(message);
                 if (!message->err)
                         assert_int_equal(cr_record_is_bare(message->payload, message->len),
-                                         i++ % 2 == 0);
+                                         i++ % 2 == 0 &&
+                                                 !ends_a_page(message->payload, message->len));
                 rd_kafka_message_destroy(message);
         }
         rd_kafka_consumer_close(rk);
@@ -140,6 +167,7 @@ int main(void) {
                 cmocka_unit_test(headers_are_seen),
                 cmocka_unit_test(older_formats_are_told_apart),
                 cmocka_unit_test(others_are_asked_about),
+                cmocka_unit_test(cut_short),
                 cmocka_unit_test_setup_teardown(values_stay_in_their_records, set_up_member,
                                                 tear_down_member),
         };
