@@ -5,7 +5,8 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
-    own_client/1, own_clients_are_shared/1, own_client_restarts/1, own_client_is_flushed/1,
+    own_client/1, own_clients_are_shared/1, own_client_restarts/1, own_client_is_away/1,
+    own_client_is_flushed/1,
     own_client_ends_with_its_producer/1, own_client_is_refused/1, own_client_keeps_ending/1
 ]).
 
@@ -15,7 +16,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [
-        own_client, own_clients_are_shared, own_client_restarts, own_client_is_flushed,
+        own_client, own_clients_are_shared, own_client_restarts, own_client_is_away,
+        own_client_is_flushed,
         own_client_ends_with_its_producer, own_client_is_refused, own_client_keeps_ending
     ].
 
@@ -84,6 +86,32 @@ own_client_restarts(Config) ->
     crema_ct:await(fun() -> element(1, crema:produce(V, Message)) =:= ok end),
     ?assert(is_process_alive(P)).
 
+own_client_is_away(Config) ->
+    %% While a client of its own is started again a variant stands for nothing else: what
+    %% is asked of it, a stop say, is not asked of the producer.
+    P = loose(Config),
+    V = variant(P, #{client => own, topic_config => #{acks => 1}}),
+    Own = crema_registry:whereis_name(V),
+    {dictionary, Dictionary} = process_info(Own, dictionary),
+    [Supervisor | _] = proplists:get_value('$ancestors', Dictionary),
+    ok = sys:suspend(Supervisor),
+    exit(Own, kill),
+    crema_ct:await(fun() -> crema_registry:owns(P) =:= [] end),
+    ?assertEqual(crema:status(no_such_producer), crema:status(V)),
+    [
+        ?assertMatch({error, {closed, #{message := <<"the variant's client", _/binary>>}}}, Answer)
+     || Answer <- [
+            crema:queue_size(V), crema:disconnect(V), crema:await_ready(V, 0), crema_renewal:renew(V)
+        ]
+    ],
+    ?assertMatch({error, {not_found, _}}, crema:pause(V, all)),
+    ok = crema_producer:stop(V),
+    ?assert(is_process_alive(P)),
+    ok = sys:resume(Supervisor),
+    crema_ct:await(fun() -> element(1, crema:produce(V, message())) =:= ok end),
+    ok = crema_producer:stop(V),
+    ?assert(is_process_alive(P)).
+
 own_client_is_flushed(Config) ->
     %% Stopping a producer flushes the clients of its variants as well: nothing
     %% that was accepted is lost.
@@ -138,7 +166,6 @@ own_client_keeps_ending(Config) ->
     Monitor = erlang:monitor(process, P),
     ok = crema:produce_async(P, #{topic => crema_ct:topic(Config, 1)}, #{report => message}),
     Kill = fun Kill() ->
-        %% While it is started again, the variant's process is the producer itself.
         _ = [exit(Own, kill) || {_, Own} <- crema_registry:owns(P)],
         receive
             {'DOWN', Monitor, _, _, Reason} -> Reason

@@ -98,7 +98,13 @@ lookup(Name) ->
 %% just ended may still be there.
 -spec missing(kind() | client | pool, ref()) -> crema_error:error().
 missing(Kind, {crema_variant, _, _, _, _} = Variant) ->
-    missing(Kind, crema_variant:producer(Variant));
+    Producer = crema_variant:producer(Variant),
+    case {lookup(Variant), lookup(Producer)} of
+        {not_started, {ok, producer, _, _, _}} when Kind =:= producer; Kind =:= client ->
+            crema_own:closed();
+        _ ->
+            missing(Kind, Producer)
+    end;
 missing(Kind, {crema_topic, _, _} = Handle) ->
     missing(Kind, crema_topic:producer(Handle));
 missing(Kind, Ref) when is_map(Ref); is_list(Ref); is_binary(Ref) ->

@@ -4,7 +4,7 @@
 -module(crema_own).
 -behaviour(supervisor).
 
--export([find/3]).
+-export([find/3, closed/0]).
 -export([new/1, renew/1, changes/2, start/2, why/3, stop/2, await/2]).
 -export([start_client/2, init/1]).
 
@@ -49,6 +49,7 @@ port({ok, Pid}) ->
 port(none) ->
     none.
 
+%% @doc It is away for now.
 -spec closed() -> crema_error:error().
 closed() ->
     crema_error:make(closed, "the variant's client has ended", #{}).

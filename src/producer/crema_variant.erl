@@ -74,13 +74,19 @@ producer({crema_variant, Producer, _, _, _}) ->
 with_producer(Variant, Producer) ->
     setelement(2, Variant, Producer).
 
-%% @doc The process that owns the client it uses.
+%% @doc The process that owns the client it uses; none while one of its own is started
+%% again, for the producer is another. A pool stands for those of all its members.
 -spec process(variant()) -> pid() | undefined.
 process({crema_variant, Producer, _, Config, Client}) ->
     Pid = crema_registry:whereis_name(Producer),
-    case Client =:= own andalso is_pid(Pid) andalso crema_registry:own(Pid, Config) of
-        {ok, Own} -> Own;
-        _ -> Pid
+    case Client =:= own andalso crema_registry:lookup(Pid) of
+        {ok, producer, _, _, _} ->
+            case crema_registry:own(Pid, Config) of
+                {ok, Own} -> Own;
+                none -> undefined
+            end;
+        _ ->
+            Pid
     end.
 
 %% @doc The producer's client as the variant uses it, or one of its own.
