@@ -189,8 +189,10 @@ await_again(_Config) ->
     {Time, Second} = crema_ct:timed(fun() -> crema:await(Ref, 100) end),
     ?assertMatch({error, {timeout, _}}, Second),
     ?assert(Time >= 100),
-    {error, {timeout, #{ref := Of}}} =
+    {error, {timeout, #{ref := Of, message := Text}}} =
         crema:produce(P, #{topic => t, value => <<"y">>}, #{timeout => 50}),
+    %% What is known of the connection is told with it.
+    ?assertNotEqual(nomatch, string:find(Text, "the last trouble was: 127.0.0.1:1")),
     {error, {msg_timed_out, Details}} = crema:await(Ref),
     ?assertMatch(#{label := l, status := not_persisted}, Details),
     ?assertMatch({error, {msg_timed_out, #{topic := <<"t">>}}}, crema:await(Of, infinity)),

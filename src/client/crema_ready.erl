@@ -1,7 +1,7 @@
 %% @private Waiting for a client to be ready: on events, not on time.
 -module(crema_ready).
 
--export([await/2]).
+-export([await/2, unreached/1]).
 
 %% @doc Attaches first and looks then, so that nothing comes in between.
 -spec await(crema_registry:ref(), timeout()) -> ok | crema_error:error().
@@ -71,6 +71,15 @@ wait(Client, Ref, Deadline) ->
         {{Ref, ended}, _, _, Pid, _} -> ended(Client, Pid, Deadline)
     after crema_deadline:left(Deadline) ->
         crema_error:make(timeout, ["not ready in time" | why(crema_registry:status(Client))], #{})
+    end.
+
+%% @doc What is known of it while a client has no connection, for the text of an error;
+%% else nothing.
+-spec unreached(crema_registry:ref()) -> iodata().
+unreached(Client) ->
+    case crema_registry:status(Client) of
+        {ok, #{connected := false}} = Status -> why(Status);
+        _ -> []
     end.
 
 -spec why({ok, map()} | not_started) -> iodata().

@@ -43,7 +43,8 @@ last_look(Ref, Reason, Port, Call, Origins) ->
 
 -spec not_final(crema_port:client(), pos_integer(), crema_report:origins()) -> crema_error:error().
 not_final(Port, Call, Origins) ->
-    crema_report:not_final(ref(Port, Call, Origins)).
+    Why = crema_ready:unreached(crema_port:owner(Port)),
+    crema_report:not_final(ref(Port, Call, Origins), Why).
 
 %% @doc The reports of an asynchronous call.
 -spec await(ref(), timeout()) ->

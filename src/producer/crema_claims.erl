@@ -86,7 +86,7 @@ await({crema_claim, Pid, Id} = Ref, Timeout) ->
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     try gen_server:call(Pid, {await, Id, Timeout}, infinity) of
         {ok, Verdict} -> Verdict;
-        error -> crema_report:not_final(Ref);
+        error -> crema_report:not_final(Ref, []);
         {error, _} = Error -> Error
     catch
         exit:_ -> await_left(Id, Timeout)

@@ -3,7 +3,7 @@
 
 -include("../port/crema_commands.hrl").
 
--export([origin/1, result/2, results/2, refused/2, tagged/1, status/1, not_final/1]).
+-export([origin/1, result/2, results/2, refused/2, tagged/1, status/1, not_final/2]).
 
 -export_type([origin/0, origins/0, report/0, result/0]).
 
@@ -99,11 +99,13 @@ tagged({crema_reports, Client, Packed}) when
 tagged(_) ->
     ignored.
 
-%% @doc Time was up before the verdict; the reference stays good.
--spec not_final(crema_await:ref() | crema_claims:ref()) -> crema_error:error().
-not_final(Ref) ->
-    crema_error:make(
-        timeout,
-        <<"the delivery report has not come yet; await the ref in these details to learn more">>,
-        #{ref => Ref}
-    ).
+%% @doc Time was up before the verdict; the reference stays good. With what is known, if
+%% anything, of why.
+-spec not_final(crema_await:ref() | crema_claims:ref(), Why :: iodata()) -> crema_error:error().
+not_final(Ref, Why) ->
+    Text = [
+        "the delivery report has not come yet",
+        Why,
+        "; await the ref in these details to learn more"
+    ],
+    crema_error:make(timeout, Text, #{ref => Ref}).
