@@ -94,7 +94,16 @@ options(Config) ->
         })
      || Given <- Wrong
     ],
-    ?assertError(badarg, crema:check(seven)).
+    %% As the name of a client is no option.
+    try crema:check(orders) of
+        Result -> error({no_options, Result})
+    catch
+        error:badarg:Stack ->
+            ?assertMatch(
+                #{1 := <<"not the options of a client", _/binary>>},
+                crema_error:format_error(badarg, Stack)
+            )
+    end.
 
 unknown_host(_Config) ->
     %% A name that nobody knows.

@@ -211,6 +211,7 @@ parts_of_options_get_a_suggestion_test() ->
             {consumer, retrys, <<", did you mean failures => #{retries => ...}?">>},
             %% An option is meant where there is one of that name.
             {consumer, <<"backoff">>, <<", did you mean the atom backoff?">>},
+            {consumer, bakoff, <<", did you mean backoff?">>},
             {producer, retries, <<>>},
             {variant, acks, <<": it belongs into the option topic_config => #{acks => ...}">>},
             {variant, 'request.timeout.ms',

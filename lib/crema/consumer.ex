@@ -62,7 +62,7 @@ defmodule Crema.Consumer do
   property at a time.
 
     * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
-      strings
+      strings; the port is 9092 where none is given
     * `:group` (required), the name of the consumer group
     * `:topics` (required), a list of topics; one that begins with `^` is a pattern
     * `:handler`, `module` or `{module, args}`, a function of one argument, which returns `:ok`, or

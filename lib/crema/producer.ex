@@ -16,7 +16,7 @@ defmodule Crema.Producer do
   A keyword list or a map:
 
     * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
-      strings
+      strings; the port is 9092 where none is given
     * `:name`, as for a `GenServer`: an atom, `{:global, term}` or `{:via, module, term}`
     * `:kafka`, librdkafka's own properties, passed on as they are: a map or a keyword list. The
       value of a secret may be a function of no arguments; it is called when the client is made

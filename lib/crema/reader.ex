@@ -24,7 +24,7 @@ defmodule Crema.Reader do
   A keyword list or a map:
 
     * `:bootstrap_servers` (required, unless `:env` has it), `"host:port,..."` or a list of such
-      strings
+      strings; the port is 9092 where none is given
     * `:topic`, the topic to read: all of its partitions, unless `:partitions` names some
     * `:partitions`, the partitions to read: numbers, or `{topic, partition}`
     * `:from`, where to begin: `:earliest` (the default), `:latest`, an offset,

@@ -51,7 +51,7 @@
 %%
 %% `{ok, Steps}', or `{error, {Code, #{message := _, steps := Steps}}}' with the code
 %% of the first step that failed. Raises `badarg' if the options are neither a map
-%% nor a list of pairs.
+%% nor a list of pairs: a client that runs is asked by `crema:status/1'.
 -spec check(Options :: map() | list()) -> result().
 check(Options) ->
     case crema_input:pairs(Options) of
@@ -61,7 +61,8 @@ check(Options) ->
             {Own, Rest} = own(Kind, Given),
             crema_check_step:verdict(checked(read(Kind, Own), Kind, Rest));
         error ->
-            erlang:error(badarg)
+            Text = <<"not the options of a client, a map or a list of pairs">>,
+            erlang:error(badarg, [crema_secret:hide(Options)], crema_error:badarg(#{1 => Text}))
     end.
 
 %% @doc The steps as text, two lines for each that failed.

@@ -36,7 +36,7 @@ hint(Scope, Key, Known, Table) ->
         {_, [], true} ->
             <<": a librdkafka property goes under the option kafka">>;
         {_, [], _} ->
-            suggestion(crema_suggest:nearest(Text, Names ++ maps:keys(Parts)), Parts)
+            suggestion(crema_suggest:nearest(Text, Names ++ maps:keys(Parts)), Parts, Key)
     end.
 
 %% What stands within an option, and in no other place.
@@ -61,12 +61,14 @@ inside(Option, Part) ->
 has_dot(Text) ->
     binary:match(Text, <<".">>) =/= nomatch.
 
--spec suggestion({ok, binary()} | none, #{binary() => atom()}) -> binary().
-suggestion({ok, Name}, Parts) when is_map_key(Name, Parts) ->
+-spec suggestion({ok, binary()} | none, #{binary() => atom()}, Key :: term()) -> binary().
+suggestion({ok, Name}, Parts, _Key) when is_map_key(Name, Parts) ->
     <<", did you mean ", (inside(maps:get(Name, Parts), Name))/binary, "?">>;
-suggestion({ok, Name}, _Parts) ->
+suggestion({ok, Name}, _Parts, Key) when is_atom(Key) ->
+    <<", did you mean ", Name/binary, "?">>;
+suggestion({ok, Name}, _Parts, _Key) ->
     <<", did you mean the atom ", Name/binary, "?">>;
-suggestion(none, _Parts) ->
+suggestion(none, _Parts, _Key) ->
     <<>>.
 
 %% @doc The error `bad_options' of a scope, its message naming every fault.

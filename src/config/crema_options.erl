@@ -52,7 +52,8 @@ client_rows() ->
             scope := [producer, consumer, cluster, pool]
         },
         (required(bootstrap_servers, servers,
-            <<"brokers to ask first, unless kafka has bootstrap.servers or env has them">>))#{
+            <<"brokers to ask first, at port 9092 where none is given, unless kafka has "
+                "bootstrap.servers or env has them">>))#{
             scope := Connected
         },
         (optional(kafka, #{}, properties,

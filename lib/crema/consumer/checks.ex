@@ -62,7 +62,7 @@ defmodule Crema.Consumer.Checks do
 
   defp option_error!(%{option: option, reason: reason}, env) do
     # Atoms are written otherwise in Elixir than where the reason comes from.
-    reason = String.replace(reason, ~r/the atom (\w+)/, ":\\1")
+    reason = String.replace(reason, ~r/mean (?:the atom )?(\w+)\?$/, "mean :\\1?")
     error!(env, "the option #{inspect(option)} of `use Crema.Consumer` #{reason}")
   end
 
