@@ -10,6 +10,9 @@
  */
 #include <erl_driver.h>
 #include <openssl/crypto.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <errno.h>
 #include <stdlib.h>
@@ -167,8 +170,12 @@ static const cr_host_ops_t host_ops = {.buf_new = buf_new,
 /* What others have asked for is left out with it. The emulator has done its part. */
 static void leave(int status, void *unused) {
         (void)unused;
-        if (cr_lanes_alive())
-                _exit(status);
+        if (!cr_lanes_alive())
+                return;
+#ifdef __SANITIZE_ADDRESS__
+        (void)__lsan_do_recoverable_leak_check(); /* which is left out, too */
+#endif
+        _exit(status);
 }
 
 static void leave_at_exit(void) {
