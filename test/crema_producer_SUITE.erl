@@ -8,7 +8,7 @@
     sync/1, async/1, many/1, many_async/1, contents/1, large_values/1, labels_and_topics/1,
     await_again/1, await_by_others/1, await_out_of_time/1, no_late_messages/1, unclaimed/1,
     sent_reports/1, sent_reports_of_many/1, no_report/1,
-    order/1, mixed_callers/1
+    order/1, order_of_a_hurry/1, mixed_callers/1
 ]).
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -18,7 +18,7 @@ all() ->
         sync, async, many, many_async, contents, large_values, labels_and_topics,
         await_again, await_by_others, await_out_of_time, no_late_messages, unclaimed,
         sent_reports, sent_reports_of_many, no_report,
-        order, mixed_callers
+        order, order_of_a_hurry, mixed_callers
     ].
 
 init_per_suite(Config) -> crema_ct:start(Config).
@@ -340,6 +340,31 @@ offsets_of({ok, Ref}) ->
         {ok, #{offset := Offset}} -> [Offset];
         {ok, Results} -> offsets(Results)
     end.
+
+order_of_a_hurry(Config) ->
+    %% A process that produces as fast as it can, and asks for no reports, has all its
+    %% messages in the topic, in their order, whatever else it does between.
+    P = crema_ct:producer(Config),
+    Topic = crema_ct:topic(Config, 1),
+    Count = 20000,
+    [ok = produce_in_a_hurry(N, P, #{topic => Topic, value => <<N:32>>}) || N <- lists:seq(1, Count)],
+    ok = crema:flush(P, 30000),
+    Read = #{bootstrap_servers => crema_ct:bootstrap(Config), topic => Topic},
+    {ok, Numbers, _} = crema:fold(Read, fun number/2, []),
+    ?assertEqual(lists:seq(1, Count), lists:reverse(Numbers)).
+
+number(#{value := <<N:32, _/binary>>}, Acc) -> {ok, [N | Acc]}.
+
+produce_in_a_hurry(N, P, #{value := Value} = Message) when N rem 1000 =:= 1 ->
+    crema:produce_async(P, Message#{value := <<Value/binary, 0:20000/unit:8>>}, #{report => none});
+produce_in_a_hurry(N, P, Message) when N rem 1000 =:= 2 ->
+    crema:produce_async(P, Message#{headers => [{h, <<>>}]}, #{report => none});
+produce_in_a_hurry(N, P, Message) when N rem 1000 =:= 3 ->
+    crema:produce_many_async(P, [Message], #{report => none});
+produce_in_a_hurry(N, P, Message) when N rem 1000 =:= 4 ->
+    element(1, crema:produce(P, Message));
+produce_in_a_hurry(_, P, Message) ->
+    crema:produce_async(P, Message, #{report => none}).
 
 mixed_callers(Config) ->
     %% Sixty-four processes at once, in every way of calling: each message has one

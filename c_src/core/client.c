@@ -4,6 +4,7 @@
 #include "delivery.h"
 #include "group.h"
 #include "mem.h"
+#include "stage.h"
 #include "transaction.h"
 
 /* What one wake-up may serve, in messages, before it lets others run. */
@@ -119,19 +120,21 @@ void cr_client_drain(cr_client_t *client) {
                 else
                         spent += cr_slot_serve(client, source->of);
         }
-        if (client->delivery)
+        if (client->delivery) {
+                cr_stage_clear(client);
                 cr_delivery_send_grouped(client);
+        }
         cr_wake_again(&client->wake);
 }
 
-bool cr_client_sweep(cr_client_t *client) {
-        if (client->state != CR_OPEN)
-                return true; /* what it will be is not known yet */
+void cr_client_sweep(cr_client_t *client) {
+        if (client->delivery)
+                cr_stage_due(client);
         if (client->group) {
                 cr_source_mark(&client->news);
                 cr_group_sweep(client);
+                client->ops->alarm(client->host, CR_SWEEP_MS);
         }
-        return client->group != NULL;
 }
 
 void cr_client_recipient_gone(cr_client_t *client, cr_recipient_t gone) {

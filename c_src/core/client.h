@@ -131,10 +131,10 @@ const unsigned char *cr_produce_tag(const void *bytes, size_t *size);
 void cr_write_no_memory(cr_writer_t *out, bool fatal);
 /* Serves a bounded amount of what has come; rouses again when more is left. */
 void cr_client_drain(cr_client_t *client);
-/* A slow sweep, to be called every CR_SWEEP_MS while it returns true. A member
- * of a group must poll librdkafka now and then, or it is put out of its group
- * (max.poll.interval.ms), and partitions that are idle give no occasion. */
-bool cr_client_sweep(cr_client_t *client);
+/* What the host's alarm is for. A member of a group must poll librdkafka now and then, or
+ * it is put out of its group (max.poll.interval.ms), and partitions that are idle give no
+ * occasion: so that is slow, and asks for the next. A producer's is stage.h's. */
+void cr_client_sweep(cr_client_t *client);
 #define CR_SWEEP_MS 1000
 /* The recipient exists no more: nothing is sent to it, what it waited for is
  * dropped. */

@@ -70,6 +70,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
         cr_variants_destroy(delivery);
         cr_free(delivery->scratch);
         cr_free(delivery->batch);
+        cr_free(delivery->stage);
         cr_free(delivery);
 }
 

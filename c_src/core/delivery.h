@@ -133,6 +133,7 @@ typedef struct cr_delivery {
         size_t scratch_room;
         rd_kafka_message_t *batch;
         size_t batch_room;
+        struct cr_stage *stage; /* NULL: nothing was copied there yet */
 } cr_delivery_t;
 
 cr_delivery_t *cr_delivery_new(rd_kafka_t *rk, const cr_options_t *options);

@@ -5,6 +5,7 @@
 #include "client.h"
 #include "commands_hash.h"
 #include "mem.h"
+#include "stage.h"
 
 enum needs {
         NEED_ANY,
@@ -53,6 +54,14 @@ static bool meets(const cr_client_t *client, enum needs needs) {
         return false;
 }
 
+/* A PRODUCE sees to the order by itself. */
+static void carry_out(cr_client_t *client, const row_t *row, const cr_input_t *in,
+                      cr_reply_t *reply) {
+        if (client->delivery && row->carry_out != cr_do_PRODUCE)
+                cr_stage_hand_over(client);
+        row->carry_out(client, in, reply);
+}
+
 void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *in,
                        cr_reply_t *reply) {
         const row_t *row = command < sizeof(rows) / sizeof(rows[0]) ? &rows[command] : NULL;
@@ -65,7 +74,7 @@ void cr_client_command(cr_client_t *client, unsigned command, const cr_input_t *
                 cr_answer_own(client, reply, "wrong_state",
                               "this kind of client does not take that command, or is not open");
         else
-                row->carry_out(client, in, reply);
+                carry_out(client, row, in, reply);
 }
 
 void cr_do_HELLO(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply) {

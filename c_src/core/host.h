@@ -60,6 +60,10 @@ typedef struct cr_host_ops {
          * From then on the descriptor is the host's, which closes it. */
         void (*watch)(void *host, int fd);
 
+        /* Calls cr_client_sweep() once, that many milliseconds from now; what was asked for
+         * before and has not come is forgotten. Nothing comes after the close. */
+        void (*alarm)(void *host, unsigned milliseconds);
+
         /* The client no longer exists: the last call to this host.
          * @locality reaper, or the caller of cr_client_close() */
         void (*gone)(void *host);

@@ -128,6 +128,8 @@ static void done_open(cr_client_t *client, cr_job_t *job) {
                 cr_write_tuple(&out, 2);
                 cr_write_atom(&out, "ok");
                 cr_write_text(&out, client->cluster ? cr_cluster_bootstrap(client->cluster) : "");
+                if (client->group)
+                        client->ops->alarm(client->host, CR_SWEEP_MS);
         } else {
                 client->kind = CR_KIND_NONE;
                 cr_error_own(&open->error, "no_memory",

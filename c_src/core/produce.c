@@ -8,8 +8,9 @@
 #include "produce.h"
 
 #include "mem.h"
+#include "stage.h"
 
-static bool batchable(const cr_message_t *message) {
+bool cr_is_batchable(const cr_message_t *message) {
         return !message->headers.size && !message->timestamp && !message->value_buf &&
                message->partition != CR_PARTITION_SKIP;
 }
@@ -23,7 +24,7 @@ static uint32_t run_length(const cr_message_t *messages, uint32_t count) {
         uint32_t length = 0;
         if (chosen && count > MOST_SORTED)
                 count = MOST_SORTED;
-        while (length < count && batchable(&messages[length]) &&
+        while (length < count && cr_is_batchable(&messages[length]) &&
                messages[length].topic == messages[0].topic &&
                (messages[length].partition != RD_KAFKA_PARTITION_UA) == chosen)
                 length++;
@@ -40,6 +41,19 @@ static void *unconst(const void *pointer) {
         return both.to;
 }
 
+rd_kafka_message_t cr_batched(const cr_message_t *message, void *opaque) {
+        return (rd_kafka_message_t){.payload = unconst(message->value),
+                                    .len = message->value_size,
+                                    .key = unconst(message->key),
+                                    .key_len = message->key_size,
+                                    ._private = opaque};
+}
+
+bool cr_message_sticks(const cr_message_t *message) {
+        return message->partition == RD_KAFKA_PARTITION_UA &&
+               cr_sticky_takes(&message->topic->sticky, message->key, message->key_size);
+}
+
 static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
         rd_kafka_message_t *grown;
         if (count <= delivery->batch_room)
@@ -54,25 +68,35 @@ static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
 
 /* The messages at `first` and behind it that have the same partition, or none; how many
  * there are. All of them stick, or *stick is set to false. */
-static uint32_t gather(cr_client_t *client, cr_call_t *call, uint32_t at,
-                       const cr_message_t *messages, uint32_t first, uint32_t count, bool *stick) {
+static int gather(cr_client_t *client, cr_call_t *call, uint32_t at, const cr_message_t *messages,
+                  uint32_t first, uint32_t count, bool *stick) {
         rd_kafka_message_t *batch = client->delivery->batch;
-        const cr_sticky_t *sticky = &messages->topic->sticky;
-        int32_t partition = messages[first].partition;
-        uint32_t gathered = 0;
-        *stick = partition == RD_KAFKA_PARTITION_UA;
+        int gathered = 0;
+        *stick = true;
         for (uint32_t i = first; i < count; i++) {
                 const cr_message_t *message = &messages[i];
-                if (message->partition != partition)
+                if (message->partition != messages[first].partition)
                         continue;
-                *stick = *stick && cr_sticky_takes(sticky, message->key, message->key_size);
-                batch[gathered++] = (rd_kafka_message_t){.payload = unconst(message->value),
-                                                         .len = message->value_size,
-                                                         .key = unconst(message->key),
-                                                         .key_len = message->key_size,
-                                                         ._private = cr_call_opaque(call, at + i)};
+                *stick = *stick && cr_message_sticks(message);
+                batch[gathered++] = cr_batched(message, cr_call_opaque(call, at + i));
         }
         return gathered;
+}
+
+void cr_produce_together(cr_client_t *client, cr_topic_t *topic, int32_t partition, bool stick,
+                         rd_kafka_message_t *messages, int count) {
+        int32_t to = stick ? cr_sticky_partition(&topic->sticky) : partition;
+        rd_kafka_produce_batch(topic->rkt, to, RD_KAFKA_MSG_F_COPY, messages, count);
+        if (to != partition && messages->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
+                /* The topic has fewer now; nothing of this was taken. */
+                cr_sticky_forget(&topic->sticky);
+                rd_kafka_produce_batch(topic->rkt, partition, RD_KAFKA_MSG_F_COPY, messages, count);
+        }
+        for (int i = 0; i < count; i++) {
+                if (messages[i].err)
+                        cr_delivery_refuse(client, topic->rkt, messages[i]._private,
+                                           messages[i].err, partition);
+        }
 }
 
 /*
@@ -83,23 +107,10 @@ static uint32_t gather(cr_client_t *client, cr_call_t *call, uint32_t at,
  */
 static void produce_partition(cr_client_t *client, cr_call_t *call, uint32_t at,
                               const cr_message_t *messages, uint32_t first, uint32_t count) {
-        rd_kafka_message_t *batch = client->delivery->batch;
-        cr_topic_t *topic = messages->topic;
         bool stick;
-        int gathered = (int)gather(client, call, at, messages, first, count, &stick);
-        int32_t partition = messages[first].partition;
-        int32_t to = stick ? cr_sticky_partition(&topic->sticky) : partition;
-        rd_kafka_produce_batch(topic->rkt, to, RD_KAFKA_MSG_F_COPY, batch, gathered);
-        if (to != partition && batch->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
-                /* The topic has fewer now; nothing of this was taken. */
-                cr_sticky_forget(&topic->sticky);
-                rd_kafka_produce_batch(topic->rkt, partition, RD_KAFKA_MSG_F_COPY, batch, gathered);
-        }
-        for (int i = 0; i < gathered; i++) {
-                if (batch[i].err)
-                        cr_delivery_refuse(client, topic->rkt, batch[i]._private, batch[i].err,
-                                           partition);
-        }
+        int gathered = gather(client, call, at, messages, first, count, &stick);
+        cr_produce_together(client, messages->topic, messages[first].partition, stick,
+                            client->delivery->batch, gathered);
 }
 
 static bool is_first_of_partition(const cr_message_t *messages, uint32_t index) {
@@ -263,6 +274,12 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         }
         call->tag = tag;
         take_costs(delivery, call, produce);
+        if (produce->count == 1 && call->unheard &&
+            cr_stage_put(client, produce->messages, cr_call_opaque(call, 0))) {
+                cr_call_release(client, call);
+                return true;
+        }
+        cr_stage_hand_over(client);
         produce_all(client, call, produce->messages, produce->count);
         if (idle && delivery->messages)
                 cr_nudge(client);

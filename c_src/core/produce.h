@@ -44,5 +44,14 @@ void cr_produce_release(cr_client_t *client, cr_produce_t *produce);
  * *error set and nothing accepted, only for want of memory. */
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
                        cr_error_t *error);
+/* Gives librdkafka messages of one topic and one partition, of which it makes copies. What
+ * it refuses is reported. All of them stick, or not all do. */
+void cr_produce_together(cr_client_t *client, cr_topic_t *topic, int32_t partition, bool stick,
+                         rd_kafka_message_t *messages, int count);
+/* Whether a message can go together with others, and how it then looks. */
+bool cr_is_batchable(const cr_message_t *message);
+rd_kafka_message_t cr_batched(const cr_message_t *message, void *opaque);
+/* It goes where others without a key go. */
+bool cr_message_sticks(const cr_message_t *message);
 
 #endif

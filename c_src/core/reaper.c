@@ -20,6 +20,7 @@
 #include "group.h"
 #include "rdkafka_compat.h"
 #include "reader.h"
+#include "stage.h"
 #include "tally.h"
 #include "transaction.h"
 
@@ -43,6 +44,7 @@ unsigned cr_reapers_alive(void) {
 static void end_messages(cr_client_t *client) {
         cr_admission_refuse_all(client);
         cr_flush_refuse_all(client);
+        cr_stage_hand_over(client);
         while (client->delivery->messages) {
                 /* Again each time: a message on its way from one queue of
                  * librdkafka's to another escapes a purge. */

@@ -144,6 +144,12 @@ static void host_watch(void *opaque, int fd) {
                 driver_select(host->port, event_of(fd), ERL_DRV_READ | ERL_DRV_USE, 1) == 0;
 }
 
+static void host_alarm(void *opaque, unsigned milliseconds) {
+        host_t *host = opaque;
+        if (!atomic_load(&host->closed))
+                driver_set_timer(host->port, milliseconds);
+}
+
 static void drv_stop_select(ErlDrvEvent event, void *reserved) {
         (void)reserved;
         close((int)(intptr_t)event);
@@ -164,6 +170,7 @@ static const cr_host_ops_t host_ops = {.buf_new = buf_new,
                                        .buf_release = buf_release,
                                        .send = host_send,
                                        .watch = host_watch,
+                                       .alarm = host_alarm,
                                        .gone = host_gone};
 
 #ifdef __GLIBC__
@@ -270,9 +277,7 @@ static void drv_ready_input(ErlDrvData data, ErlDrvEvent event) {
 }
 
 static void drv_timeout(ErlDrvData data) {
-        host_t *host = (host_t *)data;
-        if (cr_client_sweep(host->client))
-                driver_set_timer(host->port, CR_SWEEP_MS);
+        cr_client_sweep(((host_t *)data)->client);
 }
 
 static void drv_process_exit(ErlDrvData data, ErlDrvMonitor *monitor) {
@@ -291,8 +296,6 @@ static void command(host_t *host, unsigned number, cr_input_t *in, cr_reply_t *r
                 cr_client_command(host->client, number, in, reply);
         else
                 *reply = (cr_reply_t){.failed = true};
-        if (number == CR_CMD_OPEN && !reply->buf)
-                driver_set_timer(host->port, CR_SWEEP_MS);
 }
 
 static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned number, char *bytes, ErlDrvSizeT size,

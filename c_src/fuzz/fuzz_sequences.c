@@ -227,7 +227,7 @@ static void take_step(life_t *life) {
                 fuzz_serve(life->host, feed_u8(&life->feed) % 8);
                 break;
         case SWEEP:
-                (void)cr_client_sweep(life->host->client);
+                cr_client_sweep(life->host->client);
                 break;
         case GONE:
                 cr_client_recipient_gone(life->host->client, feed_u8(&life->feed) % RECIPIENTS);

@@ -135,7 +135,7 @@ static void serve(test_host_t *host, int millis) {
         if (poll(&ready, 1, millis) > 0)
                 cr_client_drain(host->client);
         else
-                (void)cr_client_sweep(host->client);
+                cr_client_sweep(host->client);
 }
 
 static bool is_end(const packet_t *packet, const void *with) {
@@ -201,7 +201,7 @@ void life_settle(life_t *life) {
         struct pollfd ready = {.fd = life->host->fd, .events = POLLIN};
         while (poll(&ready, 1, 50) > 0)
                 cr_client_drain(life->host->client);
-        (void)cr_client_sweep(life->host->client);
+        cr_client_sweep(life->host->client);
 }
 
 void life_close(life_t *life) {

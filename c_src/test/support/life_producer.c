@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../../core/stage.h"
 #include "life.h"
 #include "memory.h"
 #include "trial.h"
@@ -171,6 +172,13 @@ static void wait_for_place(life_t *life, uint64_t call, uint32_t reported) {
         (void)flush(life);
 }
 
+/* Calls of one message, of a producer that is busy. */
+static void stage(life_t *life) {
+        (void)produce(life, CR_MODE_NONE, CR_POLICY_REFUSE, 0, "", CR_STAGE_FROM, "");
+        for (int i = 0; i < 3; i++)
+                (void)produce(life, CR_MODE_NONE, CR_POLICY_REFUSE, 0, "", 1, "");
+}
+
 static void configure_topic(life_t *life) {
         cr_writer_t term = life_writer();
         size_t size;
@@ -266,6 +274,7 @@ void life_of_producer(void) {
         produce_full(&life, 3, 0);
         produce_behind(&life, 4);
         wait_for_place(&life, 5, reported);
+        stage(&life);
         configure_topic(&life);
         ask_topic(&life, CR_CMD_METADATA, "t");
         ask_topic(&life, CR_CMD_WATERMARKS, "t");
@@ -274,6 +283,8 @@ void life_of_producer(void) {
         (void)life_event(&life, "statistics");
         (void)life_event(&life, "reports");
         (void)life_do(&life, CR_CMD_TALLIED, NULL, 0, "");
+        (void)flush(&life);
+        stage(&life);
         close_outstanding(&life, sent, reported);
         life_end(&life);
 }

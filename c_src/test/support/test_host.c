@@ -112,6 +112,10 @@ static void host_watch(void *opaque, int fd) {
         ((test_host_t *)opaque)->fd = fd;
 }
 
+static void host_alarm(void *opaque, unsigned milliseconds) {
+        ((test_host_t *)opaque)->alarm = milliseconds;
+}
+
 static void host_gone(void *opaque) {
         test_host_t *host = opaque;
         pthread_mutex_lock(&host->lock);
@@ -127,6 +131,7 @@ static const cr_host_ops_t ops = {.buf_new = buf_new,
                                   .buf_release = buf_release,
                                   .send = host_send,
                                   .watch = host_watch,
+                                  .alarm = host_alarm,
                                   .gone = host_gone};
 
 const cr_host_ops_t *test_host_ops(void) {
@@ -195,12 +200,21 @@ packet_t *test_host_find(test_host_t *host, packet_match_t match, const void *wi
         return found;
 }
 
+/* An alarm that comes soon; a member's slow one is the test's own. */
+static bool is_soon(const test_host_t *host) {
+        return host->alarm && host->alarm < CR_SWEEP_MS;
+}
+
 /* The reaper wakes nobody's descriptor: without a client this waits in short
  * steps for what it sends. */
 static void wait_for_news(test_host_t *host) {
         struct pollfd poll_fd = {.fd = host->client ? host->fd : -1, .events = POLLIN};
-        if (poll(&poll_fd, 1, host->client ? 200 : 5) > 0)
+        if (poll(&poll_fd, 1, !host->client ? 5 : is_soon(host) ? (int)host->alarm : 200) > 0) {
                 cr_client_drain(host->client);
+        } else if (host->client && is_soon(host)) {
+                host->alarm = 0;
+                cr_client_sweep(host->client);
+        }
 }
 
 static packet_t *await(test_host_t *host, packet_match_t match, const void *with) {

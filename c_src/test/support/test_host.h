@@ -28,6 +28,7 @@ typedef struct test_host {
         packet_t *first, **last; /* under lock */
         bool gone;
         int fd;
+        unsigned alarm;      /* milliseconds that were asked for last; 0: it has come */
         cr_client_t *client; /* NULL once closed */
 } test_host_t;
 
