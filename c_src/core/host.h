@@ -60,8 +60,9 @@ typedef struct cr_host_ops {
          * From then on the descriptor is the host's, which closes it. */
         void (*watch)(void *host, int fd);
 
-        /* Calls cr_client_sweep() once, that many milliseconds from now; what was asked for
-         * before and has not come is forgotten. Nothing comes after the close. */
+        /* Calls cr_client_sweep() once, about that many milliseconds from now; what was asked
+         * for before and has not come is forgotten: a client has one use for it (no client is a
+         * producer and a member). After the close nothing comes. @locality also reaper */
         void (*alarm)(void *host, unsigned milliseconds);
 
         /* The client no longer exists: the last call to this host.

@@ -40,7 +40,7 @@ typedef struct cr_produce {
 bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *produce,
                        cr_error_t *error);
 void cr_produce_release(cr_client_t *client, cr_produce_t *produce);
-/* produce.c: makes the call and gives all messages to librdkafka. False, with
+/* produce.c: makes the call and gives all messages to librdkafka, or to the stage. False, with
  * *error set and nothing accepted, only for want of memory. */
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
                        cr_error_t *error);

@@ -25,7 +25,9 @@ void cr_stage_due(cr_client_t *client) {
         if (!stage)
                 return;
         stage->alarmed = false;
-        cr_stage_clear(client);
+        cr_stage_hand_over(client);
+        /* Some may have been refused earlier, when a command had them handed over. */
+        cr_delivery_advance(client);
         cr_delivery_send_grouped(client);
 }
 

@@ -5,8 +5,8 @@
  * them, and whoever else produces would wait for that at the client's lock. So while a
  * client is busy, small messages that nobody hears of are copied here and handed over
  * together: when there are CR_STAGE_MOST of them, before anything else is done with
- * the client (which keeps their order, and lets a flush see them), at the end of every
- * drain, and CR_STAGE_MS after the first at the latest.
+ * the client (which keeps their order, and lets a flush see them), at the end of a
+ * drain, and when an alarm of CR_STAGE_MS comes.
  *
  * They count as accepted, and what librdkafka refuses of them is reported as ever.
  */
@@ -45,7 +45,7 @@ void cr_stage_hand_over(cr_client_t *client);
 /* The same, and whoever waited for the places of what was refused is served.
  * @precondition nobody is being admitted */
 void cr_stage_clear(cr_client_t *client);
-/* The same when its time has come. */
+/* The same when the alarm has come. */
 void cr_stage_due(cr_client_t *client);
 
 #endif

@@ -128,13 +128,11 @@ static void large_values_find_room(void **state) {
         test_host_free(host);
 }
 
-/* Proves that the place of a message that librdkafka refuses later goes to who waits. */
-static void refused_ones_leave_their_places(void **state) {
+static void refused_one_leaves_its_place(bool by_command) {
         const char *const properties[] = {"bootstrap.servers", bootstrap, NULL};
         const test_option_t options[] = {{"max_messages", CR_STAGE_FROM + 1}, {NULL, 0}};
         test_host_t *host = test_host_new();
         packet_t *packet;
-        (void)state;
         assert_string_equal(test_open_with(host, "producer", properties, options), "ok");
         produce_to(host, CR_MODE_WAIT, "known", 0, 1);
         packet_free(test_host_reply(host, "known"));
@@ -142,6 +140,8 @@ static void refused_ones_leave_their_places(void **state) {
         produce_to(host, CR_MODE_NONE, "", 99, 1);
         produce_to(host, CR_MODE_KEEP, "place", 0, 1);
         assert_int_equal(host->client->delivery->waiting, 1);
+        if (by_command)
+                assert_string_equal(test_command(host, CR_CMD_INFO, "", 0), "ok");
         cr_client_sweep(host->client);
         assert_int_equal(host->client->delivery->waiting, 0);
         packet = test_host_reply(host, "place");
@@ -149,6 +149,14 @@ static void refused_ones_leave_their_places(void **state) {
         packet_free(packet);
         flush(host);
         test_host_free(host);
+}
+
+/* Proves that the place of a message that librdkafka refuses later goes to who waits,
+ * also when a command had it handed over. */
+static void refused_ones_leave_their_places(void **state) {
+        (void)state;
+        refused_one_leaves_its_place(false);
+        refused_one_leaves_its_place(true);
 }
 
 /* Proves that a client that is closed reports what it had staged. */
