@@ -13,11 +13,10 @@ void cr_stage_hand_over(cr_client_t *client) {
                             count);
 }
 
+/* Some may have been refused earlier, when a command had them handed over. */
 void cr_stage_clear(cr_client_t *client) {
-        uint64_t reported = client->delivery->reported;
         cr_stage_hand_over(client);
-        if (client->delivery->reported != reported)
-                cr_delivery_advance(client);
+        cr_delivery_advance(client);
 }
 
 void cr_stage_due(cr_client_t *client) {
@@ -25,9 +24,7 @@ void cr_stage_due(cr_client_t *client) {
         if (!stage)
                 return;
         stage->alarmed = false;
-        cr_stage_hand_over(client);
-        /* Some may have been refused earlier, when a command had them handed over. */
-        cr_delivery_advance(client);
+        cr_stage_clear(client);
         cr_delivery_send_grouped(client);
 }
 
