@@ -45,36 +45,35 @@ static int32_t generation_of(const char *bytes, size_t size) {
         return end && end + 1 < bytes + size && end[1] ? generation : -1;
 }
 
-int32_t cr_generation(rd_kafka_t *rk) {
+/* What the member is at present, or *error. librdkafka asks its own main thread.
+ * @locality a lane */
+static void pack(rd_kafka_t *rk, void **bytes, size_t *size, cr_error_t *error) {
         rd_kafka_consumer_group_metadata_t *metadata = rd_kafka_consumer_group_metadata(rk);
-        rd_kafka_error_t *error;
+        if (!metadata) {
+                cr_error_own(error, "closed", "the consumer is being closed");
+                return;
+        }
+        cr_error_take(error, rd_kafka_consumer_group_metadata_write(metadata, bytes, size));
+        rd_kafka_consumer_group_metadata_destroy(metadata);
+}
+
+int32_t cr_generation(rd_kafka_t *rk) {
+        cr_error_t error = {0};
         int32_t generation = -1;
         void *bytes = NULL;
         size_t size = 0;
-        if (!metadata)
-                return -1;
-        error = rd_kafka_consumer_group_metadata_write(metadata, &bytes, &size);
-        if (error)
-                rd_kafka_error_destroy(error);
-        else
+        pack(rk, &bytes, &size, &error);
+        if (!error.set)
                 generation = generation_of(bytes, size);
         if (bytes)
                 rd_kafka_mem_free(rk, bytes);
-        rd_kafka_consumer_group_metadata_destroy(metadata);
         return generation;
 }
 
-/* librdkafka asks its own main thread. @locality query lane */
+/* @locality query lane */
 static void run_metadata(cr_client_t *client, cr_job_t *job) {
         metadata_job_t *ask = (metadata_job_t *)job;
-        rd_kafka_consumer_group_metadata_t *metadata = rd_kafka_consumer_group_metadata(client->rk);
-        if (!metadata) {
-                cr_error_own(&ask->error, "closed", "the consumer is being closed");
-                return;
-        }
-        cr_error_take(&ask->error,
-                      rd_kafka_consumer_group_metadata_write(metadata, &ask->bytes, &ask->size));
-        rd_kafka_consumer_group_metadata_destroy(metadata);
+        pack(client->rk, &ask->bytes, &ask->size, &ask->error);
         if (!ask->error.set && generation_of(ask->bytes, ask->size) < 0)
                 cr_error_code(&ask->error, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
                               "the consumer is not a member of its group at present");
