@@ -182,6 +182,7 @@ stopped(P) ->
         fun() -> crema:produce_async(P, #{topic => t}, #{report => none}) end,
         fun() -> crema:flush(P, 1000) end,
         fun() -> crema:purge(P) end,
+        fun() -> crema:transaction(P, fun(_) -> error(begun) end) end,
         fun() -> crema:await_ready(P, 1000) end
     ],
     ?assertEqual(#{closed => length(Calls)}, crema_ct:results([Call() || Call <- Calls])),

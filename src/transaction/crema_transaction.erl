@@ -83,10 +83,11 @@ give_up({crema_transaction, Pid, _, Epoch, _}) ->
 is_open({crema_transaction, Pid, _, Epoch, _}) ->
     crema_transactions:is_current(Pid, Epoch).
 
+%% One that has ended has no transactions either, as long as its row is there.
 -spec without_transactions(crema_registry:ref()) -> crema_error:error().
 without_transactions(Producer) ->
-    case crema_registry:lookup(Producer) of
-        {ok, producer, _, _, _} -> crema_transaction_error:not_transactional();
+    case {crema_registry:lookup(Producer), crema_registry:status(Producer)} of
+        {{ok, producer, _, _, _}, {ok, _}} -> crema_transaction_error:not_transactional();
         _ -> crema_registry:missing(producer, Producer)
     end.
 
