@@ -34,13 +34,16 @@ layer_prop() {
 }
 
 # The suites that need a broker are named *_kafka_SUITE.
-suites() { # embedded|kafka; as rebar3 wants them: a,b,c
-    local suite all=
+suites() { # embedded|kafka|outage; as rebar3 wants them: a,b,c
+    local suite kind all=
     for suite in test/*_SUITE.erl; do
-        case $1-$suite in
-        embedded-*_kafka_SUITE.erl | *'*'*) ;;
-        embedded-* | kafka-*_kafka_SUITE.erl) all+=${all:+,}${suite%.erl} ;;
+        case $suite in
+        *_outage_kafka_SUITE.erl) kind=outage ;;
+        *_kafka_SUITE.erl) kind=kafka ;;
+        *'*'*) kind=none ;;
+        *) kind=embedded ;;
         esac
+        [ "$kind" != "$1" ] || all+=${all:+,}${suite%.erl}
     done
     [ -n "$all" ] || die "there are no suites: $1"
     printf '%s' "$all"
@@ -49,27 +52,29 @@ suites() { # embedded|kafka; as rebar3 wants them: a,b,c
 layer_ct() {
     local names
     names=$(suites embedded)
+    names=$(longest_first "$names")
     rebar3 as test compile
-    in_parts "$names"
+    in_parts part_of "${PARTS[@]}"
 }
 
 # Runs beside each other, as a suite mostly waits; the longest suites are spread over
-# them. Each compiles into a folder of its own: rebar3 moves its files into place, and
-# two of them in one folder take away each other's.
+# them.
 readonly PARTS=(0 1 2 3)
 readonly LONGEST=(restart transaction_faults accounting lifecycle queue exit exactly_once faults
     sasl reports rebalance trouble upgrade offsets nodes reload)
 
-in_parts() { # SUITES: a,b,c
-    local part status=0 names pids=() passed=() failed=()
-    names=$(longest_first "$1")
-    for part in "${PARTS[@]}"; do
-        # shellcheck disable=SC2086  # words
-        part_of "$part" $names >"_build/part-$part.log" 2>&1 &
-        pids+=($!)
+# Each compiles into a folder of its own: rebar3 moves its files into place, and two
+# of them in one folder take away each other's.
+in_parts() { # FUNCTION PART...
+    local run=$1 part status=0 passed=() failed=()
+    local -A running
+    shift
+    for part in "$@"; do
+        "$run" "$part" >"_build/part-$part.log" 2>&1 &
+        running[$part]=$!
     done
-    for part in "${PARTS[@]}"; do
-        if wait "${pids[part]}"; then
+    for part in "$@"; do
+        if wait "${running[$part]}"; then
             passed+=("_build/part-$part.log")
         else
             status=1
@@ -95,21 +100,19 @@ longest_first() { # SUITES: a,b,c; words
     printf '%s' "${all//,/ }"
 }
 
-part_of() { # PART SUITE...
-    local part=$1 names='' number=0 parts=${#PARTS[@]} suite at
-    shift
-    for suite in "$@"; do
+part_of() { # PART; of $names
+    local part=$1 list='' number=0 parts=${#PARTS[@]} suite at
+    for suite in $names; do
         # There and back: who has the longest of a round has the shortest of the next.
         at=$((number % parts))
         [ $((number++ / parts % 2)) -eq 0 ] || at=$((parts - 1 - at))
-        [ "$at" -ne "$part" ] || names+=${names:+,}$suite
+        [ "$at" -ne "$part" ] || list+=${list:+,}$suite
     done
-    REBAR_BASE_DIR=_build/part-$part "${under[@]}" rebar3 ct --suite "$names"
+    REBAR_BASE_DIR=_build/part-$part "${under[@]}" rebar3 ct --suite "$list"
 }
 
 layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdkafka
-    local version=${1#kafka-} names
-    names=$(suites kafka)
+    local version=${1#kafka-}
     if [ "$version" = bundled ]; then
         version=4.1.2
         export CREMA_LIBRDKAFKA=bundled
@@ -117,11 +120,18 @@ layer_kafka() { # kafka-VERSION, or kafka-bundled: the newest broker and librdka
     fi
     # Mix compiles for all versions once; what runs beside it has the same folder.
     MIX_ENV=test flock _build mix compile
+    in_parts on_broker "$version"-{kafka,outage}
+}
+
+on_broker() { # VERSION-KIND: a broker for itself, as outages are not for others
+    local version=${1%-*} kind=${1##*-} names
+    names=$(suites "$kind")
     # shellcheck disable=SC2016  # for the inner shell
-    REBAR_BASE_DIR=_build/kafka-$version \
-        scripts/kafka run --version "$version" -- "${under[@]}" bash -c '
-            mix test --no-compile --only kafka test/elixir/crema/*_kafka_test.exs && rebar3 ct --suite "$1"
-        ' bash "$names"
+    REBAR_BASE_DIR=_build/part-$1 \
+        scripts/kafka run --version "$version" -- "${under[@]}" bash -euc '
+            [ "$1" = outage ] || mix test --no-compile --only kafka test/elixir/crema/*_kafka_test.exs
+            rebar3 ct --suite "$2"
+        ' bash "$kind" "$names"
 }
 
 # All that shows the rows of docs/consumer.md, on real brokers.
