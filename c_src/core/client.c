@@ -26,6 +26,7 @@ cr_client_t *cr_client_new(const cr_host_ops_t *ops, void *host) {
         cr_source_init(&client->finished, &client->wake, client);
         pthread_mutex_init(&client->finished_lock, NULL);
         cr_peer_init(&client->peer);
+        cr_sockets_init(&client->sockets);
         client->finished_last = &client->finished_first;
         cr_lane_init(&client->life, client);
         cr_lane_init(&client->query_lane, client);
@@ -54,6 +55,7 @@ void cr_client_free(cr_client_t *client) {
         cr_lane_destroy(&client->statistics_lane);
         cr_lane_destroy(&client->transaction_lane);
         cr_peer_destroy(&client->peer);
+        cr_sockets_destroy(&client->sockets);
         pthread_mutex_destroy(&client->finished_lock);
         cr_wake_destroy(&client->wake);
         cr_free(client);
@@ -117,6 +119,8 @@ void cr_client_drain(cr_client_t *client) {
                         cr_client_serve_finished(client);
                 else if (source == &client->news)
                         spent += cr_client_serve_news(client, DRAIN_BUDGET - spent);
+                else if (source == &client->group->retired.source)
+                        spent += cr_retired_serve(&client->group->retired);
                 else
                         spent += cr_slot_serve(client, source->of);
         }

@@ -23,6 +23,7 @@
 #include "host.h"
 #include "lane.h"
 #include "peer.h"
+#include "sockets.h"
 #include "term.h"
 #include "wake.h"
 
@@ -74,8 +75,9 @@ struct cr_client {
         cr_lane_t statistics_lane;
         cr_lane_t transaction_lane;
 
-        cr_peer_t peer; /* its brokers' certificates */
-        int sticky_ms;  /* a producer's: how long messages without a key stay together */
+        cr_peer_t peer;       /* its brokers' certificates */
+        cr_sockets_t sockets; /* a consumer's */
+        int sticky_ms;        /* a producer's: how long messages without a key stay together */
 
         cr_job_t reap;      /* kept here so that closing cannot fail */
         cr_tag_t close_tag; /* who hears of the end */

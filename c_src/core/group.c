@@ -3,11 +3,12 @@
 #include "mem.h"
 #include "prefetch.h"
 
-cr_group_t *cr_group_new(const cr_options_t *options) {
+cr_group_t *cr_group_new(cr_client_t *client, const cr_options_t *options) {
         cr_group_t *group = cr_alloc(sizeof(*group));
         if (!group)
                 return NULL;
         group->options = *options;
+        cr_retired_init(&group->retired, &client->wake, &client->sockets);
         if (group->options.batch_messages > CR_SLOT_PULL)
                 group->options.batch_messages = CR_SLOT_PULL;
         cr_topics_init(&group->topics);
@@ -20,6 +21,7 @@ void cr_group_clear(cr_group_t *group) {
         while ((slot = cr_map_next(&group->slots, &at)))
                 rd_kafka_queue_destroy(cr_slot_destroy(slot));
         cr_map_clear(&group->slots);
+        cr_retired_clear(&group->retired);
 }
 
 void cr_group_destroy(cr_group_t *group) {
@@ -188,6 +190,7 @@ void cr_group_sweep(cr_client_t *client) {
         cr_group_look(client);
         cr_group_settle(client);
         cr_prefetch_sweep(client);
+        (void)cr_retired_release(&group->retired);
         if (group->revoked && !group->answering && (!draining || group->release_waits))
                 cr_group_release(client);
 }

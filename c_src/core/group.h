@@ -13,6 +13,7 @@
 #include "client.h"
 #include "map.h"
 #include "options.h"
+#include "retired.h"
 #include "slot.h"
 
 typedef enum cr_start {
@@ -64,10 +65,11 @@ typedef struct cr_group {
         bool release_waits;              /* ... and a release for that, or for memory */
         bool settling;                   /* nothing is delivered any more: group_settle.c */
         cr_tag_t settled;                /* ... and who hears when all is acknowledged */
+        cr_retired_t retired;            /* messages that are packed */
         rd_kafka_resp_err_t last_commit; /* of the close. @locality reaper */
 } cr_group_t;
 
-cr_group_t *cr_group_new(const cr_options_t *options);
+cr_group_t *cr_group_new(cr_client_t *client, const cr_options_t *options);
 /* @precondition no slots are left: the reaper has taken them */
 void cr_group_destroy(cr_group_t *group);
 

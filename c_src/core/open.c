@@ -63,7 +63,10 @@ static void run_open(cr_client_t *client, cr_job_t *job) {
         cr_door_pass(open->conf, &open->faults, &open->warnings);
         if (open->faults.count)
                 return;
-        cr_peer_watch(&client->peer, open->conf);
+        rd_kafka_conf_set_opaque(open->conf, client);
+        cr_peer_watch(open->conf);
+        if (consumer)
+                cr_sockets_watch(open->conf);
         if (open->kind == CR_KIND_PRODUCER)
                 cr_sticky_switch_off(open->conf, &client->sticky_ms);
         open->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, open->conf, text,
@@ -82,9 +85,9 @@ static bool make_parts(cr_client_t *client, const cr_options_t *options) {
                 return cr_transaction_new(client->rk, &client->transaction) &&
                        (client->delivery = cr_delivery_new(client->rk, options)) != NULL;
         case CR_KIND_CONSUMER:
-                return (client->group = cr_group_new(options)) != NULL;
+                return (client->group = cr_group_new(client, options)) != NULL;
         case CR_KIND_READER:
-                if (!(client->group = cr_group_new(options)))
+                if (!(client->group = cr_group_new(client, options)))
                         return false;
                 client->group->out_of_range = CR_START_ERROR;
                 return true;

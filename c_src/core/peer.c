@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client.h"
 #include "pem.h"
 
 #define NAMES 4
@@ -82,8 +83,8 @@ static void explain(const X509 *one, int found, const char *host, char *text, si
 
 /* @locality librdkafka's threads */
 static int verified(rd_kafka_t *rk, const char *broker, int32_t id, int *found, int depth,
-                    const char *bytes, size_t size, char *text, size_t room, void *with) {
-        cr_peer_t *peer = with;
+                    const char *bytes, size_t size, char *text, size_t room, void *client) {
+        cr_peer_t *peer = &((cr_client_t *)client)->peer;
         const unsigned char *at = (const unsigned char *)bytes;
         X509 *one;
         (void)rk;
@@ -103,7 +104,7 @@ static int verified(rd_kafka_t *rk, const char *broker, int32_t id, int *found, 
         return 0;
 }
 
-void cr_peer_watch(cr_peer_t *peer, rd_kafka_conf_t *conf) {
+void cr_peer_watch(rd_kafka_conf_t *conf) {
         char text[8];
         size_t size = sizeof(text);
         /* Where nothing is verified there is nothing to tell. */
@@ -111,7 +112,6 @@ void cr_peer_watch(cr_peer_t *peer, rd_kafka_conf_t *conf) {
                     RD_KAFKA_CONF_OK ||
             strcmp(text, "true") != 0)
                 return;
-        rd_kafka_conf_set_opaque(conf, peer);
         (void)rd_kafka_conf_set_ssl_cert_verify_cb(conf, verified);
 }
 

@@ -19,9 +19,9 @@ typedef struct cr_peer {
 
 void cr_peer_init(cr_peer_t *peer);
 void cr_peer_destroy(cr_peer_t *peer);
-/* Has a client of this configuration tell the peer, which must outlive it. Nothing
- * is accepted that OpenSSL refuses, nor the other way round. */
-void cr_peer_watch(cr_peer_t *peer, rd_kafka_conf_t *conf);
+/* Has a client of this configuration, whose opaque is its cr_client_t, tell that one's
+ * peer. Nothing is accepted that OpenSSL refuses, nor the other way round. */
+void cr_peer_watch(rd_kafka_conf_t *conf);
 /* The reason, when the text says that the certificate of the broker was refused
  * that was refused last. */
 bool cr_peer_reason(cr_peer_t *peer, const char *text, char *reason, size_t size);

@@ -24,7 +24,7 @@
 #include "group.h"
 
 /* Of the limit. The rest is for what is on its way: responses, librdkafka's
- * messages until they are packed, what workers have not collected yet, and what
+ * messages until they are freed, what workers have not collected yet, and what
  * allocators keep. */
 #define CR_PREFETCH_PART(limit) ((limit) / 8 * 3)
 

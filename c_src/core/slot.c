@@ -254,9 +254,19 @@ static uint32_t keep(cr_slot_t *slot, rd_kafka_message_t **messages, uint32_t co
         return cr_ready_pack(&slot->ready, messages, run_length(messages, count), &most);
 }
 
+/* They are part of what is on its way, for which five eighths of the limit are: see
+ * prefetch.h. */
+static void retire(cr_group_t *group, rd_kafka_message_t *const *messages, uint32_t count,
+                   size_t bytes) {
+        size_t most = (size_t)group->options.prefetch / 4;
+        cr_retired_add(&group->retired, messages, count, bytes,
+                       most < CR_RETIRED_MOST ? most : CR_RETIRED_MOST);
+}
+
 /* Takes what has come. What there is no room for is dropped, and the slot shut. */
 static uint32_t pull(cr_slot_t *slot) {
         rd_kafka_message_t *messages[CR_SLOT_PULL];
+        size_t before = slot->ready.bytes;
         ssize_t got = rd_kafka_consume_batch_queue(slot->queue, 0, messages, CR_SLOT_PULL);
         uint32_t count = got > 0 ? (uint32_t)got : 0, kept = 0, more;
         if (count)
@@ -266,10 +276,9 @@ static uint32_t pull(cr_slot_t *slot) {
                 kept += more;
         if (kept < count)
                 cr_prefetch_shut(slot);
-        for (uint32_t i = 0; i < count; i++) {
-                if (messages[i])
-                        rd_kafka_message_destroy(messages[i]);
-        }
+        retire(slot->client->group, messages, kept, slot->ready.bytes - before);
+        for (uint32_t i = kept; i < count; i++)
+                rd_kafka_message_destroy(messages[i]);
         return count;
 }
 
@@ -291,7 +300,6 @@ static uint32_t drop(cr_slot_t *slot) {
 unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         const unsigned budget = 2 * CR_SLOT_PULL;
         unsigned pulled, spent = 1 + deliver_all(slot, budget);
-        (void)client;
         while (spent < budget && may_pull(slot) && (pulled = pull(slot))) {
                 spent += pulled;
                 (void)deliver_all(slot, budget);
@@ -301,7 +309,7 @@ unsigned cr_slot_serve(cr_client_t *client, cr_slot_t *slot) {
         if (spent >= budget)
                 cr_source_mark(&slot->source);
         cr_prefetch_serve(slot);
-        return spent;
+        return spent + cr_retired_look(&client->group->retired);
 }
 
 void cr_slot_revoke(cr_slot_t *slot) {

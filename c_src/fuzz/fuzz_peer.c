@@ -68,17 +68,17 @@ static void describe(SSL_SESSION *session, const char *host, bool verifies) {
 }
 
 /* What librdkafka asks when OpenSSL trusts it or does not. */
-static void verify(cr_peer_t *peer, const char *host, int found, const uint8_t *bytes,
+static void verify(cr_client_t *client, const char *host, int found, const uint8_t *bytes,
                    size_t size) {
         char text[64], reason[256];
         int verdict = found;
         FUZZ_CHECK(verified(NULL, host, 0, &verdict, 0, (const char *)bytes, size, text,
-                            sizeof(text), peer) == (found == X509_V_OK));
+                            sizeof(text), client) == (found == X509_V_OK));
         if (found == X509_V_OK)
                 return;
         FUZZ_CHECK(strlen(text) < sizeof(text));
-        snprintf(text, sizeof(text), "certificate verify failed: %.20s", peer->broker);
-        if (cr_peer_reason(peer, text, reason, sizeof(reason)))
+        snprintf(text, sizeof(text), "certificate verify failed: %.20s", client->peer.broker);
+        if (cr_peer_reason(&client->peer, text, reason, sizeof(reason)))
                 FUZZ_CHECK(strlen(reason) < sizeof(reason));
 }
 
@@ -90,13 +90,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t got;
         uint8_t *bytes = feed_bytes(&feed, feed.left, &got);
         SSL_SESSION *session = session_with(bytes, got);
-        cr_peer_t peer = {.reason = ""};
+        cr_client_t client = {.kind = CR_KIND_NONE};
         if (session && SSL_SESSION_get0_peer(session))
                 describe(session, host, how & 0x80);
-        cr_peer_init(&peer);
-        verify(&peer, host, findings[(how & 0x7f) % (sizeof(findings) / sizeof(findings[0]))],
+        cr_peer_init(&client.peer);
+        verify(&client, host, findings[(how & 0x7f) % (sizeof(findings) / sizeof(findings[0]))],
                bytes, got);
-        cr_peer_destroy(&peer);
+        cr_peer_destroy(&client.peer);
         SSL_SESSION_free(session);
         ERR_clear_error();
         free(host);

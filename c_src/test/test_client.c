@@ -45,6 +45,38 @@ static void refused_configuration_can_be_mended(void **state) {
         assert_int_equal(test_blocks_alive(), 0);
 }
 
+/* Proves that a configuration with callbacks, which librdkafka refuses and destroys, is
+ * an error and nothing more, of every kind of client. */
+static void refused_callbacks_are_harmless(void **state) {
+        const char *const cipher[] = {"bootstrap.servers",
+                                      "127.0.0.1:1",
+                                      "security.protocol",
+                                      "ssl",
+                                      "ssl.cipher.suites",
+                                      "none",
+                                      "group.id",
+                                      "g",
+                                      NULL};
+        const char *const sasl[] = {"bootstrap.servers",
+                                    "127.0.0.1:1",
+                                    "security.protocol",
+                                    "sasl_ssl",
+                                    "sasl.mechanisms",
+                                    "none",
+                                    "group.id",
+                                    "g",
+                                    NULL};
+        const char *const kinds[] = {"producer", "consumer", "reader", "cluster"};
+        (void)state;
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+                test_host_t *host = test_host_new();
+                assert_string_not_equal(test_open(host, kinds[i], cipher), "ok");
+                assert_string_not_equal(test_open(host, kinds[i], sasl), "ok");
+                test_host_free(host);
+        }
+        assert_int_equal(test_blocks_alive(), 0);
+}
+
 /* Proves that random bytes to any command, in any state, are answered. */
 static void survives_random_commands(void **state) {
         const char *const kinds[] = {"none", "producer", "consumer", "cluster"};
@@ -147,6 +179,7 @@ static void closes_while_opening(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(tells_all_faults),
                                            cmocka_unit_test(refused_configuration_can_be_mended),
+                                           cmocka_unit_test(refused_callbacks_are_harmless),
                                            cmocka_unit_test(survives_random_commands),
                                            cmocka_unit_test(closes_in_every_state),
                                            cmocka_unit_test(refuses_what_waits),

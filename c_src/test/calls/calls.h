@@ -85,8 +85,10 @@
         NEVER(rd_kafka_conf_destroy)                                                               \
         NEVER(rd_kafka_conf_new)                                                                   \
         NEVER(rd_kafka_conf_properties_show)                                                       \
+        NEVER(rd_kafka_conf_set_closesocket_cb)                                                    \
         NEVER(rd_kafka_conf_set_events)                                                            \
         NEVER(rd_kafka_conf_set_opaque)                                                            \
+        NEVER(rd_kafka_conf_set_socket_cb)                                                         \
         NEVER(rd_kafka_consume_batch_queue)                                                        \
         NEVER(rd_kafka_consume_queue)                                                              \
         NEVER(rd_kafka_consumer_closed)                                                            \
