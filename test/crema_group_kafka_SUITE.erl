@@ -10,9 +10,10 @@
 -export([
     roundrobin/1, newer_protocol/1, newer_protocol_assignors/1, newer_protocol_killed/1,
     newer_protocol_refuses/1, static_member/1, fenced_member/1, grown_topic/1, later_topic/1,
-    made_again/1, staying_partitions/1, another_strategy/1
+    made_again/1, staying_partitions/1, another_strategy/1, acknowledged_when_revoked/1
 ]).
 -import(crema_ct_consume, [listen/2, number/1]).
+-import(crema_handler_callbacks_SUITE, [callbacks/4, called/0]).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
@@ -23,7 +24,7 @@ groups() ->
         {side_by_side, [parallel], [
             roundrobin, newer_protocol, newer_protocol_assignors, newer_protocol_killed,
             newer_protocol_refuses, static_member, fenced_member, grown_topic, later_topic,
-            made_again, another_strategy
+            made_again, another_strategy, acknowledged_when_revoked
         ]}
     ].
 
@@ -39,6 +40,35 @@ roundrobin(Config) ->
     %% Two members share a topic by the third of the strategies; the other two are
     %% share_cooperative and share_range of crema_group_SUITE.
     crema_group_SUITE:share(Config, #{'partition.assignment.strategy' => roundrobin}).
+
+acknowledged_when_revoked(Config) ->
+    %% What handle_revoked acknowledges is committed with the partition: its next
+    %% owner does not get it again. (The mock cluster has a member join again that asks for
+    %% its share later than the leader gives them, and refuses commits meanwhile.)
+    Topic = crema_ct:topic(Config, 2),
+    [crema_ct:fill(Config, Topic, P, [1, 2, 3]) || P <- [0, 1]],
+    Options = #{group => Topic},
+    Functions = #{
+        init => fun(_, State) -> {ok, State#{seen => []}} end,
+        handle_message => fun(Message, #{seen := Seen} = State) ->
+            {noack, State#{seen := [Message | Seen]}}
+        end,
+        handle_revoked => fun(_, #{seen := Seen} = State) ->
+            [ok = crema:ack(Message) || Message <- Seen],
+            {ok, State}
+        end
+    },
+    One = callbacks(Config, Topic, Functions, Options),
+    _ = [called() || _ <- lists:seq(1, 2 * 2 + 6)],
+    Two = callbacks(Config, Topic, #{}, Options),
+    {_, handle_revoked, #{partition := P}} = called(),
+    {_, terminate, revoked} = called(),
+    {_, init, #{partition := P, consumer := Two}} = called(),
+    {_, handle_assigned, _} = called(),
+    ok = crema_ct:fill(Config, Topic, P, [4]),
+    {_, handle_message, Message} = called(),
+    ?assertMatch(#{partition := P, value := <<"4">>}, Message),
+    ok = crema_consumer:stop(One).
 
 another_strategy(Config) ->
     %% A member that has no strategy in common with the others is refused, and told so.

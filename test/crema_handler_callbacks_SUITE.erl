@@ -3,11 +3,12 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+%% For suites on real brokers.
+-export([callbacks/4, called/0]).
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     life/1, other_messages/1, stop_by_a_callback/1, crash_in_a_callback/1, last_crash/1,
-    stuck_at_the_end/1, acknowledged_when_revoked/1, lost/1, lost_by_a_stuck_one/1,
-    partition_errors/1
+    stuck_at_the_end/1, lost/1, lost_by_a_stuck_one/1, partition_errors/1
 ]).
 
 -import(crema_ct_consume, [
@@ -26,8 +27,7 @@ groups() ->
     [
         {side_by_side, [parallel], [
             life, other_messages, stop_by_a_callback, crash_in_a_callback, last_crash,
-            stuck_at_the_end, acknowledged_when_revoked, lost, lost_by_a_stuck_one,
-            partition_errors
+            stuck_at_the_end, lost, lost_by_a_stuck_one, partition_errors
         ]}
     ].
 
@@ -162,39 +162,6 @@ stuck_at_the_end(Config) ->
     {Time, ok} = crema_ct:timed(fun() -> crema_consumer:stop(C) end),
     ?assert(Time >= 200 andalso Time < 6000, Time),
     ?assertNot(is_process_alive(Worker)).
-
-acknowledged_when_revoked(Config) ->
-    %% What handle_revoked acknowledges is committed with the partition: its next
-    %% owner does not get it again.
-    {Config1, Cluster} = own_cluster(Config),
-    Topic = crema_ct:topic(Config1, 2),
-    [crema_ct:fill(Config1, Topic, P, [1, 2, 3]) || P <- [0, 1]],
-    Options = #{group => crema_ct:unique(<<"group">>)},
-    Functions = #{
-        init => fun(_, State) -> {ok, State#{seen => []}} end,
-        handle_message => fun(Message, #{seen := Seen} = State) ->
-            {noack, State#{seen := [Message | Seen]}}
-        end,
-        handle_revoked => fun(_, #{seen := Seen} = State) ->
-            [ok = crema:ack(Message) || Message <- Seen],
-            {ok, State}
-        end
-    },
-    One = callbacks(Config1, Topic, Functions, Options),
-    _ = [called() || _ <- lists:seq(1, 2 * 2 + 6)],
-    %% The first is the leader, and looks at the topics before it shares out. The mock
-    %% cluster has a member join again that asks for its share later than the leader
-    %% gives them, and refuses commits meanwhile.
-    ok = crema_cluster:fail(Cluster, metadata, lists:duplicate(20, {no_error, 300})),
-    Two = callbacks(Config1, Topic, #{}, Options),
-    {_, handle_revoked, #{partition := P}} = called(),
-    {_, terminate, revoked} = called(),
-    {_, init, #{partition := P, consumer := Two}} = called(),
-    {_, handle_assigned, _} = called(),
-    ok = crema_ct:fill(Config1, Topic, P, [4]),
-    {_, handle_message, Message} = called(),
-    ?assertMatch(#{partition := P, value := <<"4">>}, Message),
-    ok = crema_consumer:stop(One).
 
 lost(Config) ->
     %% A handler whose partition is lost is told so, and then to end; it does not

@@ -59,7 +59,7 @@ layer_ct() {
 
 # Runs beside each other, as a suite mostly waits; the longest suites are spread over
 # them.
-readonly PARTS=(0 1 2 3)
+readonly PARTS=(0 1 2 3 4)
 readonly LONGEST=(restart transaction_faults accounting lifecycle queue exit exactly_once faults
     sasl reports rebalance trouble upgrade offsets nodes reload)
 
