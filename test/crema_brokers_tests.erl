@@ -28,6 +28,15 @@ trouble_is_told_once_test() ->
     ),
     ?assertNot(crema_brokers:is_forgotten(Two)).
 
+listener_that_closes_test() ->
+    %% A broker that stops listening while a connection to it is made refuses it, as it does
+    %% those that follow: both are one piece of news.
+    Reset = "Connect to ipv4#127.0.0.1:9092 failed: Connection reset by peer",
+    {trouble, suspected, #{cause := refused}, _, One} =
+        fail(Reset, "CONNECT", "_TRANSPORT", crema_brokers:new()),
+    {trouble, new, _, _, Two} = fail(?REFUSED, "CONNECT", "_TRANSPORT", One),
+    ?assertMatch({trouble, told, _, _, _}, fail(Reset, "CONNECT", "_TRANSPORT", Two)).
+
 address_test() ->
     %% A literal address has no other that could answer.
     [

@@ -205,8 +205,17 @@ cause(Code, What, State, _) ->
         hung_up when State =:= <<"UP">>; State =:= <<"APIVERSION_QUERY">> -> protocol;
         %% Without an answer that says so: older brokers refuse a log-in so.
         hung_up -> cause_of(Code);
+        unreachable -> unreachable(What);
         none -> cause_of(Code);
         Cause -> Cause
+    end.
+
+%% Who listened there stopped while the connection was made.
+-spec unreachable(binary()) -> refused | unreachable.
+unreachable(What) ->
+    case binary:match(What, <<"reset by peer">>) of
+        nomatch -> unreachable;
+        _ -> refused
     end.
 
 -spec cause_of(crema_error:code()) -> cause() | closed.
