@@ -277,7 +277,7 @@ refused_by_the_broker(Config) ->
         end
      || Module <- [crema_producer, crema_consumer]
     ],
-    ?assertMatch([_ | _], crema_ct_secrets:lines("sasl.password", look(Config))).
+    ?assertMatch([_ | _], crema_ct_secrets:lines("[thrd:", look(Config))).
 
 token_functions(Config) ->
     %% Whatever the function returns or raises with the token in it, and however it ends: nobody
