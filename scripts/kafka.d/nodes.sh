@@ -46,6 +46,14 @@ pid_of() { # DIR NODE; fails when the node is not running
     printf '%s' "${known% *}"
 }
 
+# What one run of a benchmark has written shall be gone before the next: it would be
+# written to the disk meanwhile, and where a hypervisor takes back free memory, pages
+# that are asked for anew cost several times what those do that have just become free.
+overrides() { # MODE
+    [ "$1" != bench ] ||
+        printf -- '--override %s\n' log.segment.delete.delay.ms=1 log.initial.task.delay.ms=1
+}
+
 start_node() { # DIR NODE
     local dir=$1 node=$2 home=$1/node-$2
     ! pid_of "$dir" "$node" >/dev/null || die "node $node of $dir is running"
@@ -53,7 +61,9 @@ start_node() { # DIR NODE
     (
         # A session of its own: a Ctrl-C for the caller is not one for the broker.
         detach=setsid
-        java_of "$dir" INFO kafka.Kafka "$home/server.properties" \
+        load_env "$dir"
+        # shellcheck disable=SC2046  # words without spaces
+        java_of "$dir" INFO kafka.Kafka "$home/server.properties" $(overrides "$MODE") \
             >"$home/log" 2>&1 </dev/null &
         identity $! >"$home/pid"
     )
