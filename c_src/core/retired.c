@@ -4,9 +4,6 @@
 
 #include "mem.h"
 
-/* What librdkafka has for a message beside its bytes. */
-#define MESSAGE_COST 450
-
 typedef struct cr_retired_run {
         STAILQ_ENTRY(cr_retired_run) link;
         size_t bytes;
@@ -43,7 +40,7 @@ static unsigned destroy_oldest(cr_retired_t *retired) {
 void cr_retired_add(cr_retired_t *retired, rd_kafka_message_t *const *messages, uint32_t count,
                     size_t bytes, size_t most) {
         run_t *run = NULL;
-        bytes += count * MESSAGE_COST;
+        bytes += count * CR_RETIRED_MESSAGE;
         if (count >= CR_RETIRED_FEW && bytes <= most && cr_sockets_tell())
                 run = cr_alloc(sizeof(*run) + count * sizeof(*messages));
         if (!run) {

@@ -21,6 +21,8 @@
 #include "sockets.h"
 #include "wake.h"
 
+/* What librdkafka has for a message beside its bytes. */
+#define CR_RETIRED_MESSAGE 450
 /* Bytes that stay at most, where a consumer's limit is not less. */
 #define CR_RETIRED_MOST ((size_t)16 << 20)
 /* Fewer messages do not stay. */

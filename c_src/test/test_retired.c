@@ -113,7 +113,7 @@ static void leave_room(void **state) {
         join(member);
         assert_true(serve_until(member, is_connected));
         (void)tell_of(&member->host->client->sockets, 0);
-        member->host->client->group->options.prefetch = 4 * FEW * 450;
+        member->host->client->group->options.prefetch = 4 * FEW * CR_RETIRED_MESSAGE;
         take_and_demand(member, MANY);
         assert_true(serve_until(member, has_delivered));
         assert_int_equal(retired_of(member)->count, 0);
