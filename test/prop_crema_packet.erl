@@ -100,8 +100,8 @@ headers() -> list({oneof([name(), "name", [<<"na">>, $m, "e"], <<>>]), data()}).
 name() -> ?LET(Bytes, binary(), binary:replace(Bytes, <<0>>, <<"0">>, [global])).
 
 prop_bytes_to_a_port() ->
-    %% Any bytes to any command, of a producer, a consumer, a reader, a cluster and a port
-    %% that is not open, are answered: with an error, unless they happen to be
+    %% Any bytes to any command, of a producer, a consumer, a reader, a cluster, a port
+    %% that is not open and one where messages come in, are answered: with an error, unless they happen to be
     %% right. The port and its client are as before.
     Property = ?FORALL(
         {Command, Bytes}, command(), send_to_all(Command, Bytes, get_clients())
@@ -109,7 +109,8 @@ prop_bytes_to_a_port() ->
     numtests(cases(), ?SETUP(fun with_clients/0, Property)).
 
 send_to_all(Command, Bytes, Clients) ->
-    #{ports := Ports} = Clients,
+    #{ports := OfClients, intake := Intake} = Clients,
+    Ports = [{intake, Intake} | OfClients],
     Fresh = fresh_port(),
     Answers = [{Kind, answer(Port, Command, Bytes)} || {Kind, Port} <- [{new, Fresh} | Ports]],
     [true = sent(Port, Bytes) || Port <- [Fresh | [Port || {_, Port} <- Ports]]],
@@ -137,12 +138,15 @@ sent(Port, Bytes) ->
         port_command(Port, [<<(byte_size(Bytes)):32>>, Bytes]) andalso
         port_command(Port, [<<(byte_size(Bytes) div 2):32>>, Bytes, large()]).
 
-is_alive(anchor, Port) ->
+is_alive(Kind, Port) when Kind =:= anchor; Kind =:= intake ->
     is_list(erlang:port_info(Port));
 is_alive(_, Port) ->
     {ok, Info} = answer(Port, ?CMD_INFO, <<>>),
     is_list(Info).
 
+%% It takes messages only, with a client's key.
+is_right(intake, _Command, _Bytes, Answer) ->
+    Answer =:= {packed, [0]};
 is_right(_Kind, _Command, _Bytes, {error, {Name, Text, Fatal, Retriable, Abortable}}) ->
     is_binary(Name) andalso is_binary(Text) andalso
         lists:all(fun is_boolean/1, [Fatal, Retriable, Abortable]);
@@ -164,7 +168,7 @@ always(new) -> [?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES];
 always(producer) ->
     [
         ?CMD_CLOSE, ?CMD_RUNTIME, ?CMD_ALLOCATED, ?CMD_PROPERTIES, ?CMD_INFO, ?CMD_FLUSH, ?CMD_PURGE,
-        ?CMD_REPORTER, ?CMD_TALLIED
+        ?CMD_REPORTER, ?CMD_TALLIED, ?CMD_INTAKE
     ];
 always(consumer) ->
     [
@@ -400,7 +404,10 @@ start() ->
      || {Kind, Properties} <- Kinds
     ],
     {consumer, Port} = lists:keyfind(consumer, 1, Ports),
-    Clients = #{cluster => Cluster, producer => P, consumer => C, ports => Ports},
+    {ok, Intake} = crema_port:open(intake),
+    Clients = #{
+        cluster => Cluster, producer => P, consumer => C, intake => Intake, ports => Ports
+    },
     Clients#{slot => subscribed(Port)}.
 
 subscribed(Port) ->
@@ -416,7 +423,8 @@ subscribed(Port) ->
     end).
 
 %% The clients that got all those bytes can be closed like any others.
-stop_clients(#{cluster := Cluster, producer := P, consumer := C, ports := Ports}) ->
+stop_clients(#{cluster := Cluster, producer := P, consumer := C, ports := Ports, intake := I}) ->
+    ok = crema_port:close(I),
     Deadline = erlang:monotonic_time(millisecond) + 20000,
     [ok = crema_client:close(Port, Deadline) || {_, Port} <- Ports],
     ok = crema_consumer:stop(C),

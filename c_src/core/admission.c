@@ -5,6 +5,7 @@
  */
 #include "mem.h"
 #include "produce.h"
+#include "stage.h"
 #include "transaction.h"
 
 typedef struct cr_waiter {
@@ -211,8 +212,10 @@ void cr_do_PRODUCE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         cr_produce_t produce;
         cr_error_t error = {0};
         outcome_t outcome = REFUSED;
+        cr_stage_take(client);
         if (cr_produce_decode(client, in, &produce, &error))
                 outcome = admit_or_wait(client, in, &produce, &error);
+        cr_stage_give(client);
         if (outcome == REFUSED) {
                 cr_answer_error(client, reply, &error);
         } else if (outcome == WAITING) {
@@ -235,9 +238,11 @@ void cr_client_produce(cr_client_t *client, const cr_input_t *in) {
         cr_writer_t out = {.failed = false};
         if (!client->delivery)
                 return; /* no such command comes from crema_port */
+        cr_stage_take(client);
         if (cr_produce_decode(client, in, &produce, &error))
                 outcome = client->state == CR_OPEN ? admit_or_wait(client, in, &produce, &error)
                                                    : refuse_retired(client, &produce, &error);
+        cr_stage_give(client);
         if (outcome == WAITING || (outcome == ACCEPTED && produce.mode == CR_MODE_WAIT))
                 return;
         out = cr_writer();

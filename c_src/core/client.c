@@ -64,6 +64,7 @@ void cr_client_free(cr_client_t *client) {
 
 void cr_client_close(cr_client_t *client) {
         atomic_store(&client->closing, true);
+        cr_stage_close(client);
         cr_wake_drop_fd(&client->wake);
         /* Whatever has run jobs has a life lane: OPEN starts it first. So the
          * submit cannot fail, and without a lane there is nothing to reap. */

@@ -30,6 +30,8 @@
  *                                                     milliseconds since 1970, with extensions
  *   SET_CREDENTIALS {Username, Password}              ok | {error, _}: for connections to come
  *   PRODUCE      packed, below                        ok | {error, _} | wait
+ *   INTAKE       (none)                               {ok, Key}: by it single messages come in
+ *                                                     without a command, intake.h
  *   AWAIT        Call:64, Tag/binary                  {ok, Reports} at once, or later
  *   CANCEL       What:8, Call:64 or Tag               what is left to wait for is given up
  *   FLUSH        Tag                                  later: ok
@@ -166,6 +168,7 @@
         ROW(TOPIC_CONFIG, 30, PRODUCER, TERM)                                                      \
         ROW(RETIRE, 31, PRODUCER, NONE)                                                            \
         ROW(DRAIN, 80, PRODUCER, NONE)                                                             \
+        ROW(INTAKE, 82, PRODUCER, NONE)                                                            \
         ROW(TRANSACT, 21, PRODUCER, PACKED)                                                        \
         ROW(SEND_OFFSETS, 22, PRODUCER, TERM)                                                      \
         ROW(SUBSCRIBE, 32, CONSUMER, TERM)                                                         \
@@ -206,6 +209,7 @@
         ROW(POLICY_VIA, 2)                                                                         \
         ROW(TO_CALLER, 0)                                                                          \
         ROW(TO_REPORTER, 1)                                                                        \
+        ROW(INTAKE_LARGEST, 1024)                                                                  \
         ROW(MESSAGE_KEY, 1)                                                                        \
         ROW(MESSAGE_VALUE, 2)                                                                      \
         ROW(MESSAGE_HEADERS, 4)                                                                    \

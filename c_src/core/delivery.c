@@ -1,6 +1,7 @@
 #include "delivery.h"
 
 #include "mem.h"
+#include "stage.h"
 #include "tally.h"
 #include "transaction.h"
 
@@ -70,7 +71,7 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
         cr_variants_destroy(delivery);
         cr_free(delivery->scratch);
         cr_free(delivery->batch);
-        cr_free(delivery->stage);
+        cr_stage_destroy(delivery);
         cr_free(delivery);
 }
 

@@ -251,6 +251,8 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         bool idle = !delivery->messages;
         cr_call_t *call;
         cr_tag_t tag = {0};
+        if (!heard && produce->count == 1 && cr_stage_put(client, produce->messages))
+                return true;
         if (heard && !caller)
                 return no_memory(error, produce);
         if (caller && produce->mode != CR_MODE_SEND && cr_map_get(&caller->calls, produce->call)) {
@@ -274,12 +276,7 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         }
         call->tag = tag;
         take_costs(delivery, call, produce);
-        if (produce->count == 1 && call->unheard &&
-            cr_stage_put(client, produce->messages, cr_call_opaque(call, 0))) {
-                cr_call_release(client, call);
-                return true;
-        }
-        cr_stage_hand_over(client);
+        cr_stage_give(client);
         produce_all(client, call, produce->messages, produce->count);
         if (idle && delivery->messages)
                 cr_nudge(client);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "../core/client.h"
+#include "../core/intake.h"
 #include "../core/mem.h"
 #include "recipients.h"
 
@@ -31,6 +32,17 @@ typedef struct host {
         cr_client_t *client; /* owned until stop() */
         recipients_t recipients;
 } host_t;
+
+/*
+ * Ports of another kind have no client, and no data but this: there messages come in for
+ * whatever client their key names (core/intake.h). There is one for each scheduler, so that
+ * callers do not meet at a port's lock.
+ */
+static char intake_port;
+
+static bool is_intake(ErlDrvData data) {
+        return data == (ErlDrvData)&intake_port;
+}
 
 /* The anchor's port term, and its owner; 0 while there is none. */
 static atomic_uintptr_t anchor, anchor_owner;
@@ -222,7 +234,7 @@ static int drv_init(void) {
         return 0;
 }
 
-static ErlDrvData drv_start(ErlDrvPort port, char *command) {
+static ErlDrvData start_client(ErlDrvPort port, const char *command) {
         host_t *host = cr_alloc(sizeof(*host));
         ErlDrvSizeT unlimited = ERL_DRV_BUSY_MSGQ_DISABLED;
         int fd;
@@ -258,8 +270,11 @@ static ErlDrvData drv_start(ErlDrvPort port, char *command) {
         return (ErlDrvData)host;
 }
 
-static void drv_stop(ErlDrvData data) {
-        host_t *host = (host_t *)data;
+static ErlDrvData drv_start(ErlDrvPort port, char *command) {
+        return strstr(command, " intake") ? (ErlDrvData)&intake_port : start_client(port, command);
+}
+
+static void stop_client(host_t *host) {
         cr_client_t *client = host->client;
         uintptr_t own = (uintptr_t)host->term;
         int fd = client->wake.fd;
@@ -269,6 +284,11 @@ static void drv_stop(ErlDrvData data) {
         atomic_compare_exchange_strong(&anchor, &own, 0);
         atomic_store(&host->closed, true);
         cr_client_close(client);
+}
+
+static void drv_stop(ErlDrvData data) {
+        if (!is_intake(data))
+                stop_client((host_t *)data);
 }
 
 static void drv_ready_input(ErlDrvData data, ErlDrvEvent event) {
@@ -298,11 +318,20 @@ static void command(host_t *host, unsigned number, cr_input_t *in, cr_reply_t *r
                 *reply = (cr_reply_t){.failed = true};
 }
 
+/* Nothing, or the list of a zero when the message was not accepted. */
+static ErlDrvSSizeT take_in(const char *bytes, size_t size, char *result) {
+        bool accepted = cr_intake_command(bytes, size);
+        result[0] = 0;
+        return accepted ? 0 : 1;
+}
+
 static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned number, char *bytes, ErlDrvSizeT size,
                                 char **result, ErlDrvSizeT room) {
         cr_input_t in = {.data = (const unsigned char *)bytes, .size = size};
         cr_reply_t reply;
         (void)room;
+        if (is_intake(data))
+                return take_in(bytes, size, *result);
         command((host_t *)data, number, &in, &reply);
         if (reply.failed) {
                 reply.buf = (cr_buf_t *)no_memory;
@@ -383,7 +412,7 @@ static void drv_outputv(ErlDrvData data, ErlIOVec *vector) {
         cr_input_t in = {0};
         unsigned char *packed = NULL;
         cr_segment_t *segments = NULL;
-        if (!vector_read(vector, &at, &within, head, sizeof(head)))
+        if (is_intake(data) || !vector_read(vector, &at, &within, head, sizeof(head)))
                 return;
         in.size = cr_take_u32(&size);
         if (in.size > (size_t)vector->size - sizeof(head))

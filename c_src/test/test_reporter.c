@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "../core/delivery.h"
+#include "../core/stage.h"
 #include "support/cluster.h"
 
 /* PRODUCE of `count` messages of which the reporter hears, by that caller. */
@@ -82,6 +82,26 @@ static void reporter_holds_places(void **state) {
         assert_string_equal(reported(host, 7, 9), "");
         assert_string_equal(reported(host, 7, 1), "ok");
         assert_int_equal(cr_reporter_holds(host->client->delivery), 0);
+        test_host_free(host);
+}
+
+/* Proves that no more single messages come in than the reporter has left places for. */
+static void others_have_what_is_left(void **state) {
+        test_host_t *host = plain_producer(bootstrap);
+        bytes_t message = {.size = 0};
+        (void)state;
+        host->client->delivery->options.max_messages = 10 + CR_STAGE_FROM + 3;
+        assert_string_equal(test_command_as(host, 7, CR_CMD_REPORTER, NULL, 0), "");
+        assert_string_equal(produce_reported(host, 1, CR_POLICY_REFUSE, 100, 10), "");
+        expect_tags(host, 7, 100, 10);
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", CR_STAGE_FROM), "");
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "");
+        put_uint(&message, cr_intake_key(host->client->delivery->stage->intake), 8);
+        put_plain(&message, UINT32_MAX, 1);
+        assert_true(cr_intake_command(message.data, message.size));
+        assert_true(cr_intake_command(message.data, message.size));
+        assert_false(cr_intake_command(message.data, message.size));
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 1), "queue_full");
         test_host_free(host);
 }
 
@@ -222,6 +242,7 @@ static void look_takes_nothing(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(reporter_holds_places),
+                                           cmocka_unit_test(others_have_what_is_left),
                                            cmocka_unit_test(memory_runs_out),
                                            cmocka_unit_test(next_reporter_gets_the_rest),
                                            cmocka_unit_test(reporter_hears_of_the_end),

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "../core/stage.h"
 #include "../core/transaction.h"
 #include "support/cluster.h"
 
@@ -298,13 +299,23 @@ static void offsets_without_end(void **state) {
         test_host_free(host);
 }
 
+/* Proves that in a transaction nothing is staged: its messages are librdkafka's before its
+ * end is. */
+static void none_are_staged(void **state) {
+        test_host_t *host = with_transaction(1);
+        (void)state;
+        for (int i = 0; i < 2 * CR_STAGE_FROM; i++)
+                assert_string_equal(produce(host, 1), "");
+        assert_true(host->client->delivery->messages > CR_STAGE_FROM);
+        assert_null(host->client->delivery->stage);
+        test_host_free(host);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(only_the_open_one_takes),
-                                           cmocka_unit_test(first_report),
-                                           cmocka_unit_test(open_one_is_kept),
-                                           cmocka_unit_test(closes_under_way),
-                                           cmocka_unit_test(close_aborts),
-                                           cmocka_unit_test(close_follows_message),
-                                           cmocka_unit_test(offsets_without_end)};
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(none_are_staged),       cmocka_unit_test(only_the_open_one_takes),
+                cmocka_unit_test(first_report),          cmocka_unit_test(open_one_is_kept),
+                cmocka_unit_test(closes_under_way),      cmocka_unit_test(close_aborts),
+                cmocka_unit_test(close_follows_message), cmocka_unit_test(offsets_without_end)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

@@ -1,7 +1,7 @@
 %% @private Holds the anchor: a port that stays open as long as the application
-%% runs. Clients that are being reaped send their last reports through it, and
-%% leave here what nobody has awaited yet; questions about the driver itself go
-%% to it as well.
+%% runs, and with it those of {@link crema_intake}. Clients that are being reaped
+%% send their last reports through it, and leave here what nobody has awaited yet;
+%% questions about the driver itself go to it as well.
 -module(crema_anchor).
 -behaviour(gen_server).
 
@@ -119,9 +119,16 @@ init([]) ->
     case crema_port:open(anchor) of
         {ok, Port} ->
             persistent_term:put(?MODULE, Port),
-            {ok, #state{port = Port, left = crema_left:new()}};
+            with_intakes(#state{port = Port, left = crema_left:new()});
         {error, Reason} ->
             {stop, Reason}
+    end.
+
+-spec with_intakes(#state{}) -> {ok, #state{}} | {stop, crema_error:reason()}.
+with_intakes(State) ->
+    case crema_intake:open() of
+        ok -> {ok, State};
+        {error, Reason} -> {stop, Reason}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
@@ -142,12 +149,14 @@ handle_call(_, _From, State) ->
 handle_cast(Left, State) ->
     handle_info(Left, State).
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({crema_left, Caller, Call, Reports}, #state{left = Left} = State) ->
     {noreply, State#state{left = crema_left:put(Caller, Call, Reports, Left)}};
 handle_info({expired, Key}, #state{left = Left} = State) ->
     {noreply, State#state{left = crema_left:expired(Key, Left)}};
 handle_info({'DOWN', _, process, Caller, _}, #state{left = Left} = State) ->
     {noreply, State#state{left = crema_left:gone(Caller, Left)}};
+handle_info({'DOWN', _, port, _, _}, State) ->
+    {stop, intake_closed, State};
 handle_info(_, State) ->
     {noreply, State}.

@@ -6,7 +6,7 @@
 
 -export([new_table/0, is_there/0, start_link/0, register/4, alias/2, is_alias/1]).
 -export([lookup/1, missing/2, whereis_name/1]).
--export([set_port/1, set_settings/1, status/1, set_status/2, own/2, owns/1, set_own/3]).
+-export([set_port/1, set_client/2, set_settings/1, status/1, set_status/2, own/2, owns/1, set_own/3]).
 -export([pool/1, register_pool/3, set_member/3]).
 -export([watch/1, note/3, noted/3, forget/2]).
 -export([claim/2, all/1]).
@@ -58,6 +58,18 @@ set_port(Port) ->
         ok
     catch
         %% The application is stopping under its users.
+        error:badarg -> ok
+    end.
+
+%% @doc The same, with what its settings are from now on: who looks it up finds both.
+-spec set_client(crema_port:client() | none, fun((Settings) -> Settings)) -> ok when
+    Settings :: term().
+set_client(Port, Change) ->
+    try
+        Settings = ets:lookup_element(?TABLE, self(), 4),
+        true = ets:update_element(?TABLE, self(), [{3, Port}, {4, Change(Settings)}]),
+        ok
+    catch
         error:badarg -> ok
     end.
 

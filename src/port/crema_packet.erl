@@ -5,7 +5,7 @@
 
 -include("crema_commands.hrl").
 
--export([produce/7, plain/2, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
+-export([produce/7, plain/2, unheard/1, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
 -export([topic/1, bytes/1, header_pairs/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
 -export([messages/4, form/1, count/1]).
@@ -72,33 +72,31 @@ produce(Mode, Policy, Via, Call, Tag, Max, Messages) ->
         throw:unprepared -> {error, unprepared}
     end.
 
-%% @doc The same for one plain message that nobody hears of; `none' when it is not plain.
+%% @doc One plain message; `none' when it is not plain. It is the most frequent call: it is
+%% not worth a binary that can grow.
 -spec plain(message(), Max :: pos_integer()) -> iodata() | none.
-plain(Message, Max) ->
-    case body(Message, Max) of
-        none -> none;
-        Body -> [<<?MODE_NONE, ?POLICY_REFUSE, 0:64, 0:16, 1:32>> | Body]
-    end.
-
-%% One plain message is the most frequent call: it is not worth a binary that can grow.
--spec body(message(), Max :: pos_integer()) -> iodata() | none.
-body(#{topic := Topic, value := Value} = Message, Max) when
+plain(#{topic := Topic, value := Value} = Message, Max) when
     ?IS_PLAIN(Topic, Value, Max), map_size(Message) =:= 2
 ->
     Flags = ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
     [<<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Value)):32>> | Value];
-body(#{topic := Topic, value := Value, key := Key} = Message, Max) when
+plain(#{topic := Topic, value := Value, key := Key} = Message, Max) when
     ?IS_PLAIN(Topic, Value, Max), is_binary(Key), map_size(Message) =:= 3
 ->
     Flags = ?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
     Named = <<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Key)):32>>,
     [Named, Key, <<(byte_size(Value)):32>> | Value];
-body(_Message, _Max) ->
+plain(_Message, _Max) ->
     none.
+
+%% @doc The argument of PRODUCE for one, of which nobody hears.
+-spec unheard(Plain :: iodata()) -> iodata().
+unheard(Plain) ->
+    [<<?MODE_NONE, ?POLICY_REFUSE, 0:64, 0:16, 1:32>> | Plain].
 
 -spec packed([message() | skipped], Max :: pos_integer()) -> packed().
 packed([Message] = Messages, Max) ->
-    case body(Message, Max) of
+    case plain(Message, Max) of
         none -> pack(Messages, none, Max, 0, <<>>, []);
         Body -> {1, Body, []}
     end;

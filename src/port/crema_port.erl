@@ -9,7 +9,7 @@
 -include("crema_commands.hrl").
 
 -export([open/1, close/1, kill/1]).
--export([command/3, send/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
+-export([command/3, send/2, offer/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
 -export([monitor/1, owner/1, is_open/1, bad_properties/1, commands/0]).
 
 -export_type([client/0, command/0, tag/0]).
@@ -23,17 +23,20 @@
 %% A closed client's last answers come within this, mostly at once.
 -define(REAPER_TIME, 5000).
 
-%% @doc Opens a port, owned by the calling process, on a driver of this version.
--spec open(client | anchor) -> {ok, port()} | crema_error:error().
+%% @doc Opens a port, owned by the calling process, on a driver of this version. One of
+%% the kind `intake' is nobody's client; the anchor is there when it is opened.
+-spec open(client | anchor | intake) -> {ok, port()} | crema_error:error().
 open(Kind) ->
     case load() of
         ok -> open_loaded(Kind);
         Error -> Error
     end.
 
--spec open_loaded(client | anchor) -> {ok, port()} | crema_error:error().
+-spec open_loaded(client | anchor | intake) -> {ok, port()} | crema_error:error().
 open_loaded(Kind) ->
     try open_port({spawn_driver, ?DRIVER ++ [$\s | atom_to_list(Kind)]}, [binary]) of
+        Port when Kind =:= intake ->
+            {ok, Port};
         Port ->
             case command(Port, ?CMD_HELLO, <<?COMMANDS_HASH:64>>) of
                 ok ->
@@ -99,6 +102,15 @@ command(Port, Command, Data) ->
 -spec stood_in(client() | none, fun(() -> Answer)) -> Answer | crema_error:error().
 stood_in(Pid, Ask) when is_pid(Pid) -> Ask();
 stood_in(_, _Ask) -> closed().
+
+%% @doc Offers a message at a port of the kind `intake': whether it was accepted.
+-spec offer(port(), iodata()) -> boolean().
+offer(Port, Message) ->
+    try
+        port_control(Port, 0, Message) =:= []
+    catch
+        error:badarg -> false
+    end.
 
 %% @doc Hands over a command and what comes behind it, by reference. It is
 %% answered by a packet only.

@@ -190,25 +190,18 @@ async(Producer, {one, [Message]} = Call, #{report := none} = Options) when
     map_size(Options) =:= 1
 ->
     Client = crema_target:client(Producer),
-    case plain(Message, Client) of
-        none ->
-            call(async, fun async_by/4, Producer, Call, Options);
-        Data ->
+    case crema_intake:offer(Message, Client) of
+        ok ->
+            ok;
+        {refused, Packed} ->
+            Data = crema_packet:unheard(Packed),
             Answer = crema_port:command(element(1, Client), ?CMD_PRODUCE, Data),
-            answered(Answer, none, 0, Client, Producer, Call, Options)
+            answered(Answer, none, 0, Client, Producer, Call, Options);
+        not_plain ->
+            call(async, fun async_by/4, Producer, Call, Options)
     end;
 async(Producer, Call, Options) ->
     call(async, fun async_by/4, Producer, Call, Options).
-
-%% The command of a message with which nothing is to be done before, nor to be told of;
-%% `none' of any other.
--spec plain(crema_packet:message(), crema_target:client()) -> iodata() | none.
-plain(Message, {_, <<>>, #{prepare := false, max_payload_size := Max} = Settings}) when
-    not is_map_key(transactions, Settings), not is_map_key(call_events, Settings)
-->
-    crema_packet:plain(Message, Max);
-plain(_Message, _Client) ->
-    none.
 
 %% @doc The same by a client that is known.
 -spec async_by(crema_target:client(), crema_target:target(), prepared(), crema_call:options()) ->

@@ -310,7 +310,7 @@ release(Name, #state{port = Port, client = Client} = State) ->
 %% Tells of the client there is now, or is no more.
 -spec changed(#state{}) -> #state{}.
 changed(#state{port = Port, transactions = Transactions} = State) ->
-    ok = crema_registry:set_port(Port),
+    ok = crema_registry:set_client(Port, fun(Settings) -> crema_intake:settings(Port, Settings) end),
     ok = crema_transactions:client(Transactions, Port),
     answer_waiting(State).
 

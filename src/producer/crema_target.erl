@@ -35,6 +35,8 @@
     metadata => crema_producer_events:metadata(),
     %% absent unless each call is to tell of itself
     call_events => true,
+    %% of the client; absent where there is none
+    intake => crema_intake:intake(),
     %% not there without a producer
     callbacks => crema_callbacks:callbacks()
 }.

@@ -105,8 +105,8 @@ client({crema_variant, _, Over, Config, own}, Pid, {_, Via, Settings}) ->
     Merged = maps:merge(Settings, Over),
     #{timeout := Timeout, full_timeout := Full} = Merged,
     case crema_own:find(Pid, Config, min(Timeout, Full)) of
-        {ok, {Port, #{callbacks := Callbacks}}} ->
-            {ok, {Port, Via, Merged#{callbacks => Callbacks}}};
+        {ok, {Port, Own}} ->
+            {ok, {Port, Via, maps:merge(Merged, maps:with([callbacks, intake], Own))}};
         {error, _} = Error ->
             Error
     end.

@@ -377,6 +377,16 @@ void put_text(bytes_t *out, const char *text) {
         out->size += strlen(text);
 }
 
+void put_plain(bytes_t *out, uint32_t partition, size_t size) {
+        put_uint(out, CR_MESSAGE_VALUE | CR_MESSAGE_TOPIC, 1);
+        put_uint(out, 1, 2);
+        put_text(out, "t");
+        put_uint(out, partition, 4);
+        put_uint(out, size, 4);
+        memset(out->data + out->size, 'v', size);
+        out->size += size;
+}
+
 void put_produce(bytes_t *out, uint8_t mode, uint8_t policy, uint64_t call, const char *tag,
                  uint32_t count) {
         put_uint(out, mode, 1);

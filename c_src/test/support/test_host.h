@@ -89,6 +89,8 @@ typedef struct bytes {
 } bytes_t;
 void put_uint(bytes_t *out, uint64_t value, size_t size);
 void put_text(bytes_t *out, const char *text);
+/* A message of so many bytes to topic t. */
+void put_plain(bytes_t *out, uint32_t partition, size_t size);
 /* PRODUCE of `count` messages "v" to topic t, partition -1. */
 void put_produce(bytes_t *out, uint8_t mode, uint8_t policy, uint64_t call, const char *tag,
                  uint32_t count);
