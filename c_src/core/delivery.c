@@ -66,12 +66,12 @@ void cr_delivery_destroy(cr_delivery_t *delivery) {
         cr_map_clear(&delivery->callers);
         cr_free(delivery->reporter.grouped);
         cr_confirmed_clear(&delivery->confirmed);
+        cr_stage_destroy(delivery); /* callers may still come, and compare its topic */
         cr_topics_destroy(delivery);
         cr_tally_destroy(delivery->tally);
         cr_variants_destroy(delivery);
         cr_free(delivery->scratch);
         cr_free(delivery->batch);
-        cr_stage_destroy(delivery);
         cr_free(delivery);
 }
 
