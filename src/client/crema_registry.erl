@@ -53,23 +53,25 @@ watch(Pid) ->
 %% @doc The calling process has another client, or none for now.
 -spec set_port(crema_port:client() | none) -> ok.
 set_port(Port) ->
-    try
-        true = ets:update_element(?TABLE, self(), {3, Port}),
-        ok
-    catch
-        %% The application is stopping under its users.
-        error:badarg -> ok
-    end.
+    update([{3, Port}]).
 
 %% @doc The same, with what its settings are from now on: who looks it up finds both.
 -spec set_client(crema_port:client() | none, fun((Settings) -> Settings)) -> ok when
     Settings :: term().
 set_client(Port, Change) ->
+    case lookup(self()) of
+        {ok, _, _, Settings, _} -> update([{3, Port}, {4, Change(Settings)}]);
+        not_started -> ok
+    end.
+
+%% Of the calling process's row.
+-spec update([{pos_integer(), term()}]) -> ok.
+update(Elements) ->
     try
-        Settings = ets:lookup_element(?TABLE, self(), 4),
-        true = ets:update_element(?TABLE, self(), [{3, Port}, {4, Change(Settings)}]),
+        true = ets:update_element(?TABLE, self(), Elements),
         ok
     catch
+        %% The application is stopping under its users.
         error:badarg -> ok
     end.
 
