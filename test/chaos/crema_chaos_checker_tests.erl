@@ -67,6 +67,88 @@ again(Between) ->
     },
     [Kind || {repeated_handling = Kind, _} <- crema_chaos_checker:judge(Timed ++ [Log])].
 
+unanswered_test_() ->
+    %% A commit that is in the log need not have counted when its member was told that it
+    %% failed. Nothing else excuses who begins before it, and commits less.
+    Both = [began_early, committed_back],
+    [
+        {Name, ?_assertEqual(Expected, taken_over(maps:merge(taken_over(), Case)))}
+     || {Name, Expected, Case} <- [
+            {"told", [], #{}},
+            {"told at the end of a stop", [], #{told_after => 10}},
+            {"without a handler that tells its end", [], #{ends => lost, told_after => 10}},
+            {"nobody was told", Both, #{told => #{what => calm}}},
+            {"told before", Both, #{told_after => -1}},
+            {"told much later", Both, #{told_after => 16}},
+            {"another member was told", Both, #{told => told(#{member => third})}},
+            {"of another partition", Both, #{told => told(#{partition => 1})}},
+            {"refused before it was written", Both, #{told => told(#{reason => illegal_generation})}},
+            {"in quiet times", Both, #{fault => false}},
+            {"before what had been answered", [began_early], #{begins => 9}},
+            {"before what another has committed", [began_early], #{since => 0.5, begins => 19}},
+            {"before what another has committed then", Both, #{third => 100.5}}
+        ]
+    ].
+
+%% A member commits 10, 20 ten seconds later and 30 one more second later, gives the
+%% partition up at once and is told that it failed. The next one begins at 10.
+taken_over() ->
+    #{since => -20, ends => unassigned, told => told(#{}), told_after => 1, fault => true, begins => 10}.
+
+told(Change) ->
+    Told = #{what => commit_failed, member => one, topic => <<"t">>, partition => 0, reason => timed_out},
+    maps:merge(Told, Change).
+
+%% What is wrong with it. Times are seconds; the end is at 101.
+taken_over(#{since := Since, told := Told, told_after := After, begins := Begins} = Case) ->
+    Place = #{topic => <<"t">>, partition => 0},
+    Member = fun(Name) -> #{what => member, member => Name, node => Name, group => <<"g">>} end,
+    Handle = fun(Name, Offset) ->
+        Messages = [{Offset, {1, Offset}}],
+        Place#{what => handling, member => Name, slot => Name, messages => Messages}
+    end,
+    Commit = fun(Offset) -> Place#{what => commit_seen, group => <<"g">>, offset => Offset} end,
+    Entries = [
+        {0, #{what => topic, topic => <<"t">>, partitions => 2, role => produced}},
+        {0, #{
+            what => group, group => <<"g">>, topics => [<<"t">>], isolation => committed,
+            order => partition, commit => offsets
+        }},
+        {0, Member(one)},
+        {0, Member(third)},
+        {0, Member(other)},
+        {100 + Since, Handle(one, 0)},
+        {90, Commit(10)},
+        {100, Commit(20)},
+        {101, Commit(30)},
+        {101 + After, Told},
+        {140, Handle(other, Begins)},
+        {141, Commit(Begins + 1)}
+    ] ++ [{89, #{what => fault, fault => 1, kind => cut}} || #{fault := true} <- [Case]] ++
+        [{At, Handle(third, 20)} || #{third := At} <- [Case]] ++
+        [
+            {101.001, #{what => unassigned, member => one, slot => one, why => revoked}}
+         || #{ends := unassigned} <- [Case]
+        ],
+    Found = crema_chaos_checker:judge([
+        Entry#{at => round(At * 1000000)}
+     || {At, Entry} <- lists:keysort(1, Entries)
+    ]),
+    lists:sort([Kind || {Kind, _} <- Found, lists:member(Kind, [began_early, committed_back])]).
+
+untold_test_() ->
+    %% If the members of a run are told of no failure of such a commit, who begins before
+    %% it is a fault.
+    [{lists:concat([seed, Seed]), fun() -> untold(Seed) end} || Seed <- lists:seq(1, 5)].
+
+untold(Seed) ->
+    Entries = [
+        Entry
+     || #{what := What} = Entry <- crema_chaos_made:history(Seed),
+        not (What =:= commit_failed andalso is_map_key(partition, Entry))
+    ],
+    ?assert(lists:keymember(began_early, 1, crema_chaos_checker:judge(Entries))).
+
 sentences_test() ->
     %% Each kind has a sentence.
     [

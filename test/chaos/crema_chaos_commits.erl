@@ -9,14 +9,54 @@
 %% How long after a disturbance librdkafka may send a commit again: it finds the brokers
 %% again within so many microseconds.
 -define(SENT_AGAIN, 15000000).
+%% How long a broker waits for the others before it refuses a commit: offsets.commit.timeout.ms.
+-define(REPLICATED, 5000000).
+%% How long a member that stops may wait for the answer to its last commit.
+-define(STOPPED, 10000000).
+%% What is told of a commit by which the broker may have written it down nevertheless.
+-define(OPEN, [
+    timed_out, request_timed_out, transport, wait_coord, not_coordinator, coordinator_not_available
+]).
 
 -spec violations(crema_chaos_story:story()) -> [crema_chaos_checker:violation()].
 violations(Story) ->
     [
         {Kind, About#{group => Name, place => Place}}
      || #{group := #{group := Name}, place := Place} = Part <- crema_chaos_part:all(Story),
+        Counted <- [Part#{commits := counted(Part, Story)}],
         {Kind, About} <-
-            acknowledged(Part) ++ backwards(Part, Story) ++ early(Part, Story) ++ lag(Part)
+            acknowledged(Part) ++ backwards(Counted, Story) ++ early(Counted, Story) ++ lag(Part)
+    ].
+
+%% A coordinator writes a commit into its log first, and takes it for what the group has
+%% committed when the other brokers have it, too. If they do not in time it refuses the
+%% commit and goes on telling the one before; this one stays in the log, and counts when a
+%% coordinator reads that anew (GroupMetadataManager.storeOffsets of Kafka 3.9). So the last
+%% commits of a member that was told of a failure may have counted or not: they are left out.
+counted(#{slots := Slots, commits := Commits, place := Place}, Story) ->
+    [_ | Nexts] = [Begun || {_, Begun, _} <- Slots] ++ [infinity],
+    Doubts = lists:append([
+        doubts(Slot, Next, Place, Story)
+     || {Slot, Next} <- lists:zip(Slots, Nexts)
+    ]),
+    [
+        Commit
+     || {At, _} = Commit <- Commits,
+        not lists:any(fun({From, To}) -> From =< At andalso At < To end, Doubts) orelse
+            not crema_chaos_story:is_disturbed(At - ?SENT_AGAIN, At + ?SLACK, Story)
+    ].
+
+%% From when to when the commits of a slot are in doubt. Those that were written earlier had
+%% been answered at its end; what a paused broker had yet to read is written after it.
+doubts({{Member, _} = Name, Begun, _}, Next, Place, #{failed := Failed, ended := Ended}) ->
+    [
+        {max(Begun, End - ?REPLICATED), Next}
+     || {Told, Reason} <- maps:get({Member, Place}, Failed, []),
+        lists:member(Reason, ?OPEN),
+        %% Not every handler tells of its end.
+        End <- [maps:get(Name, Ended, Told - ?STOPPED)],
+        End =< Told + ?SLACK,
+        Told =< End + ?STOPPED + ?REPLICATED
     ].
 
 %% Everything is acknowledged in the end, and before it was committed.

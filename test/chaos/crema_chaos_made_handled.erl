@@ -56,6 +56,7 @@ step({_, {_, Partition}} = Part, #run{parts = Parts} = Run) ->
             {0.3, Change(lost)},
             {0.3, Change(lost_untold)},
             {0.3, Change(commit_failed)},
+            {0.3, Change(commit_unanswered)},
             {Sought, Change(back)},
             {Sought, Change(forth)}
         ],
@@ -201,6 +202,24 @@ change(commit_failed, Part, #run{parts = Parts} = Run) ->
     #{Part := #{slot := {Member, _}}} = Parts,
     Failed = tell(#{what => commit_failed, member => Member, reason => transport}, Run),
     anew(Part, told_end(revoked, Part, Failed));
+%% The others do not follow in time: it is in the log, and the one before counts.
+change(commit_unanswered, {_, {Topic, Partition}} = Part, #run{parts = Parts} = Run) ->
+    #{Part := #{committed := Counts, slot := {Member, _}}} = Parts,
+    {Fault, Named} = name(Run),
+    Paused = tell(#{what => fault, fault => Fault, kind => pause_broker}, Named),
+    Left = told_end(revoked, Part, commit(Part, acknowledge(Part, Paused))),
+    Failed = tell_all(
+        [
+            #{
+                what => commit_failed, member => Member, topic => Topic, partition => Partition,
+                reason => timed_out
+            },
+            #{what => fault_over, fault => Fault}
+        ],
+        Left
+    ),
+    #run{parts = #{Part := State} = Now} = Failed,
+    begin_slot(Part, Counts, Failed#run{parts = Now#{Part := State#{committed := Counts}}});
 change(back, Part, #run{parts = Parts} = Run) ->
     #{Part := #{committed := Committed}} = Parts,
     sought(seek, Part, max(0, Committed - rand:uniform(10)), Run);

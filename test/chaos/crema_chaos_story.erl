@@ -39,10 +39,12 @@
     sought := #{{binary(), place()} => [{time(), seek | reset, Offset :: integer()}]},
     %% Members, and slots, that could not commit or lost what they had.
     troubled := #{term() => true},
+    %% When members were told that a commit of a place failed, and how.
+    failed := #{{Member :: term(), place()} => [{time(), Reason :: atom()}]},
     %% Slots whose member was stopped.
     stopped := #{term() => time()},
-    %% Slots that have told their end.
-    ended := #{term() => true},
+    %% Slots that have told their end, and when.
+    ended := #{term() => time()},
     killed := #{{Kind :: atom(), Who :: term()} => time()},
     faults := [{time(), on | off, Fault :: term()}],
     logs := #{{place(), committed | uncommitted} => [[{integer(), message()}]]},
@@ -55,7 +57,7 @@
 new() ->
     Empty = [
         bounds, topics, groups, clients, processes, members, messages, transactions, asked, slots,
-        given, commits, sought, troubled, stopped, ended, killed, logs, batches, samples, marks
+        given, commits, sought, troubled, failed, stopped, ended, killed, logs, batches, samples, marks
     ],
     (maps:from_keys(Empty, #{}))#{faults => []}.
 
@@ -104,8 +106,14 @@ part(What, #{slot := _} = Entry, Story) ->
     slot(What, Entry, Story);
 part(lost, #{member := Member} = Entry, Story) ->
     lost(Member, place(Entry), Story);
-part(commit_failed, #{member := Member}, Story) ->
-    put_in(troubled, Member, true, Story);
+part(commit_failed, #{member := Member, at := At} = Entry, Story) ->
+    Troubled = put_in(troubled, Member, true, Story),
+    case Entry of
+        #{partition := _, reason := Reason} ->
+            add_to(failed, {Member, place(Entry)}, {At, Reason}, Troubled);
+        #{} ->
+            Troubled
+    end;
 part(What, #{at := At, offset := Offset} = Entry, Story) when What =:= seek; What =:= reset ->
     add_to(sought, in_group(Entry), {At, What, Offset}, Story);
 part(killed, #{kind := slot, who := {Member, Slot}, at := At}, Story) ->
@@ -149,7 +157,7 @@ slot(assigned, #{at := At} = Entry, Story) ->
     with_slot(Entry, fun(_, Begun, Notes) -> {place(Entry), min(At, Begun), Notes} end, Story);
 slot(unassigned, #{why := Why, at := At} = Entry, Story) ->
     Name = name(Entry),
-    Ended = put_in(ended, Name, true, Story),
+    Ended = put_in(ended, Name, At, Story),
     case Why of
         lost -> put_in(troubled, Name, true, Ended);
         stopped -> put_in(stopped, Name, At, Ended);
