@@ -6,7 +6,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     ready_and_status/1, no_broker/1, wrong_options/1, names/1, supervised/1,
-    stop_by_its_parent/1, stop_again/1, stop_at_once/1, stop_between/1, stop_renewed/1
+    stop_by_its_parent/1, stop_again/1, stop_at_once/1, stop_between/1, stop_beside_a_crash/1, stop_renewed/1
 ]).
 -export([init/1]).
 
@@ -20,7 +20,8 @@ groups() ->
     [
         {side_by_side, [parallel], [
             ready_and_status, no_broker, wrong_options, names, supervised,
-            stop_by_its_parent, stop_again, stop_at_once, stop_between, stop_renewed
+            stop_by_its_parent, stop_again, stop_at_once, stop_between, stop_beside_a_crash,
+            stop_renewed
         ]}
     ].
 
@@ -172,6 +173,33 @@ stop_between(Config) ->
         not is_process_alive(Stopping) orelse Length > 0
     end),
     ok = sys:resume(C),
+    receive
+        {'DOWN', Monitor, process, Stopping, Reason} -> ?assertEqual(normal, Reason)
+    after 10000 -> error(not_stopped)
+    end,
+    ?assertNot(is_process_alive(C)).
+
+stop_beside_a_crash(Config) ->
+    %% A consumer that was told to stop does so, also when its supervisor is just about to
+    %% start all of it again.
+    Self = self(),
+    Handle = fun(_, State) ->
+        Self ! {handling, self()},
+        receive
+            never -> {ack, State}
+        end
+    end,
+    C = crema_ct:consumer(Config, filled(Config, 1), #{to => self(), handle => Handle}, #{}),
+    Worker =
+        receive
+            {handling, Pid} -> Pid
+        after 20000 -> error(nothing_handled)
+        end,
+    {_, Workers, _, _} = lists:keyfind(workers, 1, supervisor:which_children(C)),
+    {Stopping, Monitor} = spawn_monitor(fun() -> ok = crema_consumer:stop(C) end),
+    %% The member waits for it.
+    crema_ct:await(fun() -> process_info(Worker, message_queue_len) =/= {message_queue_len, 0} end),
+    exit(Workers, kill),
     receive
         {'DOWN', Monitor, process, Stopping, Reason} -> ?assertEqual(normal, Reason)
     after 10000 -> error(not_stopped)

@@ -3,7 +3,7 @@
 -module(crema_child).
 
 -export([running/0, start_link/3, restarts/2, spec/5, shutdown/1, child_id/2]).
--export([works_for/1, works_for_one/1, stop/2]).
+-export([works_for/1, works_for_one/1, stop/2, stopping/1, is_stopping/1]).
 -export([shown_name/1, shown_client/1, log_warnings/1]).
 
 %% How long a supervisor has for starting an owner again that died while it
@@ -165,6 +165,16 @@ stop(Ref, Timeout) ->
         _ ->
             ok
     end.
+
+%% @doc Called by the owner of a client that is a supervisor, when it was told to stop. Its
+%% supervisor may be about to start all children again for the sake of another one.
+-spec stopping(pid()) -> ok.
+stopping(Supervisor) ->
+    crema_registry:note(Supervisor, {?MODULE, stopping}, true).
+
+-spec is_stopping(pid()) -> boolean().
+is_stopping(Supervisor) ->
+    crema_registry:noted(Supervisor, {?MODULE, stopping}, false).
 
 %% Whether it is a supervisor whose owner has just died. It answers when there is
 %% another one, or when it is to try once more.

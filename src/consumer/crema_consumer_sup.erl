@@ -62,6 +62,14 @@ start_exactly_once(Consumer, Options) ->
 %% handler's arguments are nobody's business.
 -spec start_group(pid(), fun(() -> map())) -> gen_server:start_ret().
 start_group(Consumer, Options) ->
+    case crema_child:is_stopping(Consumer) of
+        %% It had done so when another child crashed: the consumer ends with this one.
+        true -> {ok, proc_lib:spawn_link(erlang, exit, [{shutdown, stopped}])};
+        false -> start_member(Consumer, Options)
+    end.
+
+-spec start_member(pid(), fun(() -> map())) -> gen_server:start_ret().
+start_member(Consumer, Options) ->
     ExactlyOnce =
         case get({?MODULE, exactly_once}) of
             undefined -> none;

@@ -123,7 +123,7 @@ handle_continue(subscribe, #state{port = Port, subscription = Subscription} = St
 -spec handle_call(term(), gen_server:from(), state()) ->
     {reply, term(), state()} | {noreply, state()} | {stop, {shutdown, stopped}, ok, state()}.
 handle_call({stop, Timeout}, _From, State) ->
-    {stop, {shutdown, stopped}, ok, with_deadline(Timeout, State)};
+    {stop, {shutdown, stopped}, ok, stopping(Timeout, State)};
 handle_call({set_credentials, New}, _From, #state{port = Port, renewal = Renewal} = State) ->
     {Reply, Options} = crema_credentials:change(Renewal, Port, New, State#state.options),
     ok = crema_registry:note(State#state.consumer, ?MODULE, fun() -> Options end),
@@ -168,7 +168,7 @@ handle_call(_, _From, State) ->
 -spec handle_cast(term(), state()) ->
     {noreply, state()} | {stop, {shutdown, stopped}, state()}.
 handle_cast({stop, Timeout}, State) ->
-    {stop, {shutdown, stopped}, with_deadline(Timeout, State)};
+    {stop, {shutdown, stopped}, stopping(Timeout, State)};
 handle_cast({nacked, Slot, Runs, Reason}, State) ->
     {noreply, nacked([{Slot, Runs}], Reason, State)};
 %% What is in its transaction must not come again.
@@ -184,9 +184,12 @@ nacked(Some, Reason, #state{slots = Slots} = State) ->
     ok = crema_slots:nacked(Some, Reason, Slots),
     State.
 
--spec with_deadline(default | timeout(), state()) -> state().
-with_deadline(default, State) -> State;
-with_deadline(Timeout, State) -> State#state{stop_timeout = Timeout}.
+-spec stopping(default | timeout(), state()) -> state().
+stopping(default, #state{consumer = Consumer} = State) ->
+    ok = crema_child:stopping(Consumer),
+    State;
+stopping(Timeout, State) ->
+    stopping(default, State#state{stop_timeout = Timeout}).
 
 -spec handle_info(term(), state()) -> {noreply, state()} | {stop, term(), state()}.
 handle_info(Message, #state{renewal = none} = State) ->
