@@ -157,8 +157,8 @@ batches_are_counted_test() ->
     Plain = <<3, 7:64, 0:64, 1:32, 2:32, "kvv">>,
     Headers = <<(7 bor 16), 8:64, 0:64, 0:32, 1:32, "v", 2:16, 1:16, "h", -1:32, 0:16, 1:32, "x">>,
     Batch = <<3:32, Plain/binary, Headers/binary, Plain/binary>>,
-    ?assertEqual(3, crema_packet:count(Batch)),
-    Messages = crema_packet:messages(Batch, <<>>, {self(), 5}, {<<"t">>, 3, nil}),
+    ?assertEqual(3, crema_record_batch:count(Batch)),
+    Messages = crema_record_batch:messages(Batch, <<>>, {self(), 5}, {<<"t">>, 3, nil}),
     ?assertMatch(
         [
             #{offset := 7, key := <<"k">>, value := <<"vv">>, headers := []},
@@ -187,7 +187,7 @@ numbers_and_nulls_are_read_test() ->
      || {{Flags, Bytes, Key, Value, Headers}, {Offset, Time}, Type} <- Cases
     ],
     Packed = iolist_to_binary([<<(length(Batch)):32>> | Batch]),
-    Messages = crema_packet:messages(Packed, <<>>, none, {<<"t">>, 3, nil}),
+    Messages = crema_record_batch:messages(Packed, <<>>, none, {<<"t">>, 3, nil}),
     ?assertEqual([expected(Case) || Case <- Cases], Messages).
 
 headers(Flags) when Flags band 4 =/= 0 -> <<1:16, 1:16, "h", 2:32, "xy">>;
@@ -211,19 +211,19 @@ acknowledged_messages_are_left_out_test() ->
     Acked = [0, 1, 7, 8, 19],
     Byte = fun(At) -> lists:sum([1 bsl (N - At) || N <- Acked, N >= At, N < At + 8]) end,
     Mask = <<<<(Byte(At))>> || At <- [0, 8, 16]>>,
-    Left = crema_packet:messages(Batch, Mask, {self(), 1}, {<<"t">>, 0, undefined}),
+    Left = crema_record_batch:messages(Batch, Mask, {self(), 1}, {<<"t">>, 0, undefined}),
     ?assertEqual(lists:seq(0, 19) -- Acked, [Offset || #{offset := Offset} <- Left]).
 
 messages_may_be_structs_of_elixir_test() ->
     %% The same fields, and a struct's key; what is read has the field of the token too.
     Batch = <<1:32, (7 bor 16), 8:64, 0:64, 0:32, 1:32, "v", 1:16, 1:16, "h", -1:32>>,
     [{struct, nil}, nil] = [
-        crema_packet:form(#{message => Form, null => nil}) || Form <- [struct, map]
+        crema_record_batch:form(#{message => Form, null => nil}) || Form <- [struct, map]
     ],
     [
         begin
-            [Map] = crema_packet:messages(Batch, <<>>, Source, {<<"t">>, 3, Null}),
-            [Struct] = crema_packet:messages(Batch, <<>>, Source, {<<"t">>, 3, {struct, Null}}),
+            [Map] = crema_record_batch:messages(Batch, <<>>, Source, {<<"t">>, 3, Null}),
+            [Struct] = crema_record_batch:messages(Batch, <<>>, Source, {<<"t">>, 3, {struct, Null}}),
             Keys = #{'__struct__' => 'Elixir.Crema.Message', token => nil},
             ?assertEqual(maps:merge(Keys, Map), Struct)
         end

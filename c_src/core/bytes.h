@@ -32,30 +32,30 @@ static inline const unsigned char *cr_take(cr_bytes_t *in, size_t size) {
         return from;
 }
 
-static inline uint64_t cr_take_uint(cr_bytes_t *in, size_t size) {
-        const unsigned char *from = cr_take(in, size);
-        uint64_t value = 0;
-        if (from) {
-                for (size_t i = 0; i < size; i++)
-                        value = value << 8 | from[i];
-        }
-        return value;
+/* Written out, it is one load. */
+static inline uint32_t cr_read_u32(const unsigned char *from) {
+        return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 |
+               (uint32_t)from[3];
 }
 
 static inline uint8_t cr_take_u8(cr_bytes_t *in) {
-        return (uint8_t)cr_take_uint(in, 1);
+        const unsigned char *from = cr_take(in, 1);
+        return from ? *from : 0;
 }
 static inline uint16_t cr_take_u16(cr_bytes_t *in) {
-        return (uint16_t)cr_take_uint(in, 2);
+        const unsigned char *from = cr_take(in, 2);
+        return (uint16_t)(from ? from[0] << 8 | from[1] : 0);
 }
 static inline uint32_t cr_take_u32(cr_bytes_t *in) {
-        return (uint32_t)cr_take_uint(in, 4);
+        const unsigned char *from = cr_take(in, 4);
+        return from ? cr_read_u32(from) : 0;
 }
 static inline int32_t cr_take_i32(cr_bytes_t *in) {
         return (int32_t)cr_take_u32(in);
 }
 static inline uint64_t cr_take_u64(cr_bytes_t *in) {
-        return cr_take_uint(in, 8);
+        const unsigned char *from = cr_take(in, 8);
+        return from ? (uint64_t)cr_read_u32(from) << 32 | cr_read_u32(from + 4) : 0;
 }
 static inline int64_t cr_take_i64(cr_bytes_t *in) {
         return (int64_t)cr_take_u64(in);

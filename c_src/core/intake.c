@@ -133,18 +133,12 @@ void cr_intake_close(cr_intake_t *intake) {
 /* What produce_decode.c unpacks with a client, of the one form that needs none. */
 static bool take_plain(cr_bytes_t *bytes, cr_bytes_t *topic, cr_message_t *message) {
         uint8_t flags = cr_take_u8(bytes);
-        if ((flags & ~CR_MESSAGE_KEY) != (CR_MESSAGE_VALUE | CR_MESSAGE_TOPIC))
+        if (!(flags & CR_MESSAGE_TOPIC))
                 return false;
         topic->size = cr_take_u16(bytes);
         topic->data = cr_take(bytes, topic->size);
-        message->partition = cr_take_i32(bytes);
-        if (flags & CR_MESSAGE_KEY) {
-                message->key_size = cr_take_u32(bytes);
-                message->key = cr_take(bytes, message->key_size);
-        }
-        message->value_size = cr_take_u32(bytes);
-        message->value = cr_take(bytes, message->value_size);
-        return !bytes->failed && bytes->at == bytes->size && cr_is_gatherable(message);
+        return cr_take_plain(bytes, flags & (uint8_t)~CR_MESSAGE_TOPIC, message) &&
+               bytes->at == bytes->size && cr_is_gatherable(message);
 }
 
 /* The topic is told by its name. Each of the client's own configuration can be meant. */

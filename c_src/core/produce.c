@@ -31,39 +31,9 @@ static uint32_t run_length(const cr_message_t *messages, uint32_t count) {
         return length;
 }
 
-/* librdkafka's messages want pointers to what is not const. It does not write
- * through them. */
-static void *unconst(const void *pointer) {
-        union {
-                const void *from;
-                void *to;
-        } both = {.from = pointer};
-        return both.to;
-}
-
-rd_kafka_message_t cr_batched(const cr_message_t *message, void *opaque) {
-        return (rd_kafka_message_t){.payload = unconst(message->value),
-                                    .len = message->value_size,
-                                    .key = unconst(message->key),
-                                    .key_len = message->key_size,
-                                    ._private = opaque};
-}
-
 bool cr_message_sticks(const cr_message_t *message) {
         return message->partition == RD_KAFKA_PARTITION_UA &&
                cr_sticky_takes(&message->topic->sticky, message->key, message->key_size);
-}
-
-static bool batch_room(cr_delivery_t *delivery, uint32_t count) {
-        rd_kafka_message_t *grown;
-        if (count <= delivery->batch_room)
-                return true;
-        grown = cr_realloc(delivery->batch, count * sizeof(*grown));
-        if (!grown)
-                return false;
-        delivery->batch = grown;
-        delivery->batch_room = count;
-        return true;
 }
 
 /* The messages at `first` and behind it that have the same partition, or none; how many
@@ -86,7 +56,8 @@ static int gather(cr_client_t *client, cr_call_t *call, uint32_t at, const cr_me
 void cr_produce_together(cr_client_t *client, cr_topic_t *topic, int32_t partition, bool stick,
                          rd_kafka_message_t *messages, int count) {
         int32_t to = stick ? cr_sticky_partition(&topic->sticky) : partition;
-        rd_kafka_produce_batch(topic->rkt, to, RD_KAFKA_MSG_F_COPY, messages, count);
+        if (rd_kafka_produce_batch(topic->rkt, to, RD_KAFKA_MSG_F_COPY, messages, count) == count)
+                return;
         if (to != partition && messages->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
                 /* The topic has fewer now; nothing of this was taken. */
                 cr_sticky_forget(&topic->sticky);
@@ -121,7 +92,7 @@ static bool is_first_of_partition(const cr_message_t *messages, uint32_t index) 
         return true;
 }
 
-/* @precondition batch_room(count) */
+/* @precondition cr_batch_room(count) */
 static void produce_run(cr_client_t *client, cr_call_t *call, uint32_t at,
                         const cr_message_t *messages, uint32_t count) {
         for (uint32_t i = 0; i < count; i++) {
@@ -158,9 +129,9 @@ static void produce_full(cr_client_t *client, const cr_message_t *message, void 
                 {.vtype = RD_KAFKA_VTYPE_MSGFLAGS,
                  .u.i = message->value_buf ? 0 : RD_KAFKA_MSG_F_COPY},
                 {.vtype = RD_KAFKA_VTYPE_VALUE,
-                 .u.mem = {.ptr = unconst(message->value), .size = message->value_size}},
+                 .u.mem = {.ptr = cr_unconst(message->value), .size = message->value_size}},
                 {.vtype = RD_KAFKA_VTYPE_KEY,
-                 .u.mem = {.ptr = unconst(message->key), .size = message->key_size}},
+                 .u.mem = {.ptr = cr_unconst(message->key), .size = message->key_size}},
                 {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = message->timestamp},
                 {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
                 {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers}};
@@ -181,7 +152,7 @@ static void produce_one(cr_client_t *client, const cr_message_t *message, void *
         else if (message->headers.size || message->timestamp)
                 produce_full(client, message, opaque);
         else if (rd_kafka_produce(message->topic->rkt, message->partition, flags,
-                                  unconst(message->value), message->value_size, message->key,
+                                  cr_unconst(message->value), message->value_size, message->key,
                                   message->key_size, opaque))
                 cr_delivery_refuse(client, message->topic->rkt, opaque, rd_kafka_last_error(),
                                    message->partition);
@@ -194,7 +165,7 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
         uint32_t at = 0;
         while (at < count) {
                 uint32_t run = run_length(&messages[at], count - at);
-                if (run && batch_room(client->delivery, run)) {
+                if (run && cr_batch_room(client->delivery, run)) {
                         produce_run(client, call, at, &messages[at], run);
                         at += run;
                 } else {
@@ -205,13 +176,23 @@ static void produce_all(cr_client_t *client, cr_call_t *call, const cr_message_t
         cr_call_release(client, call);
 }
 
+/* The same of a plain call. */
+static void produce_plain(cr_client_t *client, cr_call_t *call, const cr_produce_t *produce) {
+        rd_kafka_message_t *batch = client->delivery->batch;
+        for (uint32_t i = 0; i < produce->count; i++)
+                batch[i]._private = cr_call_opaque(call, i);
+        cr_produce_together(client, produce->topic, RD_KAFKA_PARTITION_UA, produce->stick, batch,
+                            (int)produce->count);
+        cr_call_release(client, call);
+}
+
 static bool no_memory(cr_error_t *error, const cr_produce_t *produce) {
         cr_error_own(error, "no_memory", "no memory for %u messages", produce->count);
         return false;
 }
 
 static bool has_values_behind(const cr_produce_t *produce) {
-        for (uint32_t i = 0; i < produce->count; i++) {
+        for (uint32_t i = 0; produce->messages && i < produce->count; i++) {
                 if (produce->messages[i].value_buf)
                         return true;
         }
@@ -277,7 +258,10 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
         call->tag = tag;
         take_costs(delivery, call, produce);
         cr_stage_give(client);
-        produce_all(client, call, produce->messages, produce->count);
+        if (produce->messages)
+                produce_all(client, call, produce->messages, produce->count);
+        else
+                produce_plain(client, call, produce);
         if (idle && delivery->messages)
                 cr_nudge(client);
         return true;

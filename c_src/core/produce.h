@@ -32,14 +32,21 @@ typedef struct cr_produce {
         const unsigned char *tag;
         size_t tag_size;
         uint32_t count;
-        cr_message_t *messages; /* the delivery's scratch */
+        cr_message_t *messages; /* the delivery's scratch; NULL when the call is a plain one */
         uint64_t cost;
+        cr_topic_t *topic; /* of a plain call, whose messages are the delivery's batch */
+        bool stick;        /* of a plain call: each of them does */
 } cr_produce_t;
 
 /* produce_decode.c: false with *error set; nothing is then owned. */
 bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *produce,
                        cr_error_t *error);
 void cr_produce_release(cr_client_t *client, cr_produce_t *produce);
+/* produce_plain.c: unpacks what is behind the start of a plain call; false, and nothing is done,
+ * when it is none, or not whole. */
+bool cr_produce_plain(cr_client_t *client, cr_bytes_t bytes, cr_produce_t *produce);
+/* Room for so many in the delivery's batch; false when there is no memory. */
+bool cr_batch_room(cr_delivery_t *delivery, uint32_t count);
 /* produce.c: makes the call and gives all messages to librdkafka, or to the stage. False, with
  * *error set and nothing accepted, only for want of memory. */
 bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_t recipient,
@@ -48,10 +55,39 @@ bool cr_produce_accept(cr_client_t *client, cr_produce_t *produce, cr_recipient_
  * it refuses is reported. All of them stick, or not all do. */
 void cr_produce_together(cr_client_t *client, cr_topic_t *topic, int32_t partition, bool stick,
                          rd_kafka_message_t *messages, int count);
-/* Whether a message can go together with others, and how it then looks. */
+/* Whether a message can go together with others. */
 bool cr_is_batchable(const cr_message_t *message);
-rd_kafka_message_t cr_batched(const cr_message_t *message, void *opaque);
 /* It goes where others without a key go. */
 bool cr_message_sticks(const cr_message_t *message);
+
+/* librdkafka's messages want pointers to what is not const. It does not write
+ * through them. */
+static inline void *cr_unconst(const void *pointer) {
+        union {
+                const void *from;
+                void *to;
+        } both = {.from = pointer};
+        return both.to;
+}
+
+/* How a message that can go together with others then looks. */
+static inline rd_kafka_message_t cr_batched(const cr_message_t *message, void *opaque) {
+        return (rd_kafka_message_t){.payload = cr_unconst(message->value),
+                                    .len = message->value_size,
+                                    .key = cr_unconst(message->key),
+                                    .key_len = message->key_size,
+                                    ._private = opaque};
+}
+
+/* A message with nothing but a value, and maybe a key, behind its flags and topic; false
+ * when it has more, or less. */
+static inline bool cr_take_plain(cr_bytes_t *bytes, uint8_t flags, cr_message_t *message) {
+        message->partition = cr_take_i32(bytes);
+        message->key_size = flags & CR_MESSAGE_KEY ? cr_take_u32(bytes) : 0;
+        message->key = flags & CR_MESSAGE_KEY ? cr_take(bytes, message->key_size) : NULL;
+        message->value_size = cr_take_u32(bytes);
+        message->value = cr_take(bytes, message->value_size);
+        return (flags & ~CR_MESSAGE_KEY) == CR_MESSAGE_VALUE && !bytes->failed;
+}
 
 #endif

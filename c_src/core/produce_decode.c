@@ -260,6 +260,8 @@ bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *
                 cr_error_own(error, "malformed_command", "the start of a produce is malformed");
                 return false;
         }
+        if (cr_produce_plain(client, bytes, produce))
+                return true;
         count = produce->count;
         if (!make_room(client->delivery, count, error))
                 return false;
@@ -281,7 +283,7 @@ bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *
 }
 
 void cr_produce_release(cr_client_t *client, cr_produce_t *produce) {
-        for (uint32_t i = 0; i < produce->count; i++) {
+        for (uint32_t i = 0; produce->messages && i < produce->count; i++) {
                 if (produce->messages[i].value_buf)
                         client->ops->buf_release(produce->messages[i].value_buf);
                 produce->messages[i].value_buf = NULL;

@@ -41,7 +41,7 @@ add(Batch, #gathered{batches = Batches, age = 0} = Gathered) ->
 add({Packed, _} = Batch, #gathered{batches = Batches, count = Count, bytes = Bytes} = Gathered) ->
     Gathered#gathered{
         batches = queue:in(Batch, Batches),
-        count = Count + crema_packet:count(Packed),
+        count = Count + crema_record_batch:count(Packed),
         bytes = Bytes + byte_size(Packed),
         again = Gathered#gathered.again + again(Batch)
     }.
@@ -73,7 +73,7 @@ take(Messages, Bytes, Taken, #gathered{batches = Batches} = Gathered) ->
         {{value, {_, Mask} = Again}, Rest} when Mask =/= <<>>, Taken =:= [] ->
             {[Again], without([Again], Rest, Gathered)};
         {{value, {Packed, <<>>} = Batch}, Rest} ->
-            Left = Messages - crema_packet:count(Packed),
+            Left = Messages - crema_record_batch:count(Packed),
             LeftBytes = Bytes - byte_size(Packed),
             case Taken =:= [] orelse (Left >= 0 andalso LeftBytes >= 0) of
                 true -> take(Left, LeftBytes, [Batch | Taken], Gathered#gathered{batches = Rest});
@@ -87,7 +87,7 @@ take(Messages, Bytes, Taken, #gathered{batches = Batches} = Gathered) ->
 without(Taken, Rest, #gathered{count = Count, bytes = Bytes} = Gathered) ->
     Gathered#gathered{
         batches = Rest,
-        count = Count - lists:sum([crema_packet:count(Packed) || {Packed, _} <- Taken]),
+        count = Count - lists:sum([crema_record_batch:count(Packed) || {Packed, _} <- Taken]),
         bytes = Bytes - lists:sum([byte_size(Packed) || {Packed, _} <- Taken]),
         again = Gathered#gathered.again - lists:sum(lists:map(fun again/1, Taken)),
         timer = none

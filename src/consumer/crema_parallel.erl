@@ -28,7 +28,7 @@
     slot :: pos_integer(),
     port :: port(),
     source :: {Group :: pid(), Slot :: pos_integer()},
-    place :: {Topic :: binary(), Partition :: non_neg_integer(), crema_packet:form()},
+    place :: {Topic :: binary(), Partition :: non_neg_integer(), crema_record_batch:form()},
     order :: key | any,
     count :: pos_integer(),
     %% in the order of their numbers
@@ -82,7 +82,7 @@ init(#{slot := Slot, options := #{concurrency := {Order, Count}} = Options} = Wo
         slot = Slot,
         port = Port,
         source = {Group, Slot},
-        place = {Topic, Partition, crema_packet:form(Options)},
+        place = {Topic, Partition, crema_record_batch:form(Options)},
         order = Order,
         count = Count,
         nacked = crema_nacked:new({Port, Slot})
@@ -147,7 +147,7 @@ demand(Count, #parallel{port = Port, slot = Slot} = State) ->
 
 -spec handle_info(term(), state()) -> next().
 handle_info({crema_batch, Slot, Packed, Mask}, #parallel{slot = Slot, ending = none} = State) ->
-    Messages = crema_packet:messages(Packed, Mask, State#parallel.source, State#parallel.place),
+    Messages = crema_record_batch:messages(Packed, Mask, State#parallel.source, State#parallel.place),
     {noreply, share_out_again(Mask, Messages, State)};
 %% The group tells why, and to end.
 handle_info({crema_slot_end, Slot} = End, #parallel{slot = Slot, workers = Workers} = State) ->

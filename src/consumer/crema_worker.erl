@@ -77,7 +77,7 @@ init(#{slot := Slot, options := #{handler := Hidden} = Options} = Work) ->
         about = maps:get(about, Work),
         info = info(Work),
         exactly_once = maps:get(exactly_once, Work),
-        place = {Topic, Partition, crema_packet:form(Options)},
+        place = {Topic, Partition, crema_record_batch:form(Options)},
         options = Options,
         policies = maps:get(policies, Work),
         cell = crema_liveness:new(),
@@ -431,13 +431,13 @@ wait(Millis, Worker) ->
 %% no more than the first demand ever waits here. A redelivered batch was paid for.
 -spec decode([crema_gather:batch(), ...], worker()) -> worker().
 decode([{Packed, Mask}], Worker) when Mask =/= <<>> ->
-    Roomy = make_room(crema_packet:count(Packed), Worker),
+    Roomy = make_room(crema_record_batch:count(Packed), Worker),
     Messages = messages(Packed, Mask, Worker),
     {Found, Nacked} = crema_nacked:found(Messages, Worker#worker.nacked),
     All = maps:merge(Worker#worker.found, Found),
     Roomy#worker{todo = Messages, nacked = Nacked, found = All};
 decode(Batches, Worker) ->
-    Count = lists:sum([crema_packet:count(Packed) || {Packed, <<>>} <- Batches]),
+    Count = lists:sum([crema_record_batch:count(Packed) || {Packed, <<>>} <- Batches]),
     ok = demand(Count, Worker),
     Roomy = make_room(Count, Worker),
     case [messages(Packed, <<>>, Worker) || {Packed, <<>>} <- Batches] of
@@ -447,7 +447,7 @@ decode(Batches, Worker) ->
 
 -spec messages(binary(), binary(), worker()) -> [crema_consumer:message()].
 messages(Packed, Mask, #worker{group = Group, slot = Slot, place = Place}) ->
-    crema_packet:messages(Packed, Mask, {Group, Slot}, Place).
+    crema_record_batch:messages(Packed, Mask, {Group, Slot}, Place).
 
 -spec make_room(non_neg_integer(), worker()) -> worker().
 make_room(Count, Worker) when Count < ?LARGE_BATCH ->

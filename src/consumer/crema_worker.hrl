@@ -12,7 +12,7 @@
     info :: crema_consumer:info(),
     %% who has the transactions of a consumer that has any
     exactly_once = none :: none | pid(),
-    place :: {Topic :: binary(), Partition :: non_neg_integer(), crema_packet:form()},
+    place :: {Topic :: binary(), Partition :: non_neg_integer(), crema_record_batch:form()},
     %% the consumer's, as far as they concern its workers
     options :: map(),
     paused :: crema_paused:flag(),

@@ -1,6 +1,6 @@
-%% @private The packed formats of the hot path: the description is in
+%% @private The packed formats of producing: the description is in
 %% c_src/core/commands.h, the other half in c_src/core/produce_decode.c,
-%% delivery.c and batch.c.
+%% produce_plain.c and delivery.c.
 -module(crema_packet).
 
 -include("crema_commands.hrl").
@@ -8,12 +8,8 @@
 -export([produce/7, plain/2, unheard/1, via/3, via_variant/2, in_transaction/2, to_reporter/1, variant/1]).
 -export([topic/1, bytes/1, header_pairs/1]).
 -export([reports/1, tagged_reports/1, listed_reports/1]).
--export([messages/4, form/1, count/1]).
 
-%% A message takes less time so.
--compile({inline, [message/8, given/3, null/1, timestamp/1, timestamp_type/1]}).
-
--export_type([message/0, mode/0, via/0, report/0, fault/0, form/0]).
+-export_type([message/0, mode/0, via/0, report/0, fault/0]).
 
 %% A message to produce. Text is iodata; for the topic an atom will do as well.
 %% A header in a map may have a list of values, and then comes so many times. The
@@ -29,25 +25,23 @@
     label => term()
 }.
 %% Messages with what goes by reference apart.
--type packed() :: {Count :: pos_integer(), iodata(), Behind :: [binary()]}.
+-type packed() :: {iodata(), Behind :: [binary()]}.
 -type mode() :: none | keep | wait | send.
 -type via() :: binary().
 -type report() ::
     {Code :: integer(), Status :: byte(), Partition :: integer(), Offset :: integer(),
         Timestamp :: integer()}.
-%% Who acknowledges the messages of a batch, if it is not a reader's.
--type source() :: {Group :: pid(), Slot :: integer()} | none.
--type place() :: {Topic :: binary(), Partition :: integer(), form()}.
--type form() :: undefined | nil | {struct, undefined | nil}.
 -type fault() :: {Index :: non_neg_integer(), Field :: atom(), Reason :: iolist()}.
 
 %% Values of this size and more are handed over by reference: below it a copy
 %% costs less than keeping a binary alive until its report.
 -define(BY_REFERENCE, 16384).
 
+-define(IS_SMALL(Value, Max),
+    is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max
+).
 -define(IS_PLAIN(Topic, Value, Max),
-    is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC, is_binary(Value),
-        byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max
+    is_binary(Topic), byte_size(Topic) > 0, byte_size(Topic) =< ?MAX_TOPIC, ?IS_SMALL(Value, Max)
 ).
 %% Kafka's limit.
 -define(MAX_TOPIC, 249).
@@ -61,12 +55,11 @@
     [message() | skipped]
 ) -> {ok, iodata(), Behind :: [binary()]} | {error, fault() | unprepared}.
 produce(Mode, Policy, Via, Call, Tag, Max, Messages) ->
-    try packed(Messages, Max) of
-        {Count, Packed, Behind} ->
-            Start =
-                <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary,
-                    Count:32>>,
-            {ok, [Start | Packed], Behind}
+    Start =
+        <<(mode(Mode)), (policy(Policy, Via)), Call:64, Via/binary, (byte_size(Tag)):16, Tag/binary,
+            (count_of(Messages)):32>>,
+    try packed(Messages, Start, Max) of
+        {Packed, Behind} -> {ok, Packed, Behind}
     catch
         throw:{fault, Field, Reason, Index} -> {error, {Index, Field, Reason}};
         throw:unprepared -> {error, unprepared}
@@ -94,32 +87,47 @@ plain(_Message, _Max) ->
 unheard(Plain) ->
     [<<?MODE_NONE, ?POLICY_REFUSE, 0:64, 0:16, 1:32>> | Plain].
 
--spec packed([message() | skipped], Max :: pos_integer()) -> packed().
-packed([Message] = Messages, Max) ->
-    case plain(Message, Max) of
-        none -> pack(Messages, none, Max, 0, <<>>, []);
-        Body -> {1, Body, []}
-    end;
-packed(Messages, Max) ->
-    pack(Messages, none, Max, 0, <<>>, []).
+%% What is no list of messages is found to be none when it is packed.
+-spec count_of([message() | skipped]) -> non_neg_integer().
+count_of(Messages) when length(Messages) > 0 -> length(Messages);
+count_of(_) -> 0.
 
+-spec packed([message() | skipped], Start :: binary(), Max :: pos_integer()) -> packed().
+packed([Message] = Messages, Start, Max) ->
+    case plain(Message, Max) of
+        none -> pack(Messages, none, Max, 0, Start, []);
+        Body -> {[Start | Body], []}
+    end;
+packed(Messages, Start, Max) ->
+    pack(Messages, none, Max, 0, Start, []).
+
+%% Plain messages to the topic of the one before come first, as many are: they take half the
+%% time of others.
 -spec pack(
     [message() | skipped], Last :: binary() | none, Max :: pos_integer(), Index, binary(), [binary()]
 ) -> packed() when Index :: non_neg_integer().
+pack([#{topic := Topic, value := Value} = Message | Rest], Topic, Max, Index, Acc, Behind) when
+    ?IS_SMALL(Value, Max), map_size(Message) =:= 2
+->
+    Next = <<Acc/binary, ?MESSAGE_VALUE, -1:32, (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
+pack([#{topic := Topic, value := Value, key := Key} = Message | Rest], Topic, Max, Index, Acc, Behind) when
+    is_binary(Key), ?IS_SMALL(Value, Max), map_size(Message) =:= 3
+->
+    Next =
+        <<Acc/binary, (?MESSAGE_KEY bor ?MESSAGE_VALUE), -1:32, (byte_size(Key)):32, Key/binary,
+            (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) ->
     pack_body(Message, 0, <<>>, Rest, Topic, Max, Index, Acc, Behind);
 pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
     case topic(Given) of
-        error ->
-            fault(topic, ?TOPIC_NAME, Index);
-        Last ->
-            pack_body(Message, 0, <<>>, Rest, Last, Max, Index, Acc, Behind);
-        Topic ->
-            Named = <<(byte_size(Topic)):16, Topic/binary>>,
-            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Max, Index, Acc, Behind)
+        error -> fault(topic, ?TOPIC_NAME, Index);
+        Last -> pack([Message#{topic := Last} | Rest], Last, Max, Index, Acc, Behind);
+        Topic -> pack_named(Message#{topic := Topic}, Rest, Topic, Max, Index, Acc, Behind)
     end;
 pack([], _Topic, _Max, Count, Acc, Behind) when Count > 0 ->
-    {Count, Acc, lists:reverse(Behind)};
+    {Acc, lists:reverse(Behind)};
 pack([skipped | Rest], Topic, Max, Index, Acc, Behind) ->
     pack(Rest, Topic, Max, Index + 1, <<Acc/binary, 0, ?PARTITION_SKIP:32>>, Behind);
 pack([Message | _], _Topic, _Max, Index, _Acc, _Behind) when
@@ -133,27 +141,23 @@ pack([_ | _], _Topic, _Max, Index, _Acc, _Behind) ->
 pack(_, _Topic, _Max, Index, _Acc, _Behind) ->
     fault(messages, "must be a list of one message or more", Index).
 
-%% The common form first: key and value binaries, nothing else.
+-spec pack_named(
+    message(), [message() | skipped], Topic :: binary(), Max :: pos_integer(), Index, binary(), [binary()]
+) -> packed() when Index :: non_neg_integer().
+pack_named(Message, Rest, Topic, Max, Index, Acc, Behind) ->
+    case plain(Message, Max) of
+        none ->
+            Named = <<(byte_size(Topic)):16, Topic/binary>>,
+            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Max, Index, Acc, Behind);
+        Plain ->
+            Body = iolist_to_binary(Plain),
+            pack(Rest, Topic, Max, Index + 1, <<Acc/binary, Body/binary>>, Behind)
+    end.
+
 -spec pack_body(
     message(), byte(), Named :: binary(), [message() | skipped], Topic :: binary(),
     Max :: pos_integer(), Index :: non_neg_integer(), binary(), [binary()]
 ) -> packed().
-pack_body(#{key := Key, value := Value} = Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) when
-    is_binary(Key), is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max,
-    map_size(Message) =:= 3
-->
-    F = Flags bor (?MESSAGE_KEY bor ?MESSAGE_VALUE),
-    Next =
-        <<Acc/binary, F, Named/binary, -1:32, (byte_size(Key)):32, Key/binary,
-            (byte_size(Value)):32, Value/binary>>,
-    pack(Rest, Topic, Max, Index + 1, Next, Behind);
-pack_body(#{value := Value} = Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) when
-    is_binary(Value), byte_size(Value) < ?BY_REFERENCE, byte_size(Value) =< Max,
-    map_size(Message) =:= 2
-->
-    F = Flags bor ?MESSAGE_VALUE,
-    Next = <<Acc/binary, F, Named/binary, -1:32, (byte_size(Value)):32, Value/binary>>,
-    pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack_body(Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) ->
     ok = known(Message, Index),
     {HashFlag, Partition} = partition(maps:get(partition, Message, -1), Index),
@@ -378,120 +382,3 @@ listed(<<Code:16/signed, Status, Partition:32/signed, Offset:64/signed, Size:16,
     [{Code, Status, Topic, Partition, Offset} | listed(Rest, Topic)];
 listed(<<>>, _Last) ->
     [].
-
-%% @doc What stands for null in messages, and whether they are structs of Elixir's
-%% `Crema.Message', as the options of a consumer or reader have it.
--spec form(map()) -> form().
-form(#{message := struct, null := Null}) -> {struct, Null};
-form(#{message := map, null := Null}) -> Null.
-
-%% @doc The messages of a batch, as the handler gets them. Messages whose bit is set in
-%% the mask are left out: they are acknowledged. Those of a reader, whose source
-%% is `none', have no token.
--spec messages(binary(), Mask :: binary(), source(), place()) -> [map()].
-messages(<<_Count:32, Packed/binary>>, <<>>, Source, Place) ->
-    decode(Packed, Source, Place);
-messages(<<_Count:32, Packed/binary>>, Mask, Source, Place) ->
-    unmasked(decode(Packed, Source, Place), Mask, 0).
-
--spec unmasked([map()], binary(), non_neg_integer()) -> [map()].
-unmasked([Message | Rest], Mask, Index) ->
-    case binary:at(Mask, Index div 8) band (1 bsl (Index rem 8)) of
-        0 -> [Message | unmasked(Rest, Mask, Index + 1)];
-        _ -> unmasked(Rest, Mask, Index + 1)
-    end;
-unmasked([], _Mask, _Index) ->
-    [].
-
-%% First those without headers and key, as many are. The emulator reads numbers without
-%% a sign, at whole bytes, in a few instructions, and calls a function for others.
--spec decode(binary(), source(), place()) -> [map()].
-decode(<<Flags, Offset:64, Timestamp:64, KeySize:32, ValueSize:32, Value:ValueSize/binary,
-    Rest/binary>>, Source, {_, _, Form} = Place) when
-    Flags band (?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_HEADERS) =:= ?MESSAGE_VALUE,
-    KeySize =:= 0
-->
-    Message = message(Offset, null(Form), Value, [], Timestamp, Flags, Source, Place),
-    [Message | decode(Rest, Source, Place)];
-decode(<<Flags, Offset:64, Timestamp:64, KeySize:32, ValueSize:32, Key:KeySize/binary,
-    Value:ValueSize/binary, Behind/binary>>, Source, {_, _, Form} = Place) ->
-    {Headers, Rest} = decode_headers(Flags band ?MESSAGE_HEADERS, Behind, null(Form)),
-    GivenKey = given(Flags band ?MESSAGE_KEY, Key, null(Form)),
-    GivenValue = given(Flags band ?MESSAGE_VALUE, Value, null(Form)),
-    Message = message(Offset, GivenKey, GivenValue, Headers, Timestamp, Flags, Source, Place),
-    [Message | decode(Rest, Source, Place)];
-decode(<<>>, _Source, _Place) ->
-    [].
-
--define(FIELDS,
-    topic => Topic,
-    partition => Partition,
-    offset => Offset,
-    key => Key,
-    value => Value,
-    headers => Headers,
-    timestamp => timestamp(Timestamp),
-    timestamp_type => timestamp_type((Flags bsr 4) band 3)
-).
--define(STRUCT, '__struct__' => 'Elixir.Crema.Message').
-
-%% A map for each form, for a key that is added to one later would cost as much as all else.
--spec message(
-    non_neg_integer(), Bytes, Bytes, list(), non_neg_integer(), byte(), source(), place()
-) -> map() when Bytes :: binary() | undefined | nil.
-message(Offset, Key, Value, Headers, Timestamp, Flags, {Consumer, Slot}, {Topic, Partition, Null}) when
-    is_atom(Null)
-->
-    #{?FIELDS, token => {crema_token, Consumer, Slot, Offset}};
-message(Offset, Key, Value, Headers, Timestamp, Flags, {Consumer, Slot}, {Topic, Partition, _}) ->
-    #{?STRUCT, ?FIELDS, token => {crema_token, Consumer, Slot, Offset}};
-message(Offset, Key, Value, Headers, Timestamp, Flags, none, {Topic, Partition, Null}) when
-    is_atom(Null)
-->
-    #{?FIELDS};
-message(Offset, Key, Value, Headers, Timestamp, Flags, none, {Topic, Partition, _}) ->
-    #{?STRUCT, ?FIELDS, token => nil}.
-
-%% It has a sign, but few have used it. The bound is small: for a bignum a function is called.
--spec timestamp(non_neg_integer()) -> integer().
-timestamp(Small) when Small =< (1 bsl 59) - 1 ->
-    Small;
-timestamp(Unsigned) ->
-    <<Signed:64/signed>> = <<Unsigned:64>>,
-    Signed.
-
--spec decode_headers(non_neg_integer(), binary(), undefined | nil) ->
-    {[{binary(), binary() | undefined | nil}], binary()}.
-decode_headers(0, Rest, _Null) ->
-    {[], Rest};
-decode_headers(_, <<Count:16, Rest/binary>>, Null) ->
-    decode_headers(Count, Rest, Null, []).
-
--spec decode_headers(non_neg_integer(), binary(), undefined | nil, [{binary(), term()}]) ->
-    {[{binary(), binary() | undefined | nil}], binary()}.
-decode_headers(0, Rest, _Null, Acc) ->
-    {lists:reverse(Acc), Rest};
-decode_headers(Count, <<Size:16, Name:Size/binary, -1:32/signed, Rest/binary>>, Null, Acc) ->
-    decode_headers(Count - 1, Rest, Null, [{Name, Null} | Acc]);
-decode_headers(
-    Count, <<Size:16, Name:Size/binary, ValueSize:32, Value:ValueSize/binary, Rest/binary>>, Null, Acc
-) ->
-    decode_headers(Count - 1, Rest, Null, [{Name, Value} | Acc]).
-
--spec null(form()) -> undefined | nil.
-null({struct, Null}) -> Null;
-null(Null) -> Null.
-
--spec given(non_neg_integer(), binary(), undefined | nil) -> binary() | undefined | nil.
-given(0, _Bytes, Null) -> Null;
-given(_, Bytes, _Null) -> Bytes.
-
--spec timestamp_type(0..3) -> undefined | create | append.
-timestamp_type(1) -> create;
-timestamp_type(2) -> append;
-timestamp_type(_) -> undefined.
-
-%% @doc How many messages a batch holds.
--spec count(binary()) -> non_neg_integer().
-count(<<Count:32, _/binary>>) ->
-    Count.

@@ -19,7 +19,7 @@
 
 -record(reader, {
     pid :: pid(),
-    form :: crema_packet:form(),
+    form :: crema_record_batch:form(),
     timeout :: timeout(),
     positions :: positions(),
     %% where those with an end are when all is read
@@ -62,7 +62,7 @@ open(Given) ->
                 {ok, Pid, Bounds} ->
                     {ok, #reader{
                         pid = Pid,
-                        form = crema_packet:form(Options),
+                        form = crema_record_batch:form(Options),
                         timeout = Timeout,
                         positions = maps:from_list([{Place, From} || {Place, From, _} <- Bounds]),
                         ends = maps:from_list([
@@ -96,7 +96,7 @@ next(#reader{pid = Pid, form = Form, positions = Positions} = Reader, Timeout) -
     crema_call:is_timeout(Timeout) orelse erlang:error(badarg),
     case crema_reader_server:next(Pid, Timeout) of
         {batch, {Topic, Partition} = Place, Packed} ->
-            Messages = crema_packet:messages(Packed, <<>>, none, {Topic, Partition, Form}),
+            Messages = crema_record_batch:messages(Packed, <<>>, none, {Topic, Partition, Form}),
             #{offset := Last} = lists:last(Messages),
             {ok, Messages, Reader#reader{positions = Positions#{Place := Last + 1}}};
         done ->

@@ -269,7 +269,7 @@ serve(#state{waiting = none} = State) ->
 serve(#state{batches = Batches, slots = Slots, failed = Failed, port = Port} = State) ->
     case queue:out(Batches) of
         {{value, {Slot, Place, Packed}}, Rest} ->
-            ok = demand(Port, Slot, crema_packet:count(Packed)),
+            ok = demand(Port, Slot, crema_record_batch:count(Packed)),
             reply({batch, Place, Packed}, State#state{batches = Rest});
         {empty, _} when Failed =/= none ->
             reply({error, Failed}, State);

@@ -58,7 +58,7 @@ driven(Handler, Given, Options) ->
     Place = {Topic, maps:get(partition, Options, 0)},
     #worker{place = Decoded} = Fresh = worker(Consumer, Place, with_letters(Letters, Parsed)),
     Packed = pack(Given, maps:get(offset, Options, 0)),
-    Messages = crema_packet:messages(Packed, <<>>, {Consumer, ?SLOT}, Decoded),
+    Messages = crema_record_batch:messages(Packed, <<>>, {Consumer, ?SLOT}, Decoded),
     ok = crema_drive_consumer:given(Consumer, Messages),
     {Next, #drive{worker = Worker} = Drive} = go_on(
         start(Options, #drive{
