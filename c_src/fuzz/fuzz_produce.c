@@ -114,18 +114,39 @@ static void look_at(const cr_message_t *message) {
         FUZZ_CHECK(message->key || !message->key_size);
 }
 
+/* The costs of all. */
+static uint64_t look_at_all(const cr_produce_t *produce) {
+        uint64_t cost = 0;
+        for (uint32_t i = 0; i < produce->count; i++) {
+                look_at(&produce->messages[i]);
+                cost += produce->messages[i].cost;
+        }
+        return cost;
+}
+
+/* The same of a plain call. */
+static uint64_t look_at_batch(const cr_produce_t *produce) {
+        uint64_t cost = 0;
+        FUZZ_CHECK(produce->topic && produce->mode == CR_MODE_NONE);
+        for (uint32_t i = 0; i < produce->count; i++) {
+                const rd_kafka_message_t *message = &host->client->delivery->batch[i];
+                FUZZ_CHECK(message->payload && (message->key || !message->key_len));
+                touch(message->payload, message->len);
+                touch(message->key, message->key_len);
+                cost += message->len + message->key_len;
+        }
+        return cost;
+}
+
 static bool unpack(const cr_input_t *in) {
         cr_produce_t produce;
         cr_error_t error = {0};
-        uint64_t cost = 0;
+        uint64_t cost;
         if (!cr_produce_decode(host->client, in, &produce, &error)) {
                 FUZZ_CHECK(error.set);
                 return false;
         }
-        for (uint32_t i = 0; i < produce.count; i++) {
-                look_at(&produce.messages[i]);
-                cost += produce.messages[i].cost;
-        }
+        cost = produce.messages ? look_at_all(&produce) : look_at_batch(&produce);
         FUZZ_CHECK(cost == produce.cost && produce.mode <= CR_MODE_SEND);
         touch(produce.tag, produce.tag_size);
         cr_produce_release(host->client, &produce);
