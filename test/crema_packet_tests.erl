@@ -37,6 +37,37 @@ topic_is_packed_once_test() ->
     Names = binary:matches(iolist_to_binary(Packed), [<<"topic">>, <<"other">>]),
     ?assertMatch([_, _], Names).
 
+any_atom_names_a_topic_test() ->
+    %% The first message names its topic, whatever it is; what is none is told.
+    [
+        ?assertEqual(
+            packed([#{topic => atom_to_binary(Topic), value => <<"v">>} || _ <- Calls]),
+            packed([#{topic => Topic, value => <<"v">>} || _ <- Calls])
+        )
+     || Topic <- [none, topic, skipped], Calls <- [[1], [1, 2]]
+    ],
+    [
+        ?assertMatch(
+            {error, {0, topic, _}},
+            crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000000, [#{topic => No, value => <<"v">>}])
+        )
+     || No <- [undefined, nil, <<>>, "", '', 1, []]
+    ].
+
+topics_take_turns_test() ->
+    %% Each change of the topic names it, whatever else a message has.
+    Messages = [
+        maps:put(topic, Topic, Message)
+     || Message <- [#{value => <<"v">>}, #{value => <<"v">>, key => <<"k">>}, #{}],
+        Topic <- [<<"first">>, <<"first">>, <<"other">>]
+    ],
+    Names = binary:matches(packed(Messages), [<<"first">>, <<"other">>]),
+    ?assertEqual(6, length(Names)).
+
+packed(Messages) ->
+    {ok, Packed, []} = crema_packet:produce(none, refuse, <<>>, 0, <<>>, 1000000, Messages),
+    iolist_to_binary(Packed).
+
 values_behind_test() ->
     %% Large values are not in the packed bytes but behind them, in order.
     Large = [binary:copy(<<N>>, 16384) || N <- [1, 2]],

@@ -42,8 +42,8 @@ typedef struct cr_produce {
 bool cr_produce_decode(cr_client_t *client, const cr_input_t *in, cr_produce_t *produce,
                        cr_error_t *error);
 void cr_produce_release(cr_client_t *client, cr_produce_t *produce);
-/* produce_plain.c: unpacks what is behind the start of a plain call; false, and nothing is done,
- * when it is none, or not whole. */
+/* produce_plain.c: unpacks what is behind the start of a plain call; false, and nothing is
+ * accepted, when it is none, or not whole. */
 bool cr_produce_plain(cr_client_t *client, cr_bytes_t bytes, cr_produce_t *produce);
 /* Room for so many in the delivery's batch; false when there is no memory. */
 bool cr_batch_room(cr_delivery_t *delivery, uint32_t count);

@@ -124,17 +124,42 @@ static uint64_t look_at_all(const cr_produce_t *produce) {
         return cost;
 }
 
-/* The same of a plain call. */
-static uint64_t look_at_batch(const cr_produce_t *produce) {
-        uint64_t cost = 0;
-        FUZZ_CHECK(produce->topic && produce->mode == CR_MODE_NONE);
+/* The same bytes as a call that somebody hears of, which is never plain. */
+static void unpack_heard(const cr_input_t *in, cr_produce_t *produce, uint8_t *copy) {
+        const cr_input_t heard = {.caller = 1, .data = copy, .size = in->size};
+        cr_error_t error = {0};
+        memcpy(copy, in->data, in->size);
+        *copy = CR_MODE_SEND;
+        FUZZ_CHECK(cr_produce_decode(host->client, &heard, produce, &error) && produce->messages);
+}
+
+static bool is_same(const void *bytes, size_t size, const void *other, size_t other_size) {
+        return size == other_size && !bytes == !other && (!size || !memcmp(bytes, other, size));
+}
+
+/* The costs of a plain call, whose messages are what they are in any other. */
+static uint64_t look_at_batch(const cr_input_t *in, const cr_produce_t *produce) {
+        const rd_kafka_message_t *batch = host->client->delivery->batch;
+        uint8_t *copy = malloc(in->size);
+        cr_produce_t heard;
+        uint64_t cost;
+        bool stick = true;
+        FUZZ_CHECK(copy && produce->topic && produce->mode == CR_MODE_NONE);
+        unpack_heard(in, &heard, copy);
+        FUZZ_CHECK(heard.count == produce->count);
         for (uint32_t i = 0; i < produce->count; i++) {
-                const rd_kafka_message_t *message = &host->client->delivery->batch[i];
-                FUZZ_CHECK(message->payload && (message->key || !message->key_len));
-                touch(message->payload, message->len);
-                touch(message->key, message->key_len);
-                cost += message->len + message->key_len;
+                const cr_message_t *message = &heard.messages[i];
+                stick = stick && cr_message_sticks(message);
+                FUZZ_CHECK(cr_is_batchable(message) && message->topic == produce->topic);
+                FUZZ_CHECK(message->partition == RD_KAFKA_PARTITION_UA);
+                FUZZ_CHECK(
+                        is_same(message->key, message->key_size, batch[i].key, batch[i].key_len));
+                FUZZ_CHECK(is_same(message->value, message->value_size, batch[i].payload,
+                                   batch[i].len));
         }
+        FUZZ_CHECK(stick == produce->stick);
+        cost = look_at_all(&heard);
+        free(copy);
         return cost;
 }
 
@@ -146,7 +171,7 @@ static bool unpack(const cr_input_t *in) {
                 FUZZ_CHECK(error.set);
                 return false;
         }
-        cost = produce.messages ? look_at_all(&produce) : look_at_batch(&produce);
+        cost = produce.messages ? look_at_all(&produce) : look_at_batch(in, &produce);
         FUZZ_CHECK(cost == produce.cost && produce.mode <= CR_MODE_SEND);
         touch(produce.tag, produce.tag_size);
         cr_produce_release(host->client, &produce);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -164,10 +165,162 @@ static void bad_topics_are_told(void **state) {
         test_host_free(host);
 }
 
+static void serve(test_host_t *host, const char *tag) {
+        packet_t *packet = test_host_reply(host, tag);
+        assert_non_null(packet);
+        packet_free(packet);
+}
+
+static void flush(test_host_t *host) {
+        assert_string_equal(test_command(host, CR_CMD_FLUSH, "flush", 5), "");
+        serve(host, "flush");
+        assert_int_equal(host->client->delivery->messages, 0);
+        assert_int_equal(host->client->delivery->bytes, 0);
+}
+
+/* Proves that a message which librdkafka refuses is reported, and no other of its call; and
+ * that whatever the call cost is given back. */
+static void one_is_refused(void **state) {
+        const char *const properties[] = {"bootstrap.servers", bootstrap, "log.queue", "true",
+                                          "message.max.bytes", "1000",    NULL};
+        test_host_t *host = test_host_new();
+        const cr_delivery_t *delivery;
+        bytes_t command = {.size = 0};
+        char large[2001] = "";
+        (void)state;
+        memset(large, 'v', sizeof(large) - 1);
+        assert_string_equal(test_open(host, "producer", properties), "ok");
+        delivery = host->client->delivery;
+        start(&command, CR_MODE_NONE, 4);
+        put_message(&command, true, UINT32_MAX, NULL, "v");
+        put_message(&command, false, UINT32_MAX, "key", large);
+        put_message(&command, false, UINT32_MAX, "key", "v");
+        put_message(&command, false, UINT32_MAX, NULL, large);
+        assert_true(is_plain(host, &command));
+        assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
+        assert_int_equal(delivery->accepted, 4);
+        assert_int_equal(delivery->reported, 2);
+        assert_int_equal(delivery->messages, 2);
+        flush(host);
+        assert_int_equal(delivery->delivered, 2);
+        test_host_free(host);
+}
+
+/* Proves that a call that waits for a place is unpacked anew when there is one, of a copy of
+ * its bytes. */
+static void it_waits_for_a_place(void **state) {
+        test_host_t *host = plain_producer(bootstrap);
+        cr_delivery_t *delivery = host->client->delivery;
+        bytes_t command = {.size = 0};
+        (void)state;
+        delivery->options.max_messages = 4;
+        assert_string_equal(plain_produce(host, CR_MODE_NONE, 0, "", 3), "");
+        for (int i = 0; i < 2; i++) {
+                command.size = 0;
+                put_produce(&command, CR_MODE_NONE, CR_POLICY_WAIT, 0, i ? "two" : "one", 3);
+                assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),
+                                    "wait");
+        }
+        memset(command.data, 0xff, command.size);
+        assert_int_equal(delivery->waiting, 2);
+        serve(host, "one");
+        serve(host, "two");
+        flush(host);
+        assert_int_equal(delivery->delivered, 9);
+        test_host_free(host);
+}
+
+/* ---- plain or not, the same ------------------------------------------------- */
+
+static bool is_same(const void *bytes, size_t size, const void *other, size_t other_size) {
+        return size == other_size && !bytes == !other && (!size || !memcmp(bytes, other, size));
+}
+
+/* Bytes of any kind in the place of some, or fewer; the start is left as it is. */
+static void spoil(bytes_t *command, size_t start) {
+        int times = rand() % 3;
+        for (int i = 0; i < times; i++)
+                command->data[start + (size_t)rand() % (command->size - start)] =
+                        (unsigned char)(rand() % 2 ? rand() % 40 : rand());
+        if (rand() % 8 == 0)
+                command->size -= (size_t)rand() % (command->size - start);
+        else if (rand() % 8 == 0)
+                put_uint(command, 0, 1);
+}
+
+static void put_random(bytes_t *command) {
+        static const char *const some[] = {NULL, "", "k", "longer"};
+        uint32_t count = 1 + (uint32_t)rand() % 5;
+        size_t from;
+        start(command, CR_MODE_NONE, count);
+        from = command->size;
+        for (uint32_t i = 0; i < count; i++)
+                put_message(command, !i || rand() % 16 == 0,
+                            rand() % 16 ? UINT32_MAX : (uint32_t)rand() % 4, some[rand() % 4],
+                            rand() % 16 ? some[1 + rand() % 3] : NULL);
+        if (rand() % 2)
+                spoil(command, from);
+}
+
+/* Somebody hears of it: such a call is never plain. */
+static bool unpack_heard(test_host_t *host, const bytes_t *command, cr_produce_t *produce) {
+        static bytes_t heard;
+        memcpy(heard.data, command->data, heard.size = command->size);
+        heard.data[0] = CR_MODE_SEND;
+        return unpack(host, &heard, produce);
+}
+
+static void assert_same(test_host_t *host, const cr_produce_t *plain, const cr_produce_t *other) {
+        const rd_kafka_message_t *batch = host->client->delivery->batch;
+        bool stick = true;
+        assert_int_equal(plain->count, other->count);
+        assert_int_equal(plain->cost, other->cost);
+        for (uint32_t i = 0; i < plain->count; i++) {
+                const cr_message_t *message = &other->messages[i];
+                stick = stick && cr_message_sticks(message);
+                assert_true(cr_is_batchable(message));
+                assert_int_equal(message->partition, RD_KAFKA_PARTITION_UA);
+                assert_ptr_equal(message->topic, plain->topic);
+                assert_true(
+                        is_same(message->key, message->key_size, batch[i].key, batch[i].key_len));
+                assert_true(is_same(message->value, message->value_size, batch[i].payload,
+                                    batch[i].len));
+        }
+        assert_int_equal(plain->stick, stick);
+}
+
+/* Proves that the same bytes are taken or refused, and are the same messages, whether they
+ * are unpacked as a plain call or as any other. */
+static void plain_calls_are_as_others(void **state) {
+        test_host_t *host = plain_producer(bootstrap);
+        int taken = 0, refused = 0, others = 0;
+        (void)state;
+        srand(1);
+        for (int i = 0; i < 50000; i++) {
+                bytes_t command = {.size = 0};
+                cr_produce_t produce, other;
+                bool good;
+                put_random(&command);
+                good = unpack(host, &command, &produce);
+                assert_int_equal(good, unpack_heard(host, &command, &other));
+                refused += !good;
+                others += good && produce.messages;
+                taken += good && !produce.messages;
+                if (good && !produce.messages)
+                        assert_same(host, &produce, &other);
+        }
+        assert_true(taken > 1000 && refused > 1000 && others > 1000);
+        test_host_free(host);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = {
-                cmocka_unit_test(plain_calls_keep_their_messages),
-                cmocka_unit_test(those_without_keys_stick), cmocka_unit_test(others_are_not_plain),
-                cmocka_unit_test(cut_calls_are_refused), cmocka_unit_test(bad_topics_are_told)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(plain_calls_keep_their_messages),
+                                           cmocka_unit_test(those_without_keys_stick),
+                                           cmocka_unit_test(others_are_not_plain),
+                                           cmocka_unit_test(cut_calls_are_refused),
+                                           cmocka_unit_test(bad_topics_are_told),
+                                           cmocka_unit_test(one_is_refused),
+                                           cmocka_unit_test(it_waits_for_a_place),
+                                           cmocka_unit_test(plain_calls_are_as_others)};
         return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

@@ -88,7 +88,7 @@ unheard(Plain) ->
     [<<?MODE_NONE, ?POLICY_REFUSE, 0:64, 0:16, 1:32>> | Plain].
 
 %% What is no list of messages is found to be none when it is packed.
--spec count_of([message() | skipped]) -> non_neg_integer().
+-spec count_of(term()) -> non_neg_integer().
 count_of(Messages) when length(Messages) > 0 -> length(Messages);
 count_of(_) -> 0.
 
@@ -102,23 +102,23 @@ packed(Messages, Start, Max) ->
     pack(Messages, none, Max, 0, Start, []).
 
 %% Plain messages to the topic of the one before come first, as many are: they take half the
-%% time of others.
+%% time of others. An atom is another's name: before the first message Last is one.
 -spec pack(
     [message() | skipped], Last :: binary() | none, Max :: pos_integer(), Index, binary(), [binary()]
 ) -> packed() when Index :: non_neg_integer().
 pack([#{topic := Topic, value := Value} = Message | Rest], Topic, Max, Index, Acc, Behind) when
-    ?IS_SMALL(Value, Max), map_size(Message) =:= 2
+    is_binary(Topic), ?IS_SMALL(Value, Max), map_size(Message) =:= 2
 ->
     Next = <<Acc/binary, ?MESSAGE_VALUE, -1:32, (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack([#{topic := Topic, value := Value, key := Key} = Message | Rest], Topic, Max, Index, Acc, Behind) when
-    is_binary(Key), ?IS_SMALL(Value, Max), map_size(Message) =:= 3
+    is_binary(Topic), is_binary(Key), ?IS_SMALL(Value, Max), map_size(Message) =:= 3
 ->
     Next =
         <<Acc/binary, (?MESSAGE_KEY bor ?MESSAGE_VALUE), -1:32, (byte_size(Key)):32, Key/binary,
             (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
-pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) ->
+pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) when is_binary(Topic) ->
     pack_body(Message, 0, <<>>, Rest, Topic, Max, Index, Acc, Behind);
 pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
     case topic(Given) of
@@ -144,15 +144,24 @@ pack(_, _Topic, _Max, Index, _Acc, _Behind) ->
 -spec pack_named(
     message(), [message() | skipped], Topic :: binary(), Max :: pos_integer(), Index, binary(), [binary()]
 ) -> packed() when Index :: non_neg_integer().
+pack_named(#{value := Value} = Message, Rest, Topic, Max, Index, Acc, Behind) when
+    ?IS_SMALL(Value, Max), map_size(Message) =:= 2
+->
+    Next =
+        <<Acc/binary, (?MESSAGE_TOPIC bor ?MESSAGE_VALUE), (byte_size(Topic)):16, Topic/binary, -1:32,
+            (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
+pack_named(#{value := Value, key := Key} = Message, Rest, Topic, Max, Index, Acc, Behind) when
+    is_binary(Key), ?IS_SMALL(Value, Max), map_size(Message) =:= 3
+->
+    Flags = ?MESSAGE_TOPIC bor ?MESSAGE_KEY bor ?MESSAGE_VALUE,
+    Next =
+        <<Acc/binary, Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Key)):32,
+            Key/binary, (byte_size(Value)):32, Value/binary>>,
+    pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack_named(Message, Rest, Topic, Max, Index, Acc, Behind) ->
-    case plain(Message, Max) of
-        none ->
-            Named = <<(byte_size(Topic)):16, Topic/binary>>,
-            pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Max, Index, Acc, Behind);
-        Plain ->
-            Body = iolist_to_binary(Plain),
-            pack(Rest, Topic, Max, Index + 1, <<Acc/binary, Body/binary>>, Behind)
-    end.
+    Named = <<(byte_size(Topic)):16, Topic/binary>>,
+    pack_body(Message, ?MESSAGE_TOPIC, Named, Rest, Topic, Max, Index, Acc, Behind).
 
 -spec pack_body(
     message(), byte(), Named :: binary(), [message() | skipped], Topic :: binary(),
