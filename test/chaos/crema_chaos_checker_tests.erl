@@ -41,6 +41,19 @@ lost_test_() ->
         ?_assertEqual([repeated_handling], again([Revoked, Lost(0)]))
     ].
 
+refused_test_() ->
+    %% A refusal takes back the acknowledgement before it, not one that was taken earlier:
+    %% a crashed handler's helper may still have made that.
+    [
+        ?_assertEqual(InForce, crema_chaos_part:in_force(Notes))
+     || {InForce, Notes} <- [
+            {[], [{1, acked, 5}, {2, refused, 5}]},
+            {[{1, 5}], [{1, acked, 5}, {2, acked, 5}, {3, refused, 5}]},
+            {[], [{1, acked, 5}, {2, refused, 5}, {3, acked, 5}, {4, refused, 5}]},
+            {[{3, 5}], [{1, acked, 5}, {2, refused, 5}, {3, acked, 5}]}
+        ]
+    ].
+
 %% What is wrong when a message that one member has acknowledged is given to another,
 %% and in between is what is told.
 again(Between) ->

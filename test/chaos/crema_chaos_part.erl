@@ -68,19 +68,20 @@ acks(#{slots := Slots}) ->
         lists:append([in_force(Notes) || {_, _, Notes} <- Slots])
     ).
 
-%% @doc A slot's acknowledgements that were not refused.
+%% @doc When a slot's messages were first acknowledged, but for what was refused. Two can have
+%% acknowledged one: the helper of a handler that has crashed, and that of the next.
 -spec in_force([crema_chaos_story:note()]) -> [{time(), Offset :: integer()}].
 in_force(Notes) ->
-    Last = lists:foldl(
+    Acked = lists:foldl(
         fun
-            ({At, acked, Offset}, Acc) -> Acc#{Offset => min(At, maps:get(Offset, Acc, At))};
-            ({_, refused, Offset}, Acc) -> maps:remove(Offset, Acc);
+            ({At, acked, Offset}, Acc) -> Acc#{Offset => [At | maps:get(Offset, Acc, [])]};
+            ({_, refused, Offset}, Acc) -> Acc#{Offset => tl(maps:get(Offset, Acc, [none]))};
             (_, Acc) -> Acc
         end,
         #{},
         Notes
     ),
-    [{At, Offset} || {Offset, At} <- maps:to_list(Last)].
+    [{lists:min(Times), Offset} || {Offset, [_ | _] = Times} <- maps:to_list(Acked)].
 
 %% @doc What was committed at a time.
 -spec committed(time(), [{time(), integer()}]) -> integer().
