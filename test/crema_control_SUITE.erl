@@ -314,7 +314,8 @@ commit_fails(Config) ->
         crema:commit(C)
     ),
     ok = crema_control:commit_async(C, {<<"t">>, 0}),
-    ?assertMatch({_, #{client := C, code := group_authorization_failed}}, heard(Failed)),
+    {_, Told} = heard(Failed),
+    ?assertMatch(#{client := C, code := group_authorization_failed, partitions := [{<<"t">>, 0}]}, Told),
     ?assertEqual({ok, [offset(<<"t">>, 0, 2)]}, crema:commit(C)),
     ok = crema_consumer:stop(C),
     ok = crema_cluster:stop(Cluster),

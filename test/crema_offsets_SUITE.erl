@@ -12,13 +12,13 @@
     noack_and_crash/1, ack_from_elsewhere/1, stale_token/1, committed_is_contiguous/1,
     stop_drains/1, stop_comes_before_what_waits/1, stop_kills_late_handlers/1,
     stop_cannot_commit/1, stop_is_refused_its_commit/1, stop_commits_in_silence/1,
-    start_latest/1, start_is_committed/1, sought_by_another/1,
+    automatic_commit_fails/1, start_latest/1, start_is_committed/1, sought_by_another/1,
     killed_consumer/1, position_at_end/1
 ]).
 
 -import(crema_ct_consume, [
     filled/2, quick/0, values/1, number/1, partition/2, partitions/1, all_acknowledged/1,
-    handled_so_far/0
+    handled_so_far/0, listen/2, heard/1
 ]).
 
 suite() -> [{timetrap, {seconds, 90}}].
@@ -31,7 +31,7 @@ groups() ->
             noack_and_crash, ack_from_elsewhere, stale_token, committed_is_contiguous,
             stop_drains, stop_comes_before_what_waits, stop_kills_late_handlers,
             stop_cannot_commit, stop_is_refused_its_commit, stop_commits_in_silence,
-            start_latest, start_is_committed, sought_by_another,
+            automatic_commit_fails, start_latest, start_is_committed, sought_by_another,
             killed_consumer, position_at_end
         ]}
     ].
@@ -242,6 +242,25 @@ stop_is_refused_its_commit(_Config) ->
 stop_commits_in_silence(_Config) ->
     %% Nothing is told of what was committed, nor of a stop without anything to commit.
     ?assertMatch([{revoked, #{count := 1}}], stopped(20000, fun(_) -> ok end)).
+
+automatic_commit_fails(_Config) ->
+    %% Of an automatic commit that fails the event says which partitions were not committed.
+    Topic = <<"automatic">>,
+    {Holder, Cluster} = crema_ct:hold(fun() ->
+        {ok, Pid} = crema_cluster:start_link(#{topics => #{Topic => 2}}),
+        Pid
+    end),
+    Config = [{bootstrap, crema_cluster:bootstrap_servers(Cluster)}],
+    ok = crema_ct:fill(Config, Topic, 1, [1]),
+    Failed = listen(Topic, [crema, consumer, commit_failed]),
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{kafka => #{'auto.commit.interval.ms' => 100}}),
+    _ = crema_ct:handled(1),
+    ok = crema_cluster:fail(Cluster, offset_commit, [group_authorization_failed]),
+    ok = crema_ct:fill(Config, Topic, 1, [2]),
+    ?assertMatch({#{count := 1}, #{client := C, partitions := [{Topic, 1}]}}, heard(Failed)),
+    ok = crema_consumer:stop(C),
+    ok = crema_cluster:stop(Cluster),
+    crema_ct:let_go(Holder).
 
 %% What is told of a stop in so long of a member that has handled two messages, after what
 %% befalls its cluster.

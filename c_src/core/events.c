@@ -88,7 +88,7 @@ static void serve_commit(cr_client_t *client, rd_kafka_event_t *event) {
         if (cr_is_evicted(err))
                 cr_group_evicted(client);
         if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
-                cr_group_commit_failed(client, err);
+                cr_group_commit_failed(client, err, rd_kafka_event_topic_partition_list(event));
 }
 
 static unsigned serve(cr_client_t *client, rd_kafka_event_t *event) {

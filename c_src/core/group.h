@@ -196,7 +196,8 @@ void cr_write_not_assigned(cr_writer_t *out, const rd_kafka_topic_partition_t *a
 /* {ok, [{Topic, Partition, Offset}]} */
 void cr_write_offsets(cr_writer_t *out, const rd_kafka_topic_partition_list_t *list);
 /* Of a commit that nobody waits for. */
-void cr_group_commit_failed(cr_client_t *client, rd_kafka_resp_err_t err);
+void cr_group_commit_failed(cr_client_t *client, rd_kafka_resp_err_t err,
+                            const rd_kafka_topic_partition_list_t *list);
 
 /* group_jobs.c, for the jobs above. @locality group lane */
 /* Whether an answer is still of use. */

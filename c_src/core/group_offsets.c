@@ -97,14 +97,43 @@ void cr_write_offsets(cr_writer_t *out, const rd_kafka_topic_partition_list_t *l
         cr_write_list_end(out);
 }
 
-/* {commit_failed, {error, _}} */
-void cr_group_commit_failed(cr_client_t *client, rd_kafka_resp_err_t err) {
+/* Those that were not committed, one after another. Where the whole commit failed, none of
+ * them has an error of its own. */
+static const rd_kafka_topic_partition_t *next_failed(const rd_kafka_topic_partition_list_t *list,
+                                                     bool whole, int *at) {
+        while (list && *at < list->cnt) {
+                const rd_kafka_topic_partition_t *one = &list->elems[(*at)++];
+                if (whole ? one->offset >= 0 : one->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+                        return one;
+        }
+        return NULL;
+}
+
+static void write_failed(cr_writer_t *out, const rd_kafka_topic_partition_list_t *list) {
+        const rd_kafka_topic_partition_t *one;
+        int at = 0, count = 0;
+        bool whole = !next_failed(list, false, &at);
+        for (at = 0; next_failed(list, whole, &at);)
+                count++;
+        cr_write_list(out, count);
+        for (at = 0; (one = next_failed(list, whole, &at));) {
+                cr_write_tuple(out, 2);
+                cr_write_text(out, one->topic);
+                cr_write_integer(out, one->partition);
+        }
+        cr_write_list_end(out);
+}
+
+/* {commit_failed, {error, _}, [{Topic, Partition}]} */
+void cr_group_commit_failed(cr_client_t *client, rd_kafka_resp_err_t err,
+                            const rd_kafka_topic_partition_list_t *list) {
         cr_writer_t out = cr_writer();
         cr_error_t error;
         cr_error_code(&error, err, NULL);
-        cr_write_tuple(&out, 2);
+        cr_write_tuple(&out, 3);
         cr_write_atom(&out, "commit_failed");
         cr_write_error(&out, &error);
+        write_failed(&out, list);
         cr_send_event(client, &out);
 }
 
@@ -288,7 +317,7 @@ static void done_commit(cr_client_t *client, cr_job_t *job) {
         }
         cr_write_list_end(&out);
         if (err && !commit->tag.size)
-                cr_group_commit_failed(client, err);
+                cr_group_commit_failed(client, err, list);
         cr_reply_writer(client, &commit->tag, &out);
         offsets_free(commit);
 }

@@ -299,12 +299,12 @@ event({assign_failed, {error, {no_memory, _} = Reason}}, State) ->
 event({assign_failed, {error, Reason}}, State) ->
     beyond_use(Reason, State);
 %% Nothing failed: what is stored is committed after the rebalance.
-event({commit_failed, {error, {Code, _}}}, State) when
+event({commit_failed, {error, {Code, _}}, _Places}, State) when
     Code =:= rebalance_in_progress; Code =:= stale_member_epoch
 ->
     {noreply, State};
-event({commit_failed, {error, Reason}}, #state{about = About} = State) ->
-    ok = crema_group_events:commit_failed(Reason, [], About),
+event({commit_failed, {error, Reason}, Places}, #state{about = About} = State) ->
+    ok = crema_group_events:commit_failed(Reason, Places, About),
     {noreply, State};
 event({offset_reset, Old, New, Topic, Partition, From, To}, State) ->
     #state{slots = Slots, options = #{out_of_range := Policy}, about = About} = State,
