@@ -84,6 +84,7 @@ unanswered_test_() ->
     %% A commit that is in the log need not have counted when its member was told that it
     %% failed. Nothing else excuses who begins before it, and commits less.
     Both = [began_early, committed_back],
+    Untold = #{told => #{what => calm}},
     [
         {Name, ?_assertEqual(Expected, taken_over(maps:merge(taken_over(), Case)))}
      || {Name, Expected, Case} <- [
@@ -97,6 +98,10 @@ unanswered_test_() ->
             {"of another partition", Both, #{told => told(#{partition => 1})}},
             {"refused before it was written", Both, #{told => told(#{reason => illegal_generation})}},
             {"in quiet times", Both, #{fault => false}},
+            {"lost, with a broker away", [], Untold#{ends => lost_slot, fault => {brokers, 1}}},
+            {"lost, with brokers there", Both, Untold#{ends => lost_slot}},
+            {"killed, with a broker away", [], Untold#{ends => killed, fault => {brokers, 1}}},
+            {"given up, with a broker away", Both, Untold#{fault => {brokers, 1}}},
             {"before what had been answered", [began_early], #{begins => 9}},
             {"before what another has committed", [began_early], #{since => 0.5, begins => 19}},
             {"before what another has committed then", Both, #{third => 100.5}}
@@ -138,11 +143,18 @@ taken_over(#{since := Since, told := Told, told_after := After, begins := Begins
         {140, Handle(other, Begins)},
         {141, Commit(Begins + 1)}
     ] ++ [{89, #{what => fault, fault => 1, kind => cut}} || #{fault := true} <- [Case]] ++
+        [
+            {At, #{what => What, fault => Fault, kind => pause_broker}}
+         || #{fault := {_, _} = Fault} <- [Case], {At, What} <- [{99, fault}, {110, fault_over}]
+        ] ++
         [{At, Handle(third, 20)} || #{third := At} <- [Case]] ++
         [
-            {101.001, #{what => unassigned, member => one, slot => one, why => revoked}}
-         || #{ends := unassigned} <- [Case]
-        ],
+            {101.001, #{what => unassigned, member => one, slot => one, why => Why}}
+         || #{ends := Ends} <- [Case],
+            {Known, Why} <- [{unassigned, revoked}, {lost_slot, lost}],
+            Known =:= Ends
+        ] ++
+        [{101.001, #{what => killed, kind => member, who => one}} || #{ends := killed} <- [Case]],
     Found = crema_chaos_checker:judge([
         Entry#{at => round(At * 1000000)}
      || {At, Entry} <- lists:keysort(1, Entries)

@@ -11,6 +11,8 @@
 -define(SENT_AGAIN, 15000000).
 %% How long a broker waits for the others before it refuses a commit: offsets.commit.timeout.ms.
 -define(REPLICATED, 5000000).
+%% session.timeout.ms of its members.
+-define(SESSION, 6000000).
 %% How long a member that stops may wait for the answer to its last commit.
 -define(STOPPED, 10000000).
 %% What is told of a commit by which the broker may have written it down nevertheless.
@@ -33,18 +35,34 @@ violations(Story) ->
 %% commit and goes on telling the one before; this one stays in the log, and counts when a
 %% coordinator reads that anew (GroupMetadataManager.storeOffsets of Kafka 3.9). So the last
 %% commits of a member that was told of a failure may have counted or not: they are left out.
+%% So are those of one that could not be told any more, if a broker was away just then.
 counted(#{slots := Slots, commits := Commits, place := Place}, Story) ->
     [_ | Nexts] = [Begun || {_, Begun, _} <- Slots] ++ [infinity],
-    Doubts = lists:append([
-        doubts(Slot, Next, Place, Story)
-     || {Slot, Next} <- lists:zip(Slots, Nexts)
-    ]),
+    Pairs = lists:zip(Slots, Nexts),
+    Told = lists:append([doubts(Slot, Next, Place, Story) || {Slot, Next} <- Pairs]),
+    Untold = lists:append([untold(Slot, Next, Story) || {Slot, Next} <- Pairs]),
     [
         Commit
      || {At, _} = Commit <- Commits,
-        not lists:any(fun({From, To}) -> From =< At andalso At < To end, Doubts) orelse
-            not crema_chaos_story:is_disturbed(At - ?SENT_AGAIN, At + ?SLACK, Story)
+        not (is_within(At, Told) andalso
+            crema_chaos_story:is_disturbed(At - ?SENT_AGAIN, At + ?SLACK, Story)),
+        not (is_within(At, Untold) andalso
+            crema_chaos_story:is_broker_away(At - ?SLACK, At + ?REPLICATED, Story))
     ].
+
+is_within(At, Times) ->
+    lists:any(fun({From, To}) -> From =< At andalso At < To end, Times).
+
+%% The same of a slot that was lost, or whose member was killed: a member is lost when it has
+%% heard nothing for its session's time.
+untold({{Member, _} = Name, Begun, _}, Next, #{ended := Ended, troubled := Troubled} = Story) ->
+    End =
+        case {Troubled, Ended} of
+            {#{Name := true}, _} -> maps:get(Name, Ended, Next);
+            {_, #{Name := _}} -> infinity;
+            _ -> min(Next, crema_chaos_story:killed(member, Member, Story))
+        end,
+    [{max(Begun, End - ?REPLICATED - ?SESSION), Next} || is_integer(End)].
 
 %% From when to when the commits of a slot are in doubt. Those that were written earlier had
 %% been answered at its end; what a paused broker had yet to read is written after it.

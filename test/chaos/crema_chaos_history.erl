@@ -89,7 +89,8 @@
     | failed
     %% Before a handler crashes by its own doing: member, slot.
     | crashed
-    %% The event that a commit failed: member, *topic and partition, reason.
+    %% The event that a commit failed, an automatic or a last one: member, *topic and
+    %% partition, reason.
     | commit_failed
     %% Before crema:seek: group, topic, partition, offset.
     | seek

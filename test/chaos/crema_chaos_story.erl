@@ -1,7 +1,7 @@
 %% A history put in order by what it is about: what the judges of chaos look at.
 -module(crema_chaos_story).
 
--export([new/0, entry/2, places/1, log/3, killed/3, gone/2, is_disturbed/3]).
+-export([new/0, entry/2, places/1, log/3, killed/3, gone/2, is_disturbed/3, is_broker_away/3]).
 -export_type([story/0, place/0, time/0, note/0]).
 
 %% crema's, in microseconds.
@@ -106,14 +106,10 @@ part(What, #{slot := _} = Entry, Story) ->
     slot(What, Entry, Story);
 part(lost, #{member := Member} = Entry, Story) ->
     lost(Member, place(Entry), Story);
-part(commit_failed, #{member := Member, at := At} = Entry, Story) ->
-    Troubled = put_in(troubled, Member, true, Story),
-    case Entry of
-        #{partition := _, reason := Reason} ->
-            add_to(failed, {Member, place(Entry)}, {At, Reason}, Troubled);
-        #{} ->
-            Troubled
-    end;
+part(commit_failed, #{member := Member, partition := _, reason := Reason, at := At} = Entry, Story) ->
+    add_to(failed, {Member, place(Entry)}, {At, Reason}, Story);
+part(commit_failed, #{member := Member}, Story) ->
+    put_in(troubled, Member, true, Story);
 part(What, #{at := At, offset := Offset} = Entry, Story) when What =:= seek; What =:= reset ->
     add_to(sought, in_group(Entry), {At, What, Offset}, Story);
 part(killed, #{kind := slot, who := {Member, Slot}, at := At}, Story) ->
@@ -243,18 +239,39 @@ node_in(Name, All) -> maps:get(node, maps:get(Name, All, #{}), none).
 -spec gone({Member :: term(), Slot :: term()}, story()) -> boolean().
 gone({Member, _} = Slot, #{troubled := Troubled, stopped := Stopped} = Story) ->
     is_map_key(Member, Troubled) orelse is_map_key(Slot, Troubled) orelse
+        has_failed_at_last(Slot, Story) orelse
         killed(member, Member, Story) =/= infinity orelse
         case Stopped of
             #{Slot := At} -> is_disturbed(At, At + ?STOP_TIMEOUT, Story);
             #{} -> false
         end.
 
+%% Of a commit that fails in between, automatic ones make good.
+has_failed_at_last({Member, _} = Slot, #{slots := Slots, failed := Failed}) ->
+    case Slots of
+        #{Slot := {Place, Begun, Notes}} ->
+            Last = lists:max([Begun | [At || {At, _, _} <- Notes]]),
+            lists:any(fun({Told, _}) -> Told >= Last end, maps:get({Member, Place}, Failed, []));
+        #{} ->
+            false
+    end.
+
 %% @doc Whether anything was disturbed at some time between these.
 -spec is_disturbed(time(), time(), story()) -> boolean().
-is_disturbed(From, To, #{faults := Faults}) ->
+is_disturbed(From, To, Story) ->
+    is_disturbed(From, To, fun(_) -> true end, Story).
+
+%% @doc Whether a broker was.
+-spec is_broker_away(time(), time(), story()) -> boolean().
+is_broker_away(From, To, Story) ->
+    is_disturbed(From, To, fun(Fault) -> is_tuple(Fault) andalso element(1, Fault) =:= brokers end, Story).
+
+is_disturbed(From, To, Concerns, #{faults := Faults}) ->
     Over = maps:from_list([{Fault, At} || {At, off, Fault} <- Faults]),
     lists:any(
-        fun({At, _, Fault}) -> At =< To andalso maps:get(Fault, Over, At) >= From end,
+        fun({At, _, Fault}) ->
+            Concerns(Fault) andalso At =< To andalso maps:get(Fault, Over, At) >= From
+        end,
         [On || {_, on, _} = On <- Faults]
     ).
 
