@@ -225,7 +225,8 @@ slow_abort(Config) ->
     %% goes on by itself.
     P = producer(Config, #{transaction_wait => 300}),
     Topic = crema_ct:topic(Config, 1),
-    ?assertMatch({ok, {ok, _}}, one_message(P, Topic)),
+    %% The first one waits for brokers as well.
+    crema_ct:await(fun() -> element(1, one_message(P, Topic)) =:= ok end),
     Aborted = listen(P, aborted),
     Other = fun(Tx) -> crema_ct:spawned([fun() -> crema:abort(Tx, theirs) end]) end,
     [
