@@ -47,17 +47,22 @@ kills_of_consumers(Config) ->
 kill_while_renewing(Config) ->
     %% A new client that is killed while the old one is waited for ends the producer when it takes
     %% over, as its client's end does at any time: its supervisor starts it again.
-    P = crema_ct:unreachable(#{flush_timeout => 500}),
+    P = crema_ct:unreachable(#{flush_timeout => 60000}),
     {ok, producer, Old, _, _} = crema_registry:lookup(P),
     ok = crema:produce_async(P, #{topic => t}, #{report => none}),
     Monitor = erlang:monitor(process, P),
     Changes = #{bootstrap_servers => crema_ct:bootstrap(Config)},
     _ = spawn(fun() -> crema_renewal:renew(P, Changes) end),
-    crema_ct:await(fun() ->
-        [R || {flushing, _, _} = R <- tuple_to_list(sys:get_state(P))] =/= []
+    Ref = crema_ct:await(fun() ->
+        case [Flush || {flushing, Flush, _} <- tuple_to_list(sys:get_state(P))] of
+            [Flush] -> {ok, Flush};
+            [] -> not_yet
+        end
     end),
     {links, Links} = process_info(P, links),
     [true = exit(Port, kill) || Port <- Links, is_port(Port), Port =/= Old],
+    %% Its time is over.
+    P ! {flush_timeout, Ref},
     receive
         {'DOWN', Monitor, process, P, Reason} -> ?assertMatch({port_closed, _}, Reason)
     after 10000 -> error({goes_on, crema:status(P)})
@@ -283,14 +288,9 @@ reported(Number, Counts) -> counters:add(Counts, ?REPORTED, Number).
 %% ---- consumers ---------------------------------------------------------------------
 
 consumer_round(N, Config, Topic) ->
-    {ok, C} = crema_consumer:start_link(#{
-        bootstrap_servers => crema_ct:bootstrap(Config),
-        group => crema_ct:unique(<<"group">>),
-        topics => [Topic],
-        handler => {crema_ct_handler, #{to => self()}},
-        backoff => {1, 10}
-    }),
-    true = unlink(C),
+    %% A member that comes back after a kill waits for the session of the one before, and its
+    %% connection is not looked at by the cluster for so long: it has a short one.
+    C = crema_ct:consumer(Config, Topic, #{to => self()}, #{backoff => {1, 10}}),
     {ok, consumer, Port, _, Owner} = crema_registry:lookup(C),
     case N rem 5 of
         0 -> [{Worker, _} | _] = crema_ct:handled(rand:uniform(50)), killed(Worker);
