@@ -56,19 +56,22 @@ producers_have_them(Config) ->
     ?assertMatch([{_, [{<<"broker">>, <<_, _/binary>>}]} | _], Latencies).
 
 consumers_have_them(Config) ->
-    %% So has a consumer, whose partitions tell what it has received.
+    %% So has a consumer, whose partitions tell what it has received: as much as it handles, or
+    %% more, for a fetch that is faster than the seek after a resume is made again (prefetch.c).
     attach(),
     Topic = crema_ct:topic(Config, 1),
     crema_ct:fill(Config, Topic, 0, lists:seq(1, 20)),
     Kafka = #{'statistics.interval.ms' => 50},
     C = crema_ct:consumer(Config, Topic, #{to => self()}, #{kafka => Kafka}),
     Received = fun
-        (#{rxmsgs := 20}, #{statistics := #{<<"type">> := <<"consumer">>}}) -> true;
+        (#{rxmsgs := N}, #{statistics := #{<<"type">> := <<"consumer">>}}) -> N >= 20;
         (_, _) -> false
     end,
     {_, #{client := Owner}} = seen(Received),
     {ok, #{<<"cgrp">> := #{<<"state">> := <<"up">>}}} = crema:statistics(C),
-    ?assertMatch({ok, #{<<"rxmsgs">> := 20}}, crema:statistics(Owner)).
+    ?assertMatch({ok, #{<<"rxmsgs">> := N}} when N >= 20, crema:statistics(Owner)),
+    ?assertEqual(lists:seq(1, 20), crema_ct_consume:values(crema_ct:handled(20))),
+    crema_ct:none_handled(500).
 
 deltas_are_as_asked_for(Config) ->
     %% statistics_deltas says which numbers are decorated; a duration goes on.

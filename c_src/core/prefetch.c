@@ -111,6 +111,8 @@ static void pause_failed(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *
         rd_kafka_topic_partition_list_destroy(failed);
 }
 
+/* librdkafka's thread notices the seek at once, the resume within a second. A fetch
+ * that is made between them is made again. */
 static void run_open(cr_client_t *client, rd_kafka_topic_partition_list_t *list) {
         rd_kafka_resp_err_t err;
         if (!list->cnt)
