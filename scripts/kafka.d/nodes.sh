@@ -126,6 +126,23 @@ wait_gone() { # SECONDS DIR NODE...; fails when one is still there
     done
 }
 
+# A busy machine stops a process's threads one by one, and until then they go on.
+pause_nodes() { # DIR NODE...
+    local deadline=$((SECONDS + 10)) dir=$1 node pid
+    signal_nodes STOP "$@"
+    shift
+    for node; do
+        while pid=$(pid_of "$dir" "$node") && has_running_threads "$pid"; do
+            [ "$SECONDS" -lt $deadline ] || die "node $node does not stop"
+            sleep 0.01
+        done
+    done
+}
+
+has_running_threads() { # PID
+    grep -qs '^State:[[:space:]]*[^TZ[:space:]]' "/proc/$1"/task/*/status
+}
+
 kill_nodes() { # DIR NODE...
     signal_nodes KILL "$@"
     wait_gone 10 "$@" || die "the nodes of $1 outlive a SIGKILL"
