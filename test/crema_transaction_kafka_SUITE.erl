@@ -65,8 +65,9 @@ visible(Config) ->
     ok = crema_consumer:stop(C).
 
 reader(Config, Topic) ->
+    %% Brokers that went away may cost it a request's time (docs/connections.md).
     C = crema_ct:consumer(Config, Topic, #{to => self()}, #{
-        kafka => #{'isolation.level' => read_committed}
+        kafka => #{'isolation.level' => read_committed, 'socket.timeout.ms' => 10000}
     }),
     crema_ct:await(fun() -> length(maps:get(assigned, crema:status(C), [])) =:= 4 end, 30000),
     C.
