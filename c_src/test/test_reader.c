@@ -145,6 +145,11 @@ static const char *demand(scene_t *scene, uint64_t slot, uint32_t count) {
         return test_command(scene->host, CR_CMD_DEMAND, command.data, command.size);
 }
 
+static unsigned count_of(const packet_t *batch) {
+        cr_bytes_t bytes = cr_bytes(batch->bytes, batch->size);
+        return cr_take_u32(&bytes);
+}
+
 /* The messages that have come when the slot ends. */
 static unsigned read_to_end(scene_t *scene, uint64_t slot) {
         unsigned count = 0;
@@ -153,10 +158,8 @@ static unsigned read_to_end(scene_t *scene, uint64_t slot) {
         assert_int_equal(packet->slot, slot);
         packet_free(packet);
         for (packet_t *at = scene->host->first; at; at = at->next) {
-                if (at->kind == CR_PACKET_BATCH) {
-                        cr_bytes_t bytes = cr_bytes(at->bytes, at->size);
-                        count += cr_take_u32(&bytes);
-                }
+                if (at->kind == CR_PACKET_BATCH)
+                        count += count_of(at);
         }
         return count;
 }
@@ -227,7 +230,13 @@ static void exact_credit(void **state) {
         uint64_t slot = assigned(scene, 0, 0, MESSAGES);
         take(scene, slot);
         assert_string_equal(demand(scene, slot, MESSAGES), "");
-        packet_free(test_host_packet(scene->host, CR_PACKET_BATCH));
+        /* On a busy machine in several batches. */
+        for (unsigned came = 0; came < MESSAGES;) {
+                packet_t *batch = test_host_packet(scene->host, CR_PACKET_BATCH);
+                assert_non_null(batch);
+                came += count_of(batch);
+                packet_free(batch);
+        }
         assert_string_equal(demand(scene, slot, 1), "");
         assert_int_equal(read_to_end(scene, slot), 0);
 }
