@@ -66,17 +66,25 @@ static void connections_are_known(void **state) {
         member_t *member = *state;
         cr_sockets_t *sockets;
         struct stat before, after;
-        int fd;
+        int fd, flags, found;
         join(member);
         assert_true(serve_until(member, is_connected));
         sockets = &member->host->client->sockets;
         assert_true(cr_sockets_sent(sockets) > 0);
+        /* A broker's thread may close it meanwhile. */
+        pthread_mutex_lock(&sockets->lock);
         fd = sockets->open[0];
-        assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-        assert_return_code(fstat(fd, &before), 0);
+        flags = fcntl(fd, F_GETFD);
+        found = fstat(fd, &before);
+        pthread_mutex_unlock(&sockets->lock);
+        assert_true(flags & FD_CLOEXEC);
+        assert_return_code(found, 0);
         rd_kafka_mock_broker_set_down(member->mock, 1);
         assert_true(serve_until(member, is_disconnected));
-        assert_true(fstat(fd, &after) < 0 || after.st_ino != before.st_ino);
+        pthread_mutex_lock(&sockets->lock);
+        found = fstat(fd, &after);
+        pthread_mutex_unlock(&sockets->lock);
+        assert_true(found < 0 || after.st_ino != before.st_ino);
         assert_int_equal(cr_sockets_sent(sockets), 0);
 }
 
