@@ -97,29 +97,21 @@ void cr_write_offsets(cr_writer_t *out, const rd_kafka_topic_partition_list_t *l
         cr_write_list_end(out);
 }
 
-/* Those that were not committed, one after another. Where the whole commit failed, none of
- * them has an error of its own. */
-static const rd_kafka_topic_partition_t *next_failed(const rd_kafka_topic_partition_list_t *list,
-                                                     bool whole, int *at) {
-        while (list && *at < list->cnt) {
-                const rd_kafka_topic_partition_t *one = &list->elems[(*at)++];
-                if (whole ? one->offset >= 0 : one->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-                        return one;
-        }
-        return NULL;
-}
-
+/* Those that were not committed. Where the whole commit failed, none of them has an
+ * error of its own. */
 static void write_failed(cr_writer_t *out, const rd_kafka_topic_partition_list_t *list) {
-        const rd_kafka_topic_partition_t *one;
-        int at = 0, count = 0;
-        bool whole = !next_failed(list, false, &at);
-        for (at = 0; next_failed(list, whole, &at);)
-                count++;
-        cr_write_list(out, count);
-        for (at = 0; (one = next_failed(list, whole, &at));) {
+        int count = list ? list->cnt : 0;
+        bool whole = true;
+        for (int i = 0; i < count; i++)
+                whole = whole && !list->elems[i].err;
+        for (int i = 0; i < count; i++) {
+                const rd_kafka_topic_partition_t *at = &list->elems[i];
+                if (whole ? at->offset < 0 : !at->err)
+                        continue;
+                cr_write_list(out, 1);
                 cr_write_tuple(out, 2);
-                cr_write_text(out, one->topic);
-                cr_write_integer(out, one->partition);
+                cr_write_text(out, at->topic);
+                cr_write_integer(out, at->partition);
         }
         cr_write_list_end(out);
 }
