@@ -116,10 +116,15 @@ signal_nodes() { # SIGNAL DIR NODE...
 }
 
 wait_gone() { # SECONDS DIR NODE...; fails when one is still there
-    local deadline=$((SECONDS + $1)) dir=$2 node
-    shift 2
+    wait_while true "$@"
+}
+
+# Fails when the CHECK still holds of a running node after so long.
+wait_while() { # CHECK SECONDS DIR NODE...; the CHECK is given a process
+    local check=$1 deadline=$((SECONDS + $2)) dir=$3 node pid
+    shift 3
     for node; do
-        while pid_of "$dir" "$node" >/dev/null; do
+        while pid=$(pid_of "$dir" "$node") && "$check" "$pid"; do
             [ "$SECONDS" -lt $deadline ] || return 1
             sleep 0.05
         done
@@ -128,15 +133,8 @@ wait_gone() { # SECONDS DIR NODE...; fails when one is still there
 
 # A busy machine stops a process's threads one by one, and until then they go on.
 pause_nodes() { # DIR NODE...
-    local deadline=$((SECONDS + 10)) dir=$1 node pid
     signal_nodes STOP "$@"
-    shift
-    for node; do
-        while pid=$(pid_of "$dir" "$node") && has_running_threads "$pid"; do
-            [ "$SECONDS" -lt $deadline ] || die "node $node does not stop"
-            sleep 0.01
-        done
-    done
+    wait_while has_running_threads 10 "$@" || die "the nodes of $1 do not stop"
 }
 
 has_running_threads() { # PID
