@@ -101,7 +101,7 @@ static void *keep(cr_gathered_t *gathered, const unsigned char *from, size_t siz
 void cr_gather(cr_gathered_t *gathered, const cr_message_t *message, void *opaque) {
         rd_kafka_message_t *to = &gathered->messages[gathered->count++];
         gathered->stick = gathered->stick && cr_message_sticks(message);
-        *to = cr_batched(message, opaque);
+        cr_batch_put(to, message, opaque);
         to->payload = keep(gathered, message->value, message->value_size);
         to->key = keep(gathered, message->key, message->key_size);
 }

@@ -48,7 +48,7 @@ static int gather(cr_client_t *client, cr_call_t *call, uint32_t at, const cr_me
                 if (message->partition != messages[first].partition)
                         continue;
                 *stick = *stick && cr_message_sticks(message);
-                batch[gathered++] = cr_batched(message, cr_call_opaque(call, at + i));
+                cr_batch_put(&batch[gathered++], message, cr_call_opaque(call, at + i));
         }
         return gathered;
 }

@@ -40,7 +40,7 @@ static bool take_all(cr_bytes_t *bytes, uint8_t flags, rd_kafka_message_t *batch
                         return false;
                 produce->stick = produce->stick && cr_message_sticks(&message);
                 produce->cost += message.key_size + message.value_size;
-                batch[i] = cr_batched(&message, NULL);
+                cr_batch_put(&batch[i], &message, NULL);
         }
         return bytes->at == bytes->size;
 }
