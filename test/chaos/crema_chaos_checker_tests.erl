@@ -100,6 +100,11 @@ unanswered_test_() ->
             {"in quiet times", Both, #{fault => false}},
             {"lost, with a broker away", [], Untold#{ends => lost_slot, fault => {brokers, 1}}},
             {"lost, with brokers there", Both, Untold#{ends => lost_slot}},
+            {"lost after a pause, with a broker away", [], Untold#{
+                ends => lost_slot, ends_at => 120, fault => {brokers, 1}
+            }},
+            {"overtaken, with a broker away", [], Untold#{ends_at => 150, fault => {brokers, 1}}},
+            {"overtaken, with brokers there", Both, Untold#{ends_at => 150}},
             {"killed, with a broker away", [], Untold#{ends => killed, fault => {brokers, 1}}},
             {"given up, with a broker away", Both, Untold#{fault => {brokers, 1}}},
             {"before what had been answered", [began_early], #{begins => 9}},
@@ -111,7 +116,10 @@ unanswered_test_() ->
 %% A member commits 10, 20 ten seconds later and 30 one more second later, gives the
 %% partition up at once and is told that it failed. The next one begins at 10.
 taken_over() ->
-    #{since => -20, ends => unassigned, told => told(#{}), told_after => 1, fault => true, begins => 10}.
+    #{
+        since => -20, ends => unassigned, ends_at => 101.001, told => told(#{}), told_after => 1,
+        fault => true, begins => 10
+    }.
 
 told(Change) ->
     Told = #{what => commit_failed, member => one, topic => <<"t">>, partition => 0, reason => timed_out},
@@ -149,8 +157,8 @@ taken_over(#{since := Since, told := Told, told_after := After, begins := Begins
         ] ++
         [{At, Handle(third, 20)} || #{third := At} <- [Case]] ++
         [
-            {101.001, #{what => unassigned, member => one, slot => one, why => Why}}
-         || #{ends := Ends} <- [Case],
+            {At, #{what => unassigned, member => one, slot => one, why => Why}}
+         || #{ends := Ends, ends_at := At} <- [Case],
             {Known, Why} <- [{unassigned, revoked}, {lost_slot, lost}],
             Known =:= Ends
         ] ++

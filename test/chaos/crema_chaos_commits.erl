@@ -53,16 +53,17 @@ counted(#{slots := Slots, commits := Commits, place := Place}, Story) ->
 is_within(At, Times) ->
     lists:any(fun({From, To}) -> From =< At andalso At < To end, Times).
 
-%% The same of a slot that was lost, or whose member was killed: a member is lost when it has
-%% heard nothing for its session's time.
+%% The same of a slot that was lost, or whose partition another had while it went on: since
+%% when it has not heard of its coordinator is not known, for its node may have been paused.
+%% One that was killed has heard of it until then, or nothing for its session's time.
 untold({{Member, _} = Name, Begun, _}, Next, #{ended := Ended, troubled := Troubled} = Story) ->
-    End =
-        case {Troubled, Ended} of
-            {#{Name := true}, _} -> maps:get(Name, Ended, Next);
-            {_, #{Name := _}} -> infinity;
-            _ -> min(Next, crema_chaos_story:killed(member, Member, Story))
-        end,
-    [{max(Begun, End - ?REPLICATED - ?SESSION), Next} || is_integer(End)].
+    End = maps:get(Name, Ended, infinity),
+    Killed = crema_chaos_story:killed(member, Member, Story),
+    case min(End, Killed) of
+        First when is_map_key(Name, Troubled); First > Next -> [{Begun, Next}];
+        Killed when is_integer(Killed) -> [{max(Begun, Killed - ?REPLICATED - ?SESSION), Next}];
+        _ -> []
+    end.
 
 %% From when to when the commits of a slot are in doubt. Those that were written earlier had
 %% been answered at its end; what a paused broker had yet to read is written after it.
