@@ -72,6 +72,7 @@ defmodule Crema.Bang do
     {names, default_values(module, name, arity)}
   end
 
+  # The atom is made when a function is compiled, of a variable's name in its source.
   defp argument({name, _, context}, _index) when is_atom(name) and is_atom(context),
     do: name |> Atom.to_string() |> String.trim_leading("_") |> String.to_atom()
 
