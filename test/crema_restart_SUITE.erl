@@ -60,6 +60,8 @@ again_and_again(Config) ->
     Clients = clients(Config),
     Round = fun(N) -> restart([lists:nth(1 + N rem length(Clients), Clients)]) end,
     lists:foreach(Round, lists:seq(1, ?WARM)),
+    %% What is said of a code is kept, and which of them come is chance.
+    _ = [crema_anchor:error_of(Code, #{}) || Code <- lists:seq(-200, 200)],
     Before = settled(),
     Rounds = list_to_integer(os:getenv("CREMA_RESTARTS", "1000")),
     Samples = lists:append([sampled(N, Round) || N <- lists:seq(1, Rounds)]),
