@@ -456,7 +456,8 @@ explain_config(Config) -> crema_explain:explain(Config).
 check(Options) -> crema_check:check(Options).
 
 %% @doc About the driver: `librdkafka' and `openssl' (versions), `bundled', `features'
-%% of this build, its known `limits', `reapers' (clients being wound up).
+%% of this build, its known `limits', `reapers' (clients being wound up), and those of them
+%% that may have something to report yet (`telling').
 -spec info() -> map().
 info() -> crema_info:driver().
 

@@ -7,7 +7,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([again_and_again/1, at_work/1]).
+-export([again_and_again/1, at_work/1, last_reports/1]).
 -export([log/2]).
 
 %% What is made once is made by then.
@@ -19,7 +19,7 @@
 
 suite() -> [{timetrap, {minutes, 8}}].
 
-all() -> [again_and_again, at_work].
+all() -> [again_and_again, at_work, last_reports].
 
 %% The cluster, which is of crema too, is in another VM.
 init_per_suite(Config) ->
@@ -108,6 +108,27 @@ at_work(Config) ->
     ok = application:start(crema),
     {Next, _, 1} = handling(Config, Topic),
     ok = crema_consumer:stop(Next, 1000).
+
+last_reports(_Config) ->
+    %% What a producer that was just killed has to report is reported when the application
+    %% has stopped: nobody waits for a report that never comes.
+    {ok, P} = crema_producer:start_link(#{
+        bootstrap_servers => <<"127.0.0.1:1">>, max_queue_messages => 500001
+    }),
+    true = unlink(P),
+    Message = #{topic => <<"t">>, value => <<>>},
+    Many = lists:duplicate(1000, Message),
+    _ = [ok = crema:produce_many_async(P, Many, #{report => none}) || _ <- lists:seq(1, 500)],
+    {Caller, Monitor} = spawn_monitor(fun() -> exit(crema:produce(P, Message)) end),
+    crema_ct:await(fun() -> maps:get(accepted, crema:info(P)) =:= 500001 end, 10000),
+    true = exit(P, kill),
+    ok = application:stop(crema),
+    receive
+        {'DOWN', Monitor, process, Caller, Result} ->
+            ?assertMatch({error, {purge_queue, #{status := not_persisted}}}, Result)
+    after 2000 -> error(not_reported)
+    end,
+    ok = application:start(crema).
 
 %% A member whose handler has a message, and the offset of that.
 handling(Config, Topic) ->

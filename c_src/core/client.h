@@ -173,6 +173,9 @@ void cr_reaper_count(void);
 void cr_reaper_run(cr_client_t *client, cr_job_t *job);
 /* The number of clients that are being reaped. @locality any */
 unsigned cr_reapers_alive(void);
+/* Those of them that may have something to report. CR_PACKET_TOLD says that there is one less.
+ * @locality any */
+unsigned cr_reapers_telling(void);
 
 /* Copies; false when there is no memory. An empty tag is to nobody. */
 bool cr_tag_set(cr_tag_t *tag, cr_recipient_t to, const void *bytes, size_t size);

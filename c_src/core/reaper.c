@@ -30,14 +30,19 @@
  * was lost or made. */
 #define TRANSACTIONS_MS 20000
 
-static atomic_uint alive;
+static atomic_uint alive, telling;
 
 void cr_reaper_count(void) {
         atomic_fetch_add(&alive, 1);
+        atomic_fetch_add(&telling, 1);
 }
 
 unsigned cr_reapers_alive(void) {
         return atomic_load(&alive);
+}
+
+unsigned cr_reapers_telling(void) {
+        return atomic_load(&telling);
 }
 
 /* Nothing is waited for before this: a caller whose time is up waits for it. */
@@ -63,6 +68,12 @@ static void finish_producer(cr_client_t *client) {
         cr_delivery_leave_kept(client);
         cr_delivery_destroy(client->delivery);
         client->delivery = NULL;
+}
+
+/* No report follows. */
+static void tell_end(cr_client_t *client) {
+        atomic_fetch_sub(&telling, 1);
+        client->ops->send(client->host, 0, &(cr_packet_t){.kind = CR_PACKET_TOLD});
 }
 
 /* The last one counts: what it has are all that are stored. */
@@ -216,6 +227,7 @@ void cr_reaper_run(cr_client_t *client, cr_job_t *job) {
         cr_client_serve_finished(client);
         if (client->delivery)
                 finish_producer(client);
+        tell_end(client);
         if (client->group)
                 finish_consumer(client);
         /* These may still wait for a broker; nobody's report waits for them, but

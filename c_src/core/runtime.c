@@ -41,7 +41,7 @@ void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         pthread_once(&features_once, read_features);
         cr_write_tuple(&out, 2);
         cr_write_atom(&out, "ok");
-        cr_write_list(&out, 7);
+        cr_write_list(&out, 8);
         write_text(&out, "librdkafka", rd_kafka_version_str());
         write_integer(&out, "librdkafka_number", rd_kafka_version());
         write_integer(&out, "bundled", CR_BUNDLED);
@@ -49,6 +49,7 @@ void cr_do_RUNTIME(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         write_text(&out, "openssl", OpenSSL_version(OPENSSL_VERSION));
         write_integer(&out, "threads", rd_kafka_thread_cnt());
         write_integer(&out, "reapers", cr_reapers_alive());
+        write_integer(&out, "telling", cr_reapers_telling());
         cr_write_list_end(&out);
         cr_answer(client, reply, &out);
 }

@@ -71,7 +71,7 @@ static void buf_release(cr_buf_t *buf) {
  * owner, whose client it ends. Made before any client. */
 static ErlDrvBinary *no_memory, *no_memory_fatal;
 
-static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event, atom_left;
+static ErlDrvTermData atom_reports, atom_batch, atom_slot_end, atom_event, atom_left, atom_told;
 
 #define TERM_MOST 16
 
@@ -120,6 +120,9 @@ static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvTermD
                 PUT(ERL_DRV_UINT64), PUT(slot);
                 PUT(ERL_DRV_TUPLE), PUT(2);
                 break;
+        case CR_PACKET_TOLD:
+                PUT(ERL_DRV_ATOM), PUT(atom_told);
+                break;
         }
 #undef PUT
 #undef PUT_BYTES
@@ -128,16 +131,16 @@ static int build_term(const host_t *host, const cr_packet_t *packet, ErlDrvTermD
 
 static void host_send(void *opaque, cr_recipient_t to, const cr_packet_t *packet) {
         host_t *host = opaque;
-        ErlDrvTermData term[TERM_MOST], pid;
+        ErlDrvTermData term[TERM_MOST], pid = 0;
         ErlDrvUInt64 slot;
         ErlDrvTermData from = host->term;
         int length;
-        if (!recipients_pid(&host->recipients, to, &pid))
+        if (packet->kind != CR_PACKET_TOLD && !recipients_pid(&host->recipients, to, &pid))
                 return;
         if (atomic_load(&host->closed))
                 from = (ErlDrvTermData)atomic_load(&anchor);
         length = build_term(host, packet, pid, &slot, term);
-        if (packet->kind == CR_PACKET_LEFT)
+        if (packet->kind == CR_PACKET_LEFT || packet->kind == CR_PACKET_TOLD)
                 pid = (ErlDrvTermData)atomic_load(&anchor_owner);
         if (from && pid)
                 (void)erl_drv_send_term(from, pid, term, length);
@@ -231,6 +234,7 @@ static int drv_init(void) {
         atom_slot_end = driver_mk_atom("crema_slot_end");
         atom_event = driver_mk_atom("crema_event");
         atom_left = driver_mk_atom("crema_left");
+        atom_told = driver_mk_atom("crema_told");
         return 0;
 }
 

@@ -141,8 +141,19 @@ static void drained_goes_on(void **state) {
         test_host_free(host);
 }
 
+static bool is_kind(const packet_t *packet, const void *with) {
+        return packet->kind == *(const cr_packet_kind_t *)with;
+}
+
+/* One that has been sent. */
+static packet_t *sent(test_host_t *host, cr_packet_kind_t kind) {
+        packet_t *packet = test_host_find(host, is_kind, &kind);
+        assert_non_null(packet);
+        return packet;
+}
+
 /* Proves that every message accepted by a client that is closed is reported by
- * its reaper, awaited or not. */
+ * its reaper, awaited or not, before it says that nothing follows. */
 static void reaper_reports_everything(void **state) {
         test_host_t *host = plain_producer("127.0.0.1:1");
         packet_t *packet;
@@ -150,19 +161,21 @@ static void reaper_reports_everything(void **state) {
         assert_string_equal(plain_produce(host, CR_MODE_WAIT, 1, "wait", 10), "");
         assert_string_equal(plain_produce(host, CR_MODE_KEEP, 2, "", 5), "");
         assert_string_equal(plain_produce(host, CR_MODE_SEND, 500, "", 7), "");
+        assert_int_equal(cr_reapers_telling(), 0);
         test_host_close(host);
-        packet = test_host_reply(host, "wait");
+        packet = test_host_packet(host, CR_PACKET_TOLD);
         assert_non_null(packet);
+        packet_free(packet);
+        assert_int_equal(cr_reapers_telling(), 0);
+        packet = sent(host, CR_PACKET_REPLY);
         assert_int_equal(packet->size, 10 * CR_REPORT_SIZE);
         assert_int_equal(report_error(packet->bytes), RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         packet_free(packet);
-        packet = test_host_packet(host, CR_PACKET_LEFT);
-        assert_non_null(packet);
+        packet = sent(host, CR_PACKET_LEFT);
         assert_int_equal(packet->slot, 2);
         assert_int_equal(packet->size, 5 * CR_REPORT_SIZE);
         packet_free(packet);
-        packet = test_host_packet(host, CR_PACKET_REPORTS);
-        assert_non_null(packet);
+        packet = sent(host, CR_PACKET_REPORTS);
         assert_int_equal(packet->size, 7 * (8 + CR_REPORT_SIZE));
         packet_free(packet);
         test_host_free(host);

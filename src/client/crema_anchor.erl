@@ -8,9 +8,15 @@
 -include("../port/crema_commands.hrl").
 
 -export([start_link/0, runtime/0, allocated/0, properties/0, error_of/2, left/2, has_left/1, leave/3]).
+-export([all_told/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
--record(state, {port :: port(), left :: crema_left:left()}).
+-record(state, {
+    port :: port(),
+    left :: crema_left:left(),
+    %% who waits until no reaper has anything to report
+    waiting = [] :: [gen_server:from()]
+}).
 
 %% A reaper reports within moments of its client's end. Without one alive it has
 %% ended, or is about to begin.
@@ -102,9 +108,23 @@ has_left(Call) ->
 
 -spec is_reaping() -> boolean().
 is_reaping() ->
+    count(reapers) > 0.
+
+-spec count(reapers | telling) -> non_neg_integer().
+count(Which) ->
     case runtime() of
-        {ok, Runtime} -> lists:keyfind(reapers, 1, Runtime) =/= {reapers, 0};
-        {error, _} -> false
+        {ok, Runtime} -> proplists:get_value(Which, Runtime);
+        {error, _} -> 0
+    end.
+
+%% @doc Returns when all clients whose ports have closed have reported what they had to
+%% report, or after so many milliseconds.
+-spec all_told(timeout()) -> ok | timeout.
+all_told(Timeout) ->
+    try
+        gen_server:call(?MODULE, all_told, Timeout)
+    catch
+        exit:{timeout, _} -> timeout
     end.
 
 -spec command(crema_port:command(), binary()) -> {ok, term()} | crema_error:error().
@@ -140,6 +160,8 @@ handle_call({left, Call, Wait}, {Caller, _} = From, #state{left = Left} = State)
         error ->
             {noreply, State#state{left = crema_left:ask({Caller, Call}, From, Wait, Left)}}
     end;
+handle_call(all_told, From, #state{waiting = Waiting} = State) ->
+    {noreply, told(State#state{waiting = [From | Waiting]})};
 handle_call({has_left, Call}, {Caller, _}, #state{left = Left} = State) ->
     {reply, crema_left:has(Caller, Call, Left), State};
 handle_call(_, _From, State) ->
@@ -152,6 +174,8 @@ handle_cast(Left, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({crema_left, Caller, Call, Reports}, #state{left = Left} = State) ->
     {noreply, State#state{left = crema_left:put(Caller, Call, Reports, Left)}};
+handle_info(crema_told, State) ->
+    {noreply, told(State)};
 handle_info({expired, Key}, #state{left = Left} = State) ->
     {noreply, State#state{left = crema_left:expired(Key, Left)}};
 handle_info({'DOWN', _, process, Caller, _}, #state{left = Left} = State) ->
@@ -160,3 +184,15 @@ handle_info({'DOWN', _, port, _, _}, State) ->
     {stop, intake_closed, State};
 handle_info(_, State) ->
     {noreply, State}.
+
+-spec told(#state{}) -> #state{}.
+told(#state{waiting = [_ | _] = Waiting} = State) ->
+    case count(telling) of
+        0 ->
+            _ = [gen_server:reply(From, ok) || From <- Waiting],
+            State#state{waiting = []};
+        _ ->
+            State
+    end;
+told(State) ->
+    State.

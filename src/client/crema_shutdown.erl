@@ -5,6 +5,9 @@
 
 -export([clients/0]).
 
+%% A reaper has mostly reported at once.
+-define(REAPER_MS, 5000).
+
 %% @doc In order, by the deadline of each: who may use others ends before them.
 -spec clients() -> ok.
 clients() ->
@@ -14,7 +17,25 @@ clients() ->
         {pool, fun crema_pool:stop/1},
         {producer, fun(Pid) -> crema_child:stop(Pid, default) end},
         {cluster, fun crema_cluster:stop/1}
-    ]).
+    ]),
+    last_reports(crema_deadline:in(?REAPER_MS)).
+
+%% Those whose deadline has passed, or who were killed, still report what they had. That goes
+%% through the anchor, which is about to end.
+-spec last_reports(crema_deadline:deadline()) -> ok.
+last_reports(Deadline) ->
+    Monitors = [crema_port:monitor(Port) || Port <- crema_port:clients()],
+    lists:foreach(
+        fun(Monitor) ->
+            receive
+                {'DOWN', Monitor, port, _, _} -> ok
+            after crema_deadline:left(Deadline) -> erlang:demonitor(Monitor, [flush])
+            end
+        end,
+        Monitors
+    ),
+    _ = crema_anchor:all_told(crema_deadline:left(Deadline)),
+    ok.
 
 %% Side by side. One that ends meanwhile, or fails to, is not this process's business.
 -spec stopped({alias | pool | crema_registry:kind(), fun((pid()) -> ok)}) -> ok.

@@ -10,7 +10,7 @@
 
 -export([open/1, close/1, kill/1]).
 -export([command/3, send/2, offer/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
--export([monitor/1, owner/1, is_open/1, bad_properties/1, commands/0]).
+-export([monitor/1, owner/1, is_open/1, clients/0, bad_properties/1, commands/0]).
 
 -export_type([client/0, command/0, tag/0]).
 
@@ -34,7 +34,7 @@ open(Kind) ->
 
 -spec open_loaded(client | anchor | intake) -> {ok, port()} | crema_error:error().
 open_loaded(Kind) ->
-    try open_port({spawn_driver, ?DRIVER ++ [$\s | atom_to_list(Kind)]}, [binary]) of
+    try open_port({spawn_driver, spawned(Kind)}, [binary]) of
         Port when Kind =:= intake ->
             {ok, Port};
         Port ->
@@ -68,6 +68,14 @@ owner(Port) ->
 -spec is_open(client()) -> boolean().
 is_open(Pid) when is_pid(Pid) -> is_process_alive(Pid);
 is_open(Port) -> erlang:port_info(Port, id) =/= undefined.
+
+%% @doc All clients' ports in this VM, also those whose owners have ended just now.
+-spec clients() -> [port()].
+clients() ->
+    [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, spawned(client)}].
+
+-spec spawned(client | anchor | intake) -> string().
+spawned(Kind) -> ?DRIVER ++ [$\s | atom_to_list(Kind)].
 
 -spec close(client()) -> ok.
 close(Port) ->
