@@ -111,9 +111,9 @@
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
  *              32 the value is not here but in the vector behind the command,
- *              64 the partition comes of a hash)
+ *              64 the partition comes of a hash, 128 it follows)
  *     [TopicSize:16, Topic]  else the topic of the message before
- *     Partition:32/signed    -1: librdkafka's partitioner, or the hash, chooses
+ *     [Partition:32/signed]  else librdkafka's partitioner, or the hash, chooses, as for -1
  *                            -2: nothing is sent, nothing follows, and the
  *                            report's error is REPORT_SKIPPED
  *     [Hash:8, Partitions:32, KeySize:32, Key]  one of librdkafka's, of that key
@@ -217,6 +217,7 @@
         ROW(MESSAGE_TOPIC, 16)                                                                     \
         ROW(MESSAGE_VALUE_BEHIND, 32)                                                              \
         ROW(MESSAGE_HASH, 64)                                                                      \
+        ROW(MESSAGE_PARTITION, 128)                                                                \
         ROW(PARTITION_SKIP, -2)                                                                    \
         ROW(HASH_CONSISTENT, 0)                                                                    \
         ROW(HASH_MURMUR2, 1)                                                                       \

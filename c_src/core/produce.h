@@ -85,15 +85,17 @@ static inline void cr_batch_put(rd_kafka_message_t *to, const cr_message_t *mess
         to->_private = opaque;
 }
 
-/* A message with nothing but a value, and maybe a key, behind its flags and topic; false
- * when it has more, or less. */
+/* A message with nothing but a value, and maybe a partition and a key, behind its flags and
+ * topic; false when it has more, or less. */
 static inline bool cr_take_plain(cr_bytes_t *bytes, uint8_t flags, cr_message_t *message) {
-        message->partition = cr_take_i32(bytes);
+        message->partition =
+                flags & CR_MESSAGE_PARTITION ? cr_take_i32(bytes) : RD_KAFKA_PARTITION_UA;
         message->key_size = flags & CR_MESSAGE_KEY ? cr_take_u32(bytes) : 0;
         message->key = flags & CR_MESSAGE_KEY ? cr_take(bytes, message->key_size) : NULL;
         message->value_size = cr_take_u32(bytes);
         message->value = cr_take(bytes, message->value_size);
-        return (flags & ~CR_MESSAGE_KEY) == CR_MESSAGE_VALUE && !bytes->failed;
+        return (flags & ~(CR_MESSAGE_KEY | CR_MESSAGE_PARTITION)) == CR_MESSAGE_VALUE &&
+               !bytes->failed;
 }
 
 #endif

@@ -6,8 +6,8 @@
 #include "partition.h"
 #include "produce.h"
 
-/* Flags, partition: no message is shorter. */
-#define SMALLEST_MESSAGE 5
+/* Flags: null to the topic of the one before. No message is shorter. */
+#define SMALLEST_MESSAGE 1
 
 static const unsigned char empty[1];
 
@@ -125,7 +125,8 @@ static bool take_partition(cr_bytes_t *bytes, uint8_t flags, cr_message_t *messa
         const unsigned char *key;
         uint32_t partitions, size;
         uint8_t hash;
-        message->partition = cr_take_i32(bytes);
+        if (flags & CR_MESSAGE_PARTITION)
+                message->partition = cr_take_i32(bytes);
         if (!(flags & CR_MESSAGE_HASH))
                 return message->partition >= -1;
         hash = cr_take_u8(bytes);
@@ -144,10 +145,10 @@ static uint64_t cost_of(cr_client_t *client, const cr_message_t *message) {
         return value + message->key_size + message->headers.size;
 }
 
-/* Flags of nothing, and the partition that says so. */
+/* Nothing but the partition that says so. */
 static bool is_skipped(const cr_bytes_t *bytes, uint8_t flags) {
         cr_bytes_t ahead = *bytes;
-        return !flags && cr_take_i32(&ahead) == CR_PARTITION_SKIP;
+        return flags == CR_MESSAGE_PARTITION && cr_take_i32(&ahead) == CR_PARTITION_SKIP;
 }
 
 static bool take_message(cr_client_t *client, cr_bytes_t *bytes, const cr_produce_t *produce,

@@ -58,7 +58,8 @@ static void put_message(life_t *life, uint8_t flags) {
         put(life, flags, 1);
         if (flags & CR_MESSAGE_TOPIC)
                 put(life, 1u << 8 | 't', 3);
-        put(life, numbers & 4 || flags & CR_MESSAGE_HASH ? UINT32_MAX : numbers & 3, 4);
+        if (flags & CR_MESSAGE_PARTITION)
+                put(life, numbers & 4 || flags & CR_MESSAGE_HASH ? UINT32_MAX : numbers & 3, 4);
         if (flags & CR_MESSAGE_HASH)
                 put(life, (uint64_t)(numbers & 3) << 8 | 2, 1 + 4), put(life, 0, 4);
         if (flags & CR_MESSAGE_TIMESTAMP)

@@ -39,7 +39,6 @@ static void lying_size_is_refused(void **state) {
         put_uint(&command, 1, 2);
         put_text(&command, "t");
         put_uint(&command, UINT32_MAX, 4);
-        put_uint(&command, UINT32_MAX, 4);
         command.data[10 + 2 + 3 + 3] = 1; /* the count */
         cr_client_produce(host->client, &(cr_input_t){.caller = 1,
                                                       .data = command.data,
@@ -202,7 +201,7 @@ static void cut_commands_are_refused(void **state) {
 static void put_second(bytes_t *command, const char *tag, uint8_t flags, int32_t partition) {
         put_produce(command, CR_MODE_WAIT, CR_POLICY_REFUSE, 1, tag, 1);
         command->data[2 + 8 + 2 + strlen(tag) + 3] = 2; /* the count */
-        put_uint(command, flags, 1);
+        put_uint(command, flags | CR_MESSAGE_PARTITION, 1);
         put_uint(command, (uint32_t)partition, 4);
 }
 
@@ -358,7 +357,8 @@ static void unheard_messages_share_a_call(void **state) {
 }
 
 static void put_to_partition(bytes_t *command, uint32_t partition, bool topic) {
-        put_uint(command, CR_MESSAGE_VALUE | (topic ? CR_MESSAGE_TOPIC : 0), 1);
+        put_uint(command, CR_MESSAGE_VALUE | CR_MESSAGE_PARTITION | (topic ? CR_MESSAGE_TOPIC : 0),
+                 1);
         if (topic) {
                 put_uint(command, 1, 2);
                 put_text(command, "t");

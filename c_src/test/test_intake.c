@@ -54,7 +54,6 @@ static bool put_bytes(uint64_t key, uint8_t flags, const char *topic, const void
         put_uint(&message, flags, 1);
         put_uint(&message, strlen(topic), 2);
         put_text(&message, topic);
-        put_uint(&message, UINT32_MAX, 4);
         memcpy(message.data + message.size, rest, size);
         return cr_intake_command(message.data, message.size + size);
 }

@@ -28,13 +28,15 @@ static void put_message(bytes_t *command, bool first, uint32_t partition, const 
                         const char *value) {
         put_uint(command,
                  (uint64_t)((first ? CR_MESSAGE_TOPIC : 0) | (key ? CR_MESSAGE_KEY : 0) |
-                            (value ? CR_MESSAGE_VALUE : 0)),
+                            (value ? CR_MESSAGE_VALUE : 0) |
+                            (partition != UINT32_MAX ? CR_MESSAGE_PARTITION : 0)),
                  1);
         if (first) {
                 put_uint(command, 1, 2);
                 put_text(command, "t");
         }
-        put_uint(command, partition, 4);
+        if (partition != UINT32_MAX)
+                put_uint(command, partition, 4);
         if (key)
                 put_sized(command, key);
         if (value)
@@ -156,7 +158,6 @@ static void bad_topics_are_told(void **state) {
         put_uint(&command, 600, 2);
         memset(command.data + command.size, 't', 600);
         command.size += 600;
-        put_uint(&command, UINT32_MAX, 4);
         put_sized(&command, "v");
         put_message(&command, false, UINT32_MAX, NULL, "v");
         assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),

@@ -131,7 +131,6 @@ static int partition_of(test_host_t *host, const char *key) {
         put_uint(&command, CR_MESSAGE_TOPIC | (key ? CR_MESSAGE_KEY : 0), 1);
         put_uint(&command, 1, 2);
         put_text(&command, "t");
-        put_uint(&command, UINT32_MAX, 4);
         if (key) {
                 put_uint(&command, strlen(key), 4);
                 put_text(&command, key);

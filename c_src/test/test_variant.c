@@ -74,7 +74,6 @@ static const char *produce(test_host_t *host, const char *topic, int64_t variant
         put_uint(&out, CR_MESSAGE_TOPIC, 1);
         put_uint(&out, strlen(topic), 2);
         put_text(&out, topic);
-        put_uint(&out, UINT32_MAX, 4);
         return test_command(host, CR_CMD_PRODUCE, out.data, out.size);
 }
 

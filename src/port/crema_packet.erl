@@ -72,12 +72,12 @@ plain(#{topic := Topic, value := Value} = Message, Max) when
     ?IS_PLAIN(Topic, Value, Max), map_size(Message) =:= 2
 ->
     Flags = ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
-    [<<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Value)):32>> | Value];
+    [<<Flags, (byte_size(Topic)):16, Topic/binary, (byte_size(Value)):32>> | Value];
 plain(#{topic := Topic, value := Value, key := Key} = Message, Max) when
     ?IS_PLAIN(Topic, Value, Max), is_binary(Key), map_size(Message) =:= 3
 ->
     Flags = ?MESSAGE_KEY bor ?MESSAGE_VALUE bor ?MESSAGE_TOPIC,
-    Named = <<Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Key)):32>>,
+    Named = <<Flags, (byte_size(Topic)):16, Topic/binary, (byte_size(Key)):32>>,
     [Named, Key, <<(byte_size(Value)):32>> | Value];
 plain(_Message, _Max) ->
     none.
@@ -109,13 +109,13 @@ packed(Messages, Start, Max) ->
 pack([#{topic := Topic, value := Value} = Message | Rest], Topic, Max, Index, Acc, Behind) when
     is_binary(Topic), ?IS_SMALL(Value, Max), map_size(Message) =:= 2
 ->
-    Next = <<Acc/binary, ?MESSAGE_VALUE, -1:32, (byte_size(Value)):32, Value/binary>>,
+    Next = <<Acc/binary, ?MESSAGE_VALUE, (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack([#{topic := Topic, value := Value, key := Key} = Message | Rest], Topic, Max, Index, Acc, Behind) when
     is_binary(Topic), is_binary(Key), ?IS_SMALL(Value, Max), map_size(Message) =:= 3
 ->
     Next =
-        <<Acc/binary, (?MESSAGE_KEY bor ?MESSAGE_VALUE), -1:32, (byte_size(Key)):32, Key/binary,
+        <<Acc/binary, (?MESSAGE_KEY bor ?MESSAGE_VALUE), (byte_size(Key)):32, Key/binary,
             (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack([#{topic := Topic} = Message | Rest], Topic, Max, Index, Acc, Behind) when is_binary(Topic) ->
@@ -129,7 +129,7 @@ pack([#{topic := Given} = Message | Rest], Last, Max, Index, Acc, Behind) ->
 pack([], _Topic, _Max, Count, Acc, Behind) when Count > 0 ->
     {Acc, lists:reverse(Behind)};
 pack([skipped | Rest], Topic, Max, Index, Acc, Behind) ->
-    pack(Rest, Topic, Max, Index + 1, <<Acc/binary, 0, ?PARTITION_SKIP:32>>, Behind);
+    pack(Rest, Topic, Max, Index + 1, <<Acc/binary, ?MESSAGE_PARTITION, ?PARTITION_SKIP:32>>, Behind);
 pack([Message | _], _Topic, _Max, Index, _Acc, _Behind) when
     is_map_key(<<"topic">>, Message); is_map_key("topic", Message)
 ->
@@ -148,7 +148,7 @@ pack_named(#{value := Value} = Message, Rest, Topic, Max, Index, Acc, Behind) wh
     ?IS_SMALL(Value, Max), map_size(Message) =:= 2
 ->
     Next =
-        <<Acc/binary, (?MESSAGE_TOPIC bor ?MESSAGE_VALUE), (byte_size(Topic)):16, Topic/binary, -1:32,
+        <<Acc/binary, (?MESSAGE_TOPIC bor ?MESSAGE_VALUE), (byte_size(Topic)):16, Topic/binary,
             (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack_named(#{value := Value, key := Key} = Message, Rest, Topic, Max, Index, Acc, Behind) when
@@ -156,8 +156,8 @@ pack_named(#{value := Value, key := Key} = Message, Rest, Topic, Max, Index, Acc
 ->
     Flags = ?MESSAGE_TOPIC bor ?MESSAGE_KEY bor ?MESSAGE_VALUE,
     Next =
-        <<Acc/binary, Flags, (byte_size(Topic)):16, Topic/binary, -1:32, (byte_size(Key)):32,
-            Key/binary, (byte_size(Value)):32, Value/binary>>,
+        <<Acc/binary, Flags, (byte_size(Topic)):16, Topic/binary, (byte_size(Key)):32, Key/binary,
+            (byte_size(Value)):32, Value/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, Behind);
 pack_named(Message, Rest, Topic, Max, Index, Acc, Behind) ->
     Named = <<(byte_size(Topic)):16, Topic/binary>>,
@@ -169,14 +169,14 @@ pack_named(Message, Rest, Topic, Max, Index, Acc, Behind) ->
 ) -> packed().
 pack_body(Message, Flags, Named, Rest, Topic, Max, Index, Acc, Behind) ->
     ok = known(Message, Index),
-    {HashFlag, Partition} = partition(maps:get(partition, Message, -1), Index),
+    {PlaceFlag, Place} = place(maps:get(partition, Message, -1), Index),
     {TimeFlag, Time} = timestamp(maps:get(timestamp, Message, 0), Index),
     {KeyFlag, Key} = sized(key, maps:get(key, Message, undefined), ?MESSAGE_KEY, Index),
     {ValueFlag, Value, More} = value(maps:get(value, Message, undefined), Max, Index),
     {HeaderFlag, Headers} = headers(maps:get(headers, Message, []), Index),
-    F = Flags bor HashFlag bor TimeFlag bor KeyFlag bor ValueFlag bor HeaderFlag,
+    F = Flags bor PlaceFlag bor TimeFlag bor KeyFlag bor ValueFlag bor HeaderFlag,
     Next =
-        <<Acc/binary, F, Named/binary, Partition/binary, Time/binary, Key/binary, Value/binary,
+        <<Acc/binary, F, Named/binary, Place/binary, Time/binary, Key/binary, Value/binary,
             Headers/binary>>,
     pack(Rest, Topic, Max, Index + 1, Next, More ++ Behind).
 
@@ -202,14 +202,16 @@ topic(Given) ->
         _ -> error
     end.
 
--spec partition(term(), non_neg_integer()) -> {byte(), binary()}.
-partition(Partition, _) when is_integer(Partition), Partition >= -1, Partition < 1 bsl 31 ->
-    {0, <<Partition:32>>};
-partition({hash, Hash, Count, Key}, _) when
+-spec place(term(), non_neg_integer()) -> {byte(), binary()}.
+place(-1, _) ->
+    {0, <<>>};
+place(Partition, _) when is_integer(Partition), Partition >= 0, Partition < 1 bsl 31 ->
+    {?MESSAGE_PARTITION, <<Partition:32>>};
+place({hash, Hash, Count, Key}, _) when
     is_integer(Hash), is_integer(Count), is_binary(Key)
 ->
-    {?MESSAGE_HASH, <<-1:32, Hash, Count:32, (byte_size(Key)):32, Key/binary>>};
-partition(_, Index) ->
+    {?MESSAGE_HASH, <<Hash, Count:32, (byte_size(Key)):32, Key/binary>>};
+place(_, Index) ->
     fault(partition, "must be a number from 0 on, or -1 for the partitioner's choice", Index).
 
 -spec timestamp(term(), non_neg_integer()) -> {byte(), binary()}.

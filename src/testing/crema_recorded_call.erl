@@ -63,11 +63,13 @@ call(Mode, Number, {To, Epoch, Variant}, Tagged, Values) ->
 -spec messages(binary(), binary(), binary(), integer()) -> [message() | skipped].
 messages(<<>>, _Topic, _Values, _Now) ->
     [];
-messages(<<0, ?PARTITION_SKIP:32/signed, Rest/binary>>, Topic, Values, Now) ->
+messages(<<?MESSAGE_PARTITION, ?PARTITION_SKIP:32/signed, Rest/binary>>, Topic, Values, Now) ->
     [skipped | messages(Rest, Topic, Values, Now)];
 messages(<<Flags, Packed/binary>>, Before, Values, Now) ->
     {Topic, AfterTopic} = topic(Flags band ?MESSAGE_TOPIC, Packed, Before),
-    {Partition, AfterPartition} = partition(Flags band ?MESSAGE_HASH, AfterTopic),
+    {Partition, AfterPartition} = partition(
+        Flags band (?MESSAGE_HASH bor ?MESSAGE_PARTITION), AfterTopic
+    ),
     {Timestamp, AfterTime} = timestamp(Flags band ?MESSAGE_TIMESTAMP, AfterPartition, Now),
     {Key, AfterKey} = sized(Flags band ?MESSAGE_KEY, AfterTime),
     {Value, AfterValue, Left} = value(Flags, AfterKey, Values),
@@ -87,9 +89,11 @@ topic(0, Rest, Before) -> {Before, Rest};
 topic(_, <<Size:16, Topic:Size/binary, Rest/binary>>, _) -> {Topic, Rest}.
 
 -spec partition(byte(), binary()) -> {choice(), binary()}.
-partition(0, <<Partition:32/signed, Rest/binary>>) ->
+partition(0, Rest) ->
+    {-1, Rest};
+partition(?MESSAGE_PARTITION, <<Partition:32, Rest/binary>>) ->
     {Partition, Rest};
-partition(_, <<_:32, Hash, Count:32, Size:32, Key:Size/binary, Rest/binary>>) ->
+partition(?MESSAGE_HASH, <<Hash, Count:32, Size:32, Key:Size/binary, Rest/binary>>) ->
     {{Hash, Count, Key}, Rest}.
 
 -spec timestamp(byte(), binary(), integer()) -> {integer(), binary()}.

@@ -83,7 +83,6 @@ static void produce_full(life_t *life, uint64_t call, uint32_t variant) {
                  1);
         put_uint(&command, 2, 2);
         put_text(&command, variant ? "t5" : "t4"); /* t5 is made by being asked for */
-        put_uint(&command, UINT32_MAX, 4);
         put_uint(&command, CR_HASH_MURMUR2, 1);
         put_uint(&command, 4, 4);
         put_uint(&command, 3, 4);
@@ -117,7 +116,6 @@ static void produce_behind(life_t *life, uint64_t call) {
         put_uint(&command, CR_MESSAGE_TOPIC | CR_MESSAGE_VALUE_BEHIND, 1);
         put_uint(&command, 1, 2);
         put_text(&command, "t");
-        put_uint(&command, UINT32_MAX, 4);
         put_uint(&command, 100, 4);
         in.data = command.data;
         in.size = command.size;

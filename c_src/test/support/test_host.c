@@ -378,7 +378,7 @@ void put_text(bytes_t *out, const char *text) {
 }
 
 void put_plain(bytes_t *out, uint32_t partition, size_t size) {
-        put_uint(out, CR_MESSAGE_VALUE | CR_MESSAGE_TOPIC, 1);
+        put_uint(out, CR_MESSAGE_VALUE | CR_MESSAGE_TOPIC | CR_MESSAGE_PARTITION, 1);
         put_uint(out, 1, 2);
         put_text(out, "t");
         put_uint(out, partition, 4);
@@ -401,7 +401,6 @@ void put_produce(bytes_t *out, uint8_t mode, uint8_t policy, uint64_t call, cons
                         put_uint(out, 1, 2);
                         put_text(out, "t");
                 }
-                put_uint(out, UINT32_MAX, 4);
                 put_uint(out, 1, 4);
                 put_text(out, "v");
         }
