@@ -98,7 +98,7 @@ static const char *produce_none(test_host_t *host, uint32_t epoch) {
         bytes_t plain = {.size = 0};
         put_produce(&plain, CR_MODE_NONE, CR_POLICY_VIA, 0, "", 0);
         plain.data[plain.size - 1] = 1;
-        put_uint(&plain, 0, 1);
+        put_uint(&plain, CR_MESSAGE_PARTITION, 1);
         put_uint(&plain, (uint32_t)CR_PARTITION_SKIP, 4);
         return produce_in(host, epoch, &plain);
 }
