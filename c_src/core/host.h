@@ -30,7 +30,7 @@ typedef enum cr_packet_kind {
         CR_PACKET_SLOT_END, /* {crema_slot_end, Slot}: nothing of it follows */
         CR_PACKET_EVENT,    /* {crema_event, Client, Bytes}: for the owner */
         CR_PACKET_LEFT,     /* {crema_left, Caller, Call, Bytes}: for the anchor's owner */
-        CR_PACKET_TOLD      /* crema_told, to nobody else: a closed client has reported all */
+        CR_PACKET_TOLD /* crema_told, to nobody else: a closed client has sent its last report */
 } cr_packet_kind_t;
 
 typedef struct cr_packet {

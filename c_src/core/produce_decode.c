@@ -133,7 +133,7 @@ static bool take_partition(cr_bytes_t *bytes, uint8_t flags, cr_message_t *messa
         partitions = cr_take_u32(bytes);
         size = cr_take_u32(bytes);
         key = cr_take(bytes, size);
-        if (!key || message->partition != -1 || partitions > INT32_MAX)
+        if (!key || flags & CR_MESSAGE_PARTITION || partitions > INT32_MAX)
                 return false;
         message->partition = cr_partition(hash, size ? key : empty, size, (int32_t)partitions);
         return message->partition >= 0;

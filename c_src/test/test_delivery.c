@@ -201,8 +201,9 @@ static void cut_commands_are_refused(void **state) {
 static void put_second(bytes_t *command, const char *tag, uint8_t flags, int32_t partition) {
         put_produce(command, CR_MODE_WAIT, CR_POLICY_REFUSE, 1, tag, 1);
         command->data[2 + 8 + 2 + strlen(tag) + 3] = 2; /* the count */
-        put_uint(command, flags | CR_MESSAGE_PARTITION, 1);
-        put_uint(command, (uint32_t)partition, 4);
+        put_uint(command, flags, 1);
+        if (flags & CR_MESSAGE_PARTITION)
+                put_uint(command, (uint32_t)partition, 4);
 }
 
 static void put_hash(bytes_t *command, uint8_t hash, uint32_t partitions, const char *key) {
@@ -215,11 +216,17 @@ static void put_hash(bytes_t *command, uint8_t hash, uint32_t partitions, const 
 /* Proves that a key to hash decides the partition and is not sent, and that
  * what is no hash, or has a partition as well, is refused. */
 static void hashed_keys_choose(void **state) {
+        const uint8_t both = CR_MESSAGE_HASH | CR_MESSAGE_PARTITION;
         const struct {
-                uint8_t hash;
+                uint8_t flags, hash;
                 int32_t partition;
                 uint32_t partitions;
-        } wrong[] = {{3, -1, 4}, {0, -1, 0}, {0, -1, UINT32_MAX}, {0, 0, 4}, {0, -3, 4}};
+        } wrong[] = {{CR_MESSAGE_HASH, 3, -1, 4},
+                     {CR_MESSAGE_HASH, 0, -1, 0},
+                     {CR_MESSAGE_HASH, 0, -1, UINT32_MAX},
+                     {both, 0, -1, 4},
+                     {both, 0, 0, 4},
+                     {both, 0, -3, 4}};
         test_host_t *host = plain_producer(bootstrap);
         bytes_t command = {.size = 0};
         packet_t *packet;
@@ -237,7 +244,7 @@ static void hashed_keys_choose(void **state) {
         packet_free(packet);
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
                 command.size = 0;
-                put_second(&command, "wait", CR_MESSAGE_HASH, wrong[i].partition);
+                put_second(&command, "wait", wrong[i].flags, wrong[i].partition);
                 put_hash(&command, wrong[i].hash, wrong[i].partitions, "key");
                 assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),
                                     "malformed_command");
@@ -252,7 +259,7 @@ static void skipped_messages_are_reported(void **state) {
         bytes_t command = {.size = 0};
         packet_t *packet;
         (void)state;
-        put_second(&command, "wait", 0, CR_PARTITION_SKIP);
+        put_second(&command, "wait", CR_MESSAGE_PARTITION, CR_PARTITION_SKIP);
         assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size), "");
         packet = test_host_reply(host, "wait");
         assert_non_null(packet);
@@ -261,7 +268,7 @@ static void skipped_messages_are_reported(void **state) {
         assert_int_equal(report_error(packet->bytes + CR_REPORT_SIZE), CR_REPORT_SKIPPED);
         packet_free(packet);
         command.size = 0;
-        put_second(&command, "wait", CR_MESSAGE_VALUE, CR_PARTITION_SKIP);
+        put_second(&command, "wait", CR_MESSAGE_VALUE | CR_MESSAGE_PARTITION, CR_PARTITION_SKIP);
         put_uint(&command, 0, 4);
         assert_string_equal(test_command(host, CR_CMD_PRODUCE, command.data, command.size),
                             "malformed_command");

@@ -118,13 +118,13 @@ count(Which) ->
     end.
 
 %% @doc Returns when all clients whose ports have closed have reported what they had to
-%% report, or after so many milliseconds.
--spec all_told(timeout()) -> ok | timeout.
+%% report, or after so many milliseconds. Without an anchor nobody can.
+-spec all_told(timeout()) -> ok | not_all.
 all_told(Timeout) ->
     try
         gen_server:call(?MODULE, all_told, Timeout)
     catch
-        exit:{timeout, _} -> timeout
+        exit:_ -> not_all
     end.
 
 -spec command(crema_port:command(), binary()) -> {ok, term()} | crema_error:error().

@@ -24,7 +24,7 @@ clients() ->
 %% through the anchor, which is about to end.
 -spec last_reports(crema_deadline:deadline()) -> ok.
 last_reports(Deadline) ->
-    Monitors = [crema_port:monitor(Port) || Port <- crema_port:clients()],
+    Monitors = [crema_port:monitor(Port) || Port <- crema_port:orphans()],
     lists:foreach(
         fun(Monitor) ->
             receive

@@ -10,7 +10,7 @@
 
 -export([open/1, close/1, kill/1]).
 -export([command/3, send/2, offer/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
--export([monitor/1, owner/1, is_open/1, clients/0, bad_properties/1, commands/0]).
+-export([monitor/1, owner/1, is_open/1, orphans/0, bad_properties/1, commands/0]).
 
 -export_type([client/0, command/0, tag/0]).
 
@@ -69,10 +69,19 @@ owner(Port) ->
 is_open(Pid) when is_pid(Pid) -> is_process_alive(Pid);
 is_open(Port) -> erlang:port_info(Port, id) =/= undefined.
 
-%% @doc All clients' ports in this VM, also those whose owners have ended just now.
--spec clients() -> [port()].
-clients() ->
-    [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, spawned(client)}].
+%% @doc The clients' ports whose owners have ended just now: they are about to close.
+-spec orphans() -> [port()].
+orphans() ->
+    [Port || Port <- erlang:ports(), is_client(Port), not has_owner(Port)].
+
+-spec is_client(port()) -> boolean().
+is_client(Port) ->
+    erlang:port_info(Port, name) =:= {name, spawned(client)}.
+
+-spec has_owner(port()) -> boolean().
+has_owner(Port) ->
+    Owner = owner(Port),
+    is_pid(Owner) andalso is_process_alive(Owner).
 
 -spec spawned(client | anchor | intake) -> string().
 spawned(Kind) -> ?DRIVER ++ [$\s | atom_to_list(Kind)].

@@ -91,7 +91,7 @@ topic(_, <<Size:16, Topic:Size/binary, Rest/binary>>, _) -> {Topic, Rest}.
 -spec partition(byte(), binary()) -> {choice(), binary()}.
 partition(0, Rest) ->
     {-1, Rest};
-partition(?MESSAGE_PARTITION, <<Partition:32, Rest/binary>>) ->
+partition(?MESSAGE_PARTITION, <<Partition:32/signed, Rest/binary>>) ->
     {Partition, Rest};
 partition(?MESSAGE_HASH, <<Hash, Count:32, Size:32, Key:Size/binary, Rest/binary>>) ->
     {{Hash, Count, Key}, Rest}.
