@@ -173,9 +173,8 @@ void cr_reaper_count(void);
 void cr_reaper_run(cr_client_t *client, cr_job_t *job);
 /* The number of clients that are being reaped. @locality any */
 unsigned cr_reapers_alive(void);
-/* Those of them that may have a delivery report to send. CR_PACKET_TOLD says that there is one
- * less.
- * @locality any */
+/* Those of them that may have a delivery report to send: CR_PACKET_TOLD says of each that it has
+ * none any more. @locality any */
 unsigned cr_reapers_telling(void);
 
 /* Copies; false when there is no memory. An empty tag is to nobody. */

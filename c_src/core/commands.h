@@ -111,7 +111,7 @@
  *   Count:32, then per message
  *     Flags:8 (1 key, 2 value, 4 headers, 8 timestamp, 16 topic follows,
  *              32 the value is not here but in the vector behind the command,
- *              64 the partition comes of a hash, 128 it follows)
+ *              64 the partition comes of a hash, 128 it follows; not both)
  *     [TopicSize:16, Topic]  else the topic of the message before
  *     [Partition:32/signed]  else librdkafka's partitioner, or the hash, chooses, as for -1
  *                            -2: nothing is sent, nothing follows, and the

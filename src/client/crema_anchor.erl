@@ -18,9 +18,7 @@
     waiting = [] :: [gen_server:from()]
 }).
 
-%% A reaper reports within moments of its client's end. Without one alive it has
-%% ended, or is about to begin.
--define(REAPER_MS, 5000).
+%% Without a reaper alive it has ended, or is about to begin within this.
 -define(BEGIN_MS, 100).
 
 -spec start_link() -> gen_server:start_ret().
@@ -83,7 +81,7 @@ first_error(Code, {error, _}) ->
 left(Call, Timeout) ->
     Most =
         case is_reaping() of
-            true -> ?REAPER_MS;
+            true -> crema_port:reaper_time();
             false -> ?BEGIN_MS
         end,
     try

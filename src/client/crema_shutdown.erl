@@ -5,9 +5,6 @@
 
 -export([clients/0]).
 
-%% A reaper has mostly reported at once.
--define(REAPER_MS, 5000).
-
 %% @doc In order, by the deadline of each: who may use others ends before them.
 -spec clients() -> ok.
 clients() ->
@@ -18,7 +15,7 @@ clients() ->
         {producer, fun(Pid) -> crema_child:stop(Pid, default) end},
         {cluster, fun crema_cluster:stop/1}
     ]),
-    last_reports(crema_deadline:in(?REAPER_MS)).
+    last_reports(crema_deadline:in(crema_port:reaper_time())).
 
 %% Those whose deadline has passed, or who were killed, still report what they had. That goes
 %% through the anchor, which is about to end.

@@ -10,7 +10,7 @@
 
 -export([open/1, close/1, kill/1]).
 -export([command/3, send/2, offer/2, ask/4, ask_async/3, last_answer/2, answer/1, event/1, error_or/1]).
--export([monitor/1, owner/1, is_open/1, orphans/0, bad_properties/1, commands/0]).
+-export([monitor/1, owner/1, is_open/1, orphans/0, reaper_time/0, bad_properties/1, commands/0]).
 
 -export_type([client/0, command/0, tag/0]).
 
@@ -85,6 +85,10 @@ has_owner(Port) ->
 
 -spec spawned(client | anchor | intake) -> string().
 spawned(Kind) -> ?DRIVER ++ [$\s | atom_to_list(Kind)].
+
+%% @doc Within so many milliseconds a closed client has said its last, mostly at once.
+-spec reaper_time() -> pos_integer().
+reaper_time() -> ?REAPER_TIME.
 
 -spec close(client()) -> ok.
 close(Port) ->
