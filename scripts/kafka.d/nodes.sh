@@ -51,7 +51,7 @@ pid_of() { # DIR NODE; fails when the node is not running
 # that are asked for anew cost several times what those do that have just become free.
 overrides() { # MODE
     [ "$1" != bench ] ||
-        printf -- '--override %s\n' log.segment.delete.delay.ms=1 log.initial.task.delay.ms=1
+        printf -- '--override %s\n' log.segment.delete.delay.ms=100 log.initial.task.delay.ms=1
 }
 
 start_node() { # DIR NODE
