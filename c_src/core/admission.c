@@ -212,8 +212,11 @@ void cr_do_PRODUCE(cr_client_t *client, const cr_input_t *in, cr_reply_t *reply)
         cr_produce_t produce;
         cr_error_t error = {0};
         outcome_t outcome = REFUSED;
+        bool decoded = cr_produce_decode(client, in, &produce, &error);
+        if (decoded && cr_stage_join(client, &produce))
+                return;
         cr_stage_take(client);
-        if (cr_produce_decode(client, in, &produce, &error))
+        if (decoded)
                 outcome = admit_or_wait(client, in, &produce, &error);
         cr_stage_give(client);
         if (outcome == REFUSED) {

@@ -156,6 +156,26 @@ static bool has_room(const cr_intake_t *intake, const cr_message_t *message) {
                into->used + message->key_size + message->value_size <= intake->bytes;
 }
 
+/* @precondition the intake's lock, and that it is open for messages like this one */
+static bool add(cr_intake_t *intake, cr_message_t *message) {
+        if (!has_room(intake, message))
+                return false;
+        message->topic = intake->into->topic;
+        cr_gather(intake->into, message, intake->opaque);
+        return true;
+}
+
+bool cr_intake_join(cr_intake_t *intake, cr_message_t *message) {
+        bool taken;
+        if (!cr_is_gatherable(message))
+                return false;
+        pthread_mutex_lock(&intake->lock);
+        taken = intake->open && intake->into->topic == message->topic &&
+                intake->into->partition == message->partition && add(intake, message);
+        pthread_mutex_unlock(&intake->lock);
+        return taken;
+}
+
 bool cr_intake_command(const void *data, size_t size) {
         cr_bytes_t bytes = cr_bytes(data, size), topic = {.failed = false};
         cr_message_t message = {.partition = -1};
@@ -166,11 +186,7 @@ bool cr_intake_command(const void *data, size_t size) {
                 return false;
         pthread_mutex_lock(&intake->lock);
         taken = intake->generation == (uint32_t)key && intake->open &&
-                is_like(intake->into, &topic, &message) && has_room(intake, &message);
-        if (taken) {
-                message.topic = intake->into->topic;
-                cr_gather(intake->into, &message, intake->opaque);
-        }
+                is_like(intake->into, &topic, &message) && add(intake, &message);
         pthread_mutex_unlock(&intake->lock);
         return taken;
 }

@@ -53,6 +53,8 @@ uint64_t cr_intake_key(const cr_intake_t *intake);
  * is closed. @precondition it is closed */
 void cr_intake_open(cr_intake_t *intake, cr_gathered_t *into, void *opaque, uint64_t messages,
                     uint64_t bytes);
+/* Adds a copy of a message that the client itself has, if it is open for such. */
+bool cr_intake_join(cr_intake_t *intake, cr_message_t *message);
 /* No more are taken. */
 void cr_intake_close(cr_intake_t *intake);
 

@@ -115,6 +115,12 @@ static bool is_like_the_last(cr_stage_t *stage, const cr_message_t *message) {
         return is_like;
 }
 
+bool cr_stage_join(cr_client_t *client, cr_produce_t *produce) {
+        const cr_stage_t *stage = client->delivery->stage;
+        return stage && stage->call && produce->mode == CR_MODE_NONE && produce->count == 1 &&
+               !produce->epoch && cr_intake_join(stage->intake, produce->messages);
+}
+
 bool cr_stage_put(cr_client_t *client, const cr_message_t *message) {
         cr_stage_t *stage;
         return may_take_more(client) && cr_is_gatherable(message) &&

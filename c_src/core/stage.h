@@ -40,6 +40,11 @@ void cr_stage_take(cr_client_t *client);
 void cr_stage_give(cr_client_t *client);
 /* Both. */
 void cr_stage_hand_over(cr_client_t *client);
+/* Takes what a command brings where callers' messages come in; false when it is not one of
+ * those, or none come in. Whoever was refused at a full intake and had to wait for the client
+ * finds it open again: were it handed over for him, each time with the few that have come
+ * since, a client with many callers would give librdkafka a seventh as many at a time. */
+bool cr_stage_join(cr_client_t *client, cr_produce_t *produce);
 /* Takes a copy of the message, and opens the intake for others like it; false when it is
  * not one for here, or not like the one before. @precondition nobody hears of it, and what came
  * before was taken out */

@@ -90,6 +90,28 @@ static void busy_producers_stage(void **state) {
         test_host_free(host);
 }
 
+/* Proves that a command of a message like those that come in joins them, that one unlike them
+ * comes behind them, and that all are counted. */
+static void commands_join(void **state) {
+        test_host_t *host = busy_producer();
+        const cr_delivery_t *delivery = host->client->delivery;
+        (void)state;
+        for (int i = 1; i <= CR_INTAKE_MOST; i++) {
+                produce(host, 1);
+                assert_int_equal(staged(host), i);
+                assert_int_equal(delivery->messages, CR_STAGE_FROM);
+        }
+        produce(host, 1);
+        assert_int_equal(staged(host), 1);
+        assert_int_equal(delivery->messages, CR_STAGE_FROM + CR_INTAKE_MOST);
+        produce_to(host, CR_MODE_NONE, "", 0, 1);
+        assert_int_equal(staged(host), 0);
+        assert_int_equal(delivery->messages, CR_STAGE_FROM + CR_INTAKE_MOST + 2);
+        flush(host);
+        assert_int_equal(delivery->accepted, CR_STAGE_FROM + CR_INTAKE_MOST + 2);
+        test_host_free(host);
+}
+
 /* Proves that callers are told the key of the intake. */
 static void the_key_is_told(void **state) {
         test_host_t *host = busy_producer();
@@ -339,6 +361,7 @@ static void without_memory_none_is_staged(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(busy_producers_stage),
+                                           cmocka_unit_test(commands_join),
                                            cmocka_unit_test(the_key_is_told),
                                            cmocka_unit_test(the_alarm_hands_over),
                                            cmocka_unit_test(others_come_behind),
