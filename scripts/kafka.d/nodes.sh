@@ -49,6 +49,8 @@ pid_of() { # DIR NODE; fails when the node is not running
 # What one run of a benchmark has written shall be gone before the next: it would be
 # written to the disk meanwhile, and where a hypervisor takes back free memory, pages
 # that are asked for anew cost several times what those do that have just become free.
+# The broker looks for it as often as the delay says: every millisecond would cost a twentieth
+# of two cores.
 overrides() { # MODE
     [ "$1" != bench ] ||
         printf -- '--override %s\n' log.segment.delete.delay.ms=100 log.initial.task.delay.ms=1
