@@ -20,8 +20,8 @@
 
 /* Messages, and bytes of their keys and values, of which a message has CR_INTAKE_LARGEST
  * at most. They are to last while a drain has the client's lock. */
-#define CR_INTAKE_MOST 512
-#define CR_INTAKE_ROOM 65536
+#define CR_INTAKE_MOST 1024
+#define CR_INTAKE_ROOM 131072
 
 typedef struct cr_intake cr_intake_t;
 
