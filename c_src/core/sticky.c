@@ -35,6 +35,18 @@ static bool is_due(const cr_sticky_t *sticky, int32_t partition, int32_t partiti
         return partition < 0 || partition >= partitions || now >= GET(since) + sticky->linger_ms;
 }
 
+/* In turn: of a partition only one request is under way at a time, so that what comes for
+ * one that has just been left would wait, and librdkafka's thread look for it again and again. */
+static int32_t next(const cr_sticky_t *sticky, const rd_kafka_topic_t *rkt, int32_t partitions) {
+        int32_t partition = GET(partition);
+        if (partition >= 0) {
+                partition = (partition + 1) % partitions;
+                if (rd_kafka_topic_partition_available(rkt, partition))
+                        return partition;
+        }
+        return rd_kafka_msg_partitioner_random(rkt, NULL, 0, partitions, NULL, NULL);
+}
+
 /* Of one thread at a time nearly always; two may choose differently, once. A partition
  * without a leader is not stayed with. @locality any, the topic is locked */
 static int32_t choose(const rd_kafka_topic_t *rkt, const void *key, size_t size, int32_t partitions,
@@ -50,8 +62,7 @@ static int32_t choose(const rd_kafka_topic_t *rkt, const void *key, size_t size,
             rd_kafka_topic_partition_available(rkt, partition)) {
                 until = GET(since) + sticky->linger_ms;
         } else {
-                partition = rd_kafka_msg_partitioner_random(rkt, key, size, partitions, of_topic,
-                                                            of_message);
+                partition = next(sticky, rkt, partitions);
                 until = rd_kafka_topic_partition_available(rkt, partition) ? now + sticky->linger_ms
                                                                            : now;
                 SET(partition, partition);

@@ -1,11 +1,11 @@
 /*
  * Where messages without a key go: as librdkafka has it they stay with one
- * partition for sticky.partitioning.linger.ms, then go to another by chance, so that
- * larger batches form. librdkafka asks for each message anew whether the partition has
- * a leader and what time it is, which is a quarter of what a small message costs
- * the caller. So its own stickiness is switched off, and ours is its partitioner.
- * What that has chosen is given with the messages that follow, for STICKY_TRUST_MS
- * at most; then librdkafka asks again.
+ * partition for sticky.partitioning.linger.ms, so that larger batches form; then, unlike
+ * there, they go to the next and not to one by chance. librdkafka asks for each message
+ * anew whether the partition has a leader and what time it is, which is a quarter of what a
+ * small message costs the caller. So its own stickiness is switched off, and ours is its
+ * partitioner. What that has chosen is given with the messages that follow, for
+ * STICKY_TRUST_MS at most; then librdkafka asks again.
  */
 #ifndef CREMA_STICKY_H
 #define CREMA_STICKY_H
