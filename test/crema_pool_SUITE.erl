@@ -6,7 +6,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([
     every_call/1, spread/1, variants/1, connects_at_use/1, options_of_members/1,
-    killed_members/1, ended_pool/1, stop_flushes/1, stopped_in_time/1, supervised/1,
+    killed_members/1, dying_member/1, ended_pool/1, stop_flushes/1, stopped_in_time/1, supervised/1,
     failing_start/1, lost_checkout/1
 ]).
 -export([init/1]).
@@ -18,7 +18,7 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [
         every_call, spread, variants, connects_at_use, options_of_members, killed_members,
-        ended_pool, stop_flushes, stopped_in_time, supervised, failing_start,
+        dying_member, ended_pool, stop_flushes, stopped_in_time, supervised, failing_start,
         lost_checkout
     ].
 
@@ -180,6 +180,34 @@ killed_members(Config) ->
     ?assertEqual([], lists:usort(lists:append(Told)) -- [ok, purge_inflight, purge_queue]),
     ?assert(lists:member(ok, lists:append(Told))),
     {ok, _} = crema:produce(Pool, Message).
+
+dying_member(Config) ->
+    %% A member that dies after a call has chosen it does not fail the call: what is in
+    %% its place by then, or another member, takes it. Here each member that is asked
+    %% for its client is killed by that, and another is there before it has ended.
+    Pool = pool(Config, #{size => 2}),
+    [Member | _] = members(Pool),
+    {ok, producer, _, Settings, _} = crema_registry:lookup(Member),
+    Producer = crema_ct:producer(Config),
+    Mortals = [mortal(Pool, Index, Producer, Settings) || Index <- [1, 2]],
+    ?assertEqual(Mortals, members(Pool)),
+    {ok, _} = crema:produce(Pool, #{topic => crema_ct:topic(Config, 1), value => <<"x">>}),
+    ?assertMatch([_], [Dead || Dead <- Mortals, not is_process_alive(Dead)]).
+
+%% An idle member of a pool as its callers see it, which ends when it is asked anything.
+mortal(Pool, Index, Heir, Settings) ->
+    Self = self(),
+    Pid = spawn_link(fun() ->
+        ok = crema_registry:register(producer, none, Settings, #{state => idle}),
+        ok = crema_registry:set_member(Pool, Index, self()),
+        Self ! {self(), ready},
+        receive
+            _ -> crema_registry:set_member(Pool, Index, Heir)
+        end
+    end),
+    receive
+        {Pid, ready} -> Pid
+    end.
 
 ended_pool(Config) ->
     %% A pool that has ended is closed, or nobody's name.

@@ -211,11 +211,29 @@ again(Target, {Closed, _, _} = Client, Purpose, Timeout) ->
         {ok, {Port, _, _}} = Next when Port =/= none, Port =/= Closed ->
             Next;
         {pool, Members} ->
-            again(next(Members, Closed), Client, Purpose, Timeout);
+            again_in(Target, by_distance(Members), Client, Purpose, Timeout);
         {error, {Code, _}} = Error when Code =/= closed ->
             Error;
         _ ->
             made(Target, Closed, crema_producer:client(Target, Purpose, Timeout))
+    end.
+
+%% A member that has ended since it was chosen is no answer as long as others take
+%% calls; where none does, the nearest says why.
+-spec again_in(target(), [target()], client(), crema_producer:purpose(), timeout()) ->
+    {ok, client()} | none | crema_error:error().
+again_in(Pool, [Nearest | _] = Members, {Closed, _, _} = Client, Purpose, Timeout) ->
+    Deadline = crema_deadline:in(Timeout),
+    case taking(Members, Closed) of
+        [] ->
+            again(Nearest, Client, Purpose, Timeout);
+        [Member | _] ->
+            case again(Member, Client, Purpose, Timeout) of
+                {error, {closed, _}} ->
+                    again(Pool, Client, Purpose, crema_deadline:left(Deadline));
+                Answer ->
+                    Answer
+            end
     end.
 
 -spec made(target(), crema_port:client() | none, {ok, crema_port:client()} | none | crema_error:error()) ->
@@ -277,18 +295,23 @@ of_pool(Members) ->
     Nearest = client(pick(Members)),
     case is_known(Nearest) of
         true -> Nearest;
-        false -> client(next(Members, none))
+        false ->
+            Order = by_distance(Members),
+            client(hd(taking(Order, none) ++ Order))
     end.
 
-%% The first from there on that takes calls, or the nearest that will.
--spec next(tuple(), crema_port:client() | none) -> target().
-next(Members, Closed) ->
+%% All of them, the nearest first.
+-spec by_distance(tuple()) -> [target()].
+by_distance(Members) ->
     Nearest = pick(Members),
     {Before, From} = lists:splitwith(
         fun(Member) -> Member =/= Nearest end, tuple_to_list(Members)
     ),
-    Order = From ++ Before,
-    hd([Member || Member <- Order, takes_calls(Member, Closed)] ++ Order).
+    From ++ Before.
+
+-spec taking([target()], crema_port:client() | none) -> [target()].
+taking(Members, Closed) ->
+    [Member || Member <- Members, takes_calls(Member, Closed)].
 
 -spec takes_calls(target(), crema_port:client() | none) -> boolean().
 takes_calls(Member, Closed) ->
