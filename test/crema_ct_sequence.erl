@@ -23,6 +23,8 @@
     members = [],
     %% a member has come or gone, and partitions may still move
     moving = false,
+    %% the last answer of a partition's process
+    between = none,
     parts = #{},
     %% what the commands of this sequence have done, kind by kind
     done = #{}
@@ -159,8 +161,7 @@ command({kill, P}, Seq) ->
     end;
 command({pause, P}, #seq{moving = false} = Seq) ->
     ok = crema:pause(owner(P, Seq), place(P, Seq)),
-    %% The call under way is in the mailbox by now.
-    {pause, change(P, fun(Part) -> crema_ct_partition:paused(true, Part) end, seen(Seq))};
+    {pause, change(P, fun(Part) -> crema_ct_partition:paused(true, Part) end, underway(P, seen(Seq)))};
 command({resume, N}, #seq{moving = false} = Seq) ->
     case pick(N, where(fun crema_ct_partition:is_paused/1, Seq)) of
         none -> nothing;
@@ -230,6 +231,19 @@ resume(P, Seq) ->
     ok = crema:resume(owner(P, Seq), place(P, Seq)),
     Next.
 
+%% A call that was decided on before the pause has begun: the partition's process is
+%% in one, or it answers, as it does between two.
+underway(P, Seq) ->
+    Worker = crema_ct_partition:worker(part(P, Seq)),
+    Asked = make_ref(),
+    [Worker ! {'$gen_call', {self(), Asked}, between} || Worker =/= none],
+    Known = fun(#seq{between = Answered} = S) ->
+        Part = part(P, S),
+        Answered =:= Asked orelse crema_ct_partition:at(Part) =/= none orelse
+            crema_ct_partition:worker(Part) =:= none
+    end,
+    await(Known, Seq).
+
 change(P, Change, #seq{parts = Parts} = Seq) ->
     Seq#seq{parts = maps:update_with(P, Change, Parts)}.
 
@@ -280,7 +294,9 @@ event(Timeout, #seq{topic = Topic} = Seq) ->
             note({given, P, Worker, [Offset || #{offset := Offset} <- Messages]}),
             change(P, fun(Part) -> given(Worker, Messages, Part) end, Seq);
         {{'DOWN', Topic, P}, _, process, Worker, Reason} ->
-            ended(P, Worker, Reason, Seq)
+            ended(P, Worker, Reason, Seq);
+        {Asked, {error, unknown_call}} ->
+            Seq#seq{between = Asked}
     after Timeout -> none
     end.
 
