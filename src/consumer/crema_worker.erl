@@ -367,8 +367,8 @@ slice(Now, Until, #worker{todo = [], gathered = Before} = Worker) ->
             Taken = Worker#worker{todo = Messages, share = Fresh, gathered = Gathered},
             slice(Now, Until, Taken#worker{found = maps:merge(Worker#worker.found, Found)});
         {Batches, Gathered} ->
-            Decoded = decode(Batches, Worker#worker{gathered = Gathered}),
-            slice(erlang:monotonic_time(microsecond), Until, Decoded)
+            %% A pause may have come meanwhile.
+            then(Until, {next, decode(Batches, Worker#worker{gathered = Gathered})})
     end;
 slice(Now, Until, #worker{failed = Failed, found = Found, sending = none, from = source} = Worker) when
     map_size(Failed) =:= 0, map_size(Found) =:= 0
